@@ -1,0 +1,151 @@
+"""What `pytest --nbval book/` checks beyond nbval itself.
+
+nbval compares what cells print, and has two holes: it passes a notebook that was never
+executed, and it does not look at pictures. Here a notebook without stored outputs is refused,
+and each stored picture is compared with the one that the cell draws now.
+"""
+
+import base64
+import binascii
+import copy
+import io
+import os
+import re
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from nbval.plugin import IPyNbCell, IPyNbFile
+from PIL import Image
+
+# The stored outputs were made so, see tools/run_book.py: nothing is fetched on the way.
+os.environ["COMPANION_PROFILE"] = "small"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+PICTURES = ("image/png", "image/jpeg")
+DATA_URI = re.compile(r"data:(image/(?:png|jpeg|webp|gif));base64,([A-Za-z0-9+/=\s]+)")
+
+# Two pictures agree when they have one size and differ little after averaging over blocks of
+# BLOCK x BLOCK pixels, on the scale of 0 to 255: in the mean over all blocks, and in the worst
+# block, which finds one wrong picture in a large figure. Another CPU rounds sums in another
+# order and moves an edge by a shade, which is far below; noise or another picture is far above.
+BLOCK = 8
+MEAN_TOLERANCE = 2.0
+WORST_TOLERANCE = 24.0
+
+
+def decode(data: bytes) -> Image.Image:
+    """Open a picture and put it on white, so that transparent pixels count as the page shows."""
+    picture = Image.open(io.BytesIO(data)).convert("RGBA")
+    ground = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(ground, picture).convert("RGB")
+
+
+def shrink(picture: Image.Image) -> np.ndarray:
+    """Average over blocks; a small picture gets smaller blocks, so that 8 by 8 remain."""
+    block = max(1, min(BLOCK, min(picture.size) // 8))
+    return np.asarray(picture.reduce(block), dtype=np.float32)
+
+
+def picture_difference(stored: bytes, fresh: bytes) -> str | None:
+    """Say in a sentence how two pictures differ, or None when they agree."""
+    if stored == fresh:
+        return None
+    try:
+        left, right = decode(stored), decode(fresh)
+    except OSError as error:  # PIL's UnidentifiedImageError is one
+        return f"a picture cannot be read: {error}"
+    if left.size != right.size:
+        return f"stored is {left.size[0]}x{left.size[1]}, fresh is {right.size[0]}x{right.size[1]}"
+    distance = np.abs(shrink(left) - shrink(right)).mean(axis=-1)
+    mean, worst = float(distance.mean()), float(distance.max())
+    if mean > MEAN_TOLERANCE or worst > WORST_TOLERANCE:
+        return (
+            f"they differ by {mean:.1f} of 255 on average (allowed {MEAN_TOLERANCE}) "
+            f"and by {worst:.1f} in the worst block (allowed {WORST_TOLERANCE})"
+        )
+    return None
+
+
+def split_pictures(outputs: list[Any]) -> tuple[list[Any], list[tuple[str, bytes]]]:
+    """Take the pictures out of a cell's outputs: those of their own, and those inside text.
+
+    Gives the outputs with a placeholder where a picture stood in a text, and the pictures in
+    order with their kind. The text around a picture stays, and nbval compares it to the letter.
+    """
+    outputs = copy.deepcopy(outputs)
+    pictures: list[tuple[str, bytes]] = []
+
+    def note(kind: str, encoded: str) -> None:
+        try:
+            pictures.append((kind, base64.b64decode(encoded)))
+        except binascii.Error:
+            pictures.append((kind, b""))
+
+    def placeholder(found: re.Match[str]) -> str:
+        note("inside text: " + found[1], found[2])
+        return f"data:{found[1]};base64,<picture {len(pictures)}>"
+
+    for output in outputs:
+        data = output.get("data", {})
+        for kind in sorted(data):
+            if kind in PICTURES:
+                note(kind, "".join(data[kind]))
+            elif isinstance(data[kind], str):
+                data[kind] = DATA_URI.sub(placeholder, data[kind])
+    return outputs, pictures
+
+
+class CheckedCell(IPyNbCell):
+    """A cell whose pictures are compared too."""
+
+    def compare_outputs(self, test: list[Any], ref: list[Any], skip_compare: Any = None) -> bool:
+        test, fresh = split_pictures(test)
+        ref, stored = split_pictures(ref)
+        if not super().compare_outputs(test, ref, skip_compare):
+            return False
+        if [kind for kind, _ in stored] != [kind for kind, _ in fresh]:
+            return self.differs(
+                f"the notebook stores {len(stored)} pictures {[kind for kind, _ in stored]}, "
+                f"the cell draws {len(fresh)} {[kind for kind, _ in fresh]}"
+            )
+        for number, ((_, left), (_, right)) in enumerate(zip(stored, fresh, strict=True), 1):
+            found = picture_difference(left, right)
+            if found:
+                return self.differs(f"picture {number}: {found}")
+        return True
+
+    def differs(self, sentence: str) -> bool:
+        """Write the sentence where nbval's report of a failure takes its text from."""
+        self.comparison_traceback.append(f"{self.colors.FAIL}{sentence}{self.colors.ENDC}")
+        return False
+
+
+class CheckedNotebook(IPyNbFile):
+    """A notebook that must have been executed, from its first cell to its last."""
+
+    def collect(self) -> Iterator[CheckedCell]:
+        notebook = nbformat.read(self.path, as_version=4)
+        cells = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+        counts = [cell.execution_count for cell in cells]
+        if cells and (counts != list(range(1, len(cells) + 1)) or not any(c.outputs for c in cells)):
+            raise self.CollectError(
+                f"{self.path.name} has code cells that were not executed in order, or no stored "
+                f"outputs, so there is nothing to compare with: run `make run` and commit it."
+            )
+        for cell in super().collect():
+            yield CheckedCell.from_parent(
+                self, name=cell.name, cell_num=cell.cell_num, cell=cell.cell, options=cell.options
+            )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(parent: pytest.Collector) -> Generator[None, list[Any], list[Any]]:
+    """Put our notebook in the place of nbval's."""
+    collected = yield
+    return [
+        CheckedNotebook.from_parent(parent, path=node.path) if type(node) is IPyNbFile else node
+        for node in collected
+    ]

@@ -1,0 +1,57 @@
+"""Write constraints.txt: the versions that a fresh install of pyproject.toml resolves to.
+
+    python tools/freeze.py
+
+torch stays at the version that constraints.txt names (its newer builds for Linux bring
+several GB of CUDA packages); edit that line first to move it.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONSTRAINTS = ROOT / "constraints.txt"
+HEADER = """\
+# The exact versions that CI, `make` and environment.yml install.
+# Written by `make constraints`: edit pyproject.toml, or torch's line below, and run it again.
+"""
+
+
+def pinned_torch(text: str) -> str:
+    """Give torch's line of the constraints in force."""
+    found = re.search(r"^torch==\S+", text, flags=re.MULTILINE)
+    if not found:
+        raise SystemExit("constraints.txt has no line 'torch==VERSION': add one first.")
+    return found.group()
+
+
+def freeze() -> list[str]:
+    """Install into a throwaway environment and list what came."""
+    torch = pinned_torch(CONSTRAINTS.read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = f"{folder}/bin/python"
+        pin = Path(folder) / "torch.txt"
+        pin.write_text(torch + "\n")
+        install = [python, "-m", "pip", "install", "--quiet", "-c", str(pin)]
+        subprocess.run([*install, f"{ROOT}[book,test]"], check=True)
+        frozen = [python, "-m", "pip", "freeze", "--all"]
+        lines = subprocess.run(frozen, check=True, capture_output=True, text=True).stdout
+    # The project itself and pip are no dependencies; "+cpu" names a build that other machines lack.
+    named = [line for line in lines.splitlines() if "==" in line and not line.startswith("pip==")]
+    return sorted((re.sub(r"\+.*$", "", line) for line in named), key=str.lower)
+
+
+def main() -> None:
+    """Write the file."""
+    lines = freeze()
+    CONSTRAINTS.write_text(HEADER + "\n".join(lines) + "\n")
+    print(f"{len(lines)} versions written to {CONSTRAINTS.name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
