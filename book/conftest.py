@@ -90,6 +90,8 @@ def split_pictures(outputs: list[Any]) -> tuple[list[Any], list[tuple[str, bytes
 
     for output in outputs:
         data = output.get("data", {})
+        if "image/png" in data:
+            data.pop("image/jpeg", None)  # PIL offers every picture twice, one is stored
         for kind in sorted(data):
             if kind in PICTURES:
                 note(kind, "".join(data[kind]))
@@ -130,7 +132,9 @@ class CheckedNotebook(IPyNbFile):
         notebook = nbformat.read(self.path, as_version=4)
         cells = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
         counts = [cell.execution_count for cell in cells]
-        if cells and (counts != list(range(1, len(cells) + 1)) or not any(c.outputs for c in cells)):
+        if cells and (
+            counts != list(range(1, len(cells) + 1)) or not any(c.outputs for c in cells)
+        ):
             raise self.CollectError(
                 f"{self.path.name} has code cells that were not executed in order, or no stored "
                 f"outputs, so there is nothing to compare with: run `make run` and commit it."

@@ -1,0 +1,50 @@
+"""The repository's address is one setting in _config.yml, and all else agrees with it."""
+
+import re
+from pathlib import Path
+
+from chapters import CONFIG, NOTEBOOKS, REPOSITORY, ROOT, code_cells, tracked_files
+
+NAME = REPOSITORY.rsplit("/", 1)[1]
+TEXT = {".md", ".ipynb", ".py", ".toml", ".yml", ".yaml", ".cfg", ".txt", ""}
+# https://github.com/OWNER/NAME, git+https://..., and Colab's .../github/OWNER/NAME/blob/...
+ADDRESS = re.compile(rf"(?:github\.com|/github)/([\w.-]+)/({re.escape(NAME)})\b")
+
+
+def test_the_address_is_one_that_the_buttons_can_use() -> None:
+    assert re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", REPOSITORY)
+    assert CONFIG["repository"]["path_to_book"] == ""
+    assert CONFIG["launch_buttons"]["colab_url"] == "https://colab.research.google.com"
+    # jupyter-book drops the launch buttons when html_theme_options is set without it.
+    assert CONFIG["sphinx"]["recursive_update"] is True
+
+
+def test_no_file_names_another_address() -> None:
+    owner = REPOSITORY.split("/")[-2]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {found.group()}"
+        for path in tracked_files()
+        if path.suffix in TEXT and path.is_file()
+        for found in ADDRESS.finditer(path.read_text(encoding="utf-8", errors="ignore"))
+        if found[1] != owner
+    ]
+    assert not wrong
+
+
+def test_readme_and_notebooks_name_the_address() -> None:
+    assert REPOSITORY in (ROOT / "README.md").read_text()
+    assert REPOSITORY in (ROOT / "CONTRIBUTING.md").read_text()
+    assert REPOSITORY in (ROOT / "book" / "intro.md").read_text()
+    for path in NOTEBOOKS:
+        assert f'"{REPOSITORY}"' in code_cells(path)[0].source, f"install cell of {path.name}"
+
+
+def test_readme_links_each_chapter_on_colab() -> None:
+    readme = (ROOT / "README.md").read_text()
+    branch = CONFIG["repository"]["branch"]
+    site = REPOSITORY.removeprefix("https://github.com/")
+    base = f"https://colab.research.google.com/github/{site}/blob/{branch}/book"
+    for path in NOTEBOOKS:
+        assert f"{base}/{path.name}" in readme, f"README.md has no Colab link to {path.name}"
+    for name in re.findall(rf"{re.escape(base)}/([\w.]+)", readme):
+        assert (Path(ROOT) / "book" / name).exists(), f"README.md links {name}, which is not there"

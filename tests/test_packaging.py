@@ -1,0 +1,50 @@
+"""What a `pip install` brings."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.slow
+def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=600)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = {i.filename: i.file_size for i in zipfile.ZipFile(wheel).infolist()}
+    source = ROOT / "src"
+    files = {
+        p.relative_to(source).as_posix(): p.stat().st_size
+        for p in (source / "companion").rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
+    }
+    missing = {name: size for name, size in files.items() if held.get(name) != size}
+    assert not missing, f"not in the wheel, or another size: {missing}"
+    assert not [name for name in held if name.startswith(("tests", "book"))]
+    assert any(name.endswith("licenses/NOTICE") for name in held)
+
+
+def test_there_is_one_list_of_versions() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, listed = environment["dependencies"]
+    assert python.startswith("python=3.")
+    assert pip == "pip"
+    assert listed == {"pip": ["-c constraints.txt", "-e .[book,test]"]}
+
+
+def test_constraints_name_every_dependency_of_the_declaration() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["book"], *extras["test"]]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+    names = {requirement.split(">")[0].split("=")[0].strip().lower() for requirement in asked}
+    assert {name.replace("_", "-") for name in names} <= pinned
+    assert "torch==2.13.0" in lines
+    assert not [line for line in lines if line.startswith("torchvision")]
