@@ -1,0 +1,282 @@
+"""Pictures for the chapters: labelled grids, strips, and a scrubber that works without a kernel.
+
+A picture is a PIL image, or a tensor of shape (3, height, width) in the range -1..1, which is what
+a model draws. The same pictures always give the same bytes.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Picture: TypeAlias = "Image.Image | Tensor"
+Pictures: TypeAlias = "Picture | Iterable[Picture]"
+
+PAPER, INK = "white", "#222222"
+# Widths in pixels. A page's column is about half of PAGE, so that pictures stay sharp on it.
+PAGE = 1280
+ENLARGED, SMALLEST, LARGEST = 256, 96, 512
+
+
+def to_pil(images: "Tensor") -> Any:
+    """Turn what a model draws into pictures: from -1..1 to whole numbers of 0..255.
+
+    Args:
+        images: floats of shape (3, height, width) or (batch, 3, height, width), on any device.
+            Values beyond -1 and 1 are cut off. One channel instead of three is drawn in grey.
+
+    Returns:
+        One PIL image, or the list of them when there is a batch.
+
+    Raises:
+        ValueError: another shape, or values that are not numbers.
+    """
+    if images.ndim not in (3, 4) or images.shape[-3] not in (1, 3):
+        raise ValueError(
+            "A picture is a tensor of shape (3, height, width), or (batch, 3, height, width) for "
+            f"several, but this one has the shape {tuple(images.shape)}."
+        )
+    floats = images.detach().float().cpu()
+    if floats.isnan().any():
+        raise ValueError(
+            "The picture holds NaN: something before it overflowed, as it can in half precision, "
+            "so try float32."
+        )
+    unit = (floats / 2 + 0.5).clamp(0, 1)
+    pixels = (unit * 255).round().numpy().astype(np.uint8)
+    if images.ndim == 4:
+        return [_from_pixels(one) for one in pixels]
+    return _from_pixels(pixels)
+
+
+def grid(
+    images: Pictures,
+    labels: Sequence[str] | None = None,
+    columns: int | None = None,
+    scale: int | None = None,
+) -> Image.Image:
+    """Lay pictures out in rows, each with its label below it.
+
+    Args:
+        images: PIL images, or tensors in -1..1, or one tensor that holds a batch.
+        labels: a text for every picture. Long ones are broken between words; a newline breaks too.
+        columns: pictures in a row; by default at most 8, in rows of about the same length.
+        scale: times to enlarge, by repeating pixels. By default small pictures are enlarged and
+            large ones reduced, so that a row fits a page.
+
+    Raises:
+        ValueError: no pictures, or a number of labels, columns or a scale that does not fit.
+    """
+    pictures = _pictures(images)
+    texts = _labels(labels, len(pictures))
+    columns = _even_columns(len(pictures)) if columns is None else columns
+    if columns < 1:
+        raise ValueError(f"A grid has 1 column or more, but {columns} was given.")
+    tiles = [_resize(picture, columns, scale) for picture in pictures]
+    width = max(tile.width for tile in tiles)
+    height = max(tile.height for tile in tiles)
+    gap = max(4, width // 16)
+    page = columns * (width + gap) + gap
+    font = _font(max(13, page // 50))
+    lines = [_wrap(text, font, width + gap // 2) for text in texts]
+    line_height = round(font.size * 1.3)
+
+    numbers = range(len(tiles))
+    rows = [numbers[start : start + columns] for start in numbers[::columns]]
+    label_heights = [max(len(lines[i]) for i in row) * line_height for row in rows]
+    canvas = Image.new("RGB", (page, gap + sum(height + gap + h for h in label_heights)), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    top = gap
+    for row, label_height in zip(rows, label_heights, strict=True):
+        for column, i in enumerate(row):
+            left, tile = gap + column * (width + gap), tiles[i]
+            corner = (left + (width - tile.width) // 2, top + (height - tile.height) // 2)
+            canvas.paste(tile, corner)
+            for number, line in enumerate(lines[i]):
+                middle = (left + width // 2, top + height + gap // 4 + number * line_height)
+                draw.text(middle, line, fill=INK, font=font, anchor="ma")
+        top += height + label_height + gap
+    return canvas
+
+
+def strip(
+    images: Pictures, labels: Sequence[str] | None = None, scale: int | None = None
+) -> Image.Image:
+    """Lay pictures out in one row: a `grid` with as many columns as pictures."""
+    pictures = _pictures(images)
+    return grid(pictures, labels, columns=len(pictures), scale=scale)
+
+
+def scrubber(
+    images: Pictures, labels: Sequence[str], alt: str, title: str | None = None
+) -> "Scrubber":
+    """Put pictures behind a slider: the reader drags it, or moves it with the arrow keys.
+
+    Args:
+        images: the pictures, in the order of the slider. It starts at the last one.
+        labels: a text for every picture, such as "t = 980".
+        alt: what the pictures show, for readers who do not see them.
+        title: a caption.
+
+    Returns:
+        An object that a notebook shows. It is one piece of HTML that loads nothing, so it works
+        on a static page; where scripts do not run, all pictures stand side by side.
+    """
+    pictures = _pictures(images)
+    return Scrubber(pictures, _labels(labels, len(pictures)), alt, title)
+
+
+class Scrubber:
+    """What `scrubber` gives: show it as the last line of a cell."""
+
+    def __init__(
+        self, pictures: list[Image.Image], labels: Sequence[str], alt: str, title: str | None
+    ) -> None:
+        self.pictures = pictures
+        self.labels = list(labels)
+        self.alt = alt
+        self.title = title
+
+    def __repr__(self) -> str:
+        return f"Scrubber of {len(self.pictures)} pictures"
+
+    def _repr_html_(self) -> str:
+        last = len(self.pictures) - 1
+        frames = "\n".join(
+            f'<span class="frame"><img src="{_data_uri(picture)}" width="{_shown_width(picture)}" '
+            f'alt="{escape(self.alt)}, {escape(label)}"><span>{escape(label)}</span></span>'
+            for picture, label in zip(self.pictures, self.labels, strict=True)
+        )
+        caption = f"<figcaption>{escape(self.title)}</figcaption>\n" if self.title else ""
+        return (
+            '<figure class="companion-scrubber">\n'
+            f"<style>{STYLE}</style>\n"
+            f'<div class="frames">\n{frames}\n</div>\n'
+            f'<input type="range" min="0" max="{last}" value="{last}" step="1" hidden '
+            f'aria-label="{escape(self.title or self.alt)}">\n'
+            f"{caption}"
+            f"</figure>\n<script>{SCRIPT}</script>"
+        )
+
+
+# No colours: the page's own are inherited, light or dark.
+STYLE = """
+.companion-scrubber { margin: 1em 0; color: inherit; max-width: 100%; }
+.companion-scrubber .frames { display: flex; flex-wrap: wrap; gap: .5em; }
+.companion-scrubber .frame { display: inline-flex; flex-direction: column; max-width: 100%; }
+.companion-scrubber .frame[hidden] { display: none; }
+.companion-scrubber img { max-width: 100%; height: auto; margin: 0; image-rendering: pixelated; }
+.companion-scrubber:not(.live) .frame { width: 5em; font-size: .75em; }
+.companion-scrubber .frame > span { font-variant-numeric: tabular-nums; line-height: 1.6; }
+.companion-scrubber input { display: block; width: 100%; max-width: 32em; height: 2em; margin: 0; }
+.companion-scrubber input[hidden] { display: none; }
+.companion-scrubber figcaption { margin-top: .25em; }
+"""
+
+# Wires every scrubber that is not wired yet, so that it needs no names and may run many times.
+SCRIPT = """
+for (const figure of document.querySelectorAll(".companion-scrubber:not(.live)")) {
+  const frames = figure.querySelectorAll(".frame");
+  const slider = figure.querySelector("input");
+  const show = () => {
+    frames.forEach((frame, i) => { frame.hidden = i !== Number(slider.value); });
+    slider.setAttribute("aria-valuetext", frames[slider.value].textContent);
+  };
+  slider.addEventListener("input", show);
+  slider.hidden = false;
+  figure.classList.add("live");
+  show();
+}
+"""
+
+
+def _from_pixels(pixels: np.ndarray) -> Image.Image:
+    """From uint8 of shape (1 or 3, height, width) to RGB."""
+    rgb = np.broadcast_to(pixels, (3, *pixels.shape[1:]))
+    return Image.fromarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)))
+
+
+def _pictures(images: Pictures) -> list[Image.Image]:
+    """Every kind of input as a list of RGB images."""
+    if isinstance(images, Image.Image):
+        return [images.convert("RGB")]
+    if hasattr(images, "detach"):  # a tensor, without loading torch to ask
+        found = to_pil(cast("Tensor", images))
+        return found if isinstance(found, list) else [found]
+    pictures = [picture for image in images for picture in _pictures(image)]
+    if not pictures:
+        raise ValueError("There are no pictures to show: give at least one.")
+    return pictures
+
+
+def _labels(labels: Sequence[str] | None, count: int) -> Sequence[str]:
+    if labels is None:
+        return [""] * count
+    if isinstance(labels, str) or len(labels) != count:
+        given = "one text" if isinstance(labels, str) else f"{len(labels)} labels"
+        raise ValueError(f"Each of the {count} pictures needs a label, but {given} was given.")
+    return labels
+
+
+def _even_columns(count: int, most: int = 8) -> int:
+    rows = -(-count // most)
+    return -(-count // rows)
+
+
+def _resize(picture: Image.Image, columns: int, scale: int | None) -> Image.Image:
+    """Enlarge by repeating pixels, which shows them as they are; reduce by averaging."""
+    if scale is not None and scale < 1:
+        raise ValueError(f"A scale is a whole number of 1 or more, but {scale} was given.")
+    room = min(LARGEST, max(SMALLEST, PAGE // columns))
+    if scale is None and picture.width > room:
+        size = (room, round(picture.height * room / picture.width))
+        return picture.resize(size, Image.Resampling.LANCZOS)
+    times = scale or max(1, min(room, ENLARGED) // picture.width)
+    size = (picture.width * times, picture.height * times)
+    return picture.resize(size, Image.Resampling.NEAREST)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The font that comes with matplotlib: the same everywhere, and it has Greek and arrows."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Break a label into lines that fit the width; a word that is too long keeps its own line."""
+    lines: list[str] = []
+    for paragraph in text.split("\n") if text else []:
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}".strip()
+            if line and font.getlength(longer) > width:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    return lines
+
+
+def _data_uri(picture: Image.Image) -> str:
+    if picture.width > LARGEST:
+        size = (LARGEST, round(picture.height * LARGEST / picture.width))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _shown_width(picture: Image.Image) -> int:
+    """Width on the page in CSS pixels."""
+    return min(LARGEST, picture.width * max(1, ENLARGED // picture.width))

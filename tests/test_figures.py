@@ -1,0 +1,209 @@
+"""`companion.figures`: what a reader sees, to the pixel."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from companion import figures
+
+RED = Image.new("RGB", (32, 32), "red")
+BLUE = Image.new("RGB", (32, 32), "blue")
+
+
+def has_colour(picture: Image.Image, colour: tuple[int, int, int]) -> bool:
+    return bool((np.asarray(picture) == colour).all(axis=-1).any())
+
+
+def test_to_pil_maps_minus_one_to_black_and_one_to_white():
+    picture = figures.to_pil(torch.tensor([-1.0, 0.0, 1.0]).expand(3, 1, 3))
+    assert np.asarray(picture)[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_to_pil_cuts_off_what_is_out_of_range():
+    picture = figures.to_pil(torch.tensor([-7.0, 7.0]).expand(3, 1, 2))
+    assert np.asarray(picture)[0, :, 0].tolist() == [0, 255]
+
+
+def test_to_pil_agrees_with_diffusers():
+    from diffusers.image_processor import VaeImageProcessor
+
+    images = torch.randn((2, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    expected = VaeImageProcessor().postprocess(images, output_type="pil")
+    for ours, theirs in zip(figures.to_pil(images), expected, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_to_pil_keeps_red_red():
+    red = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 4, 4)
+    assert figures.to_pil(red).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_to_pil_gives_a_list_for_a_batch_and_one_picture_otherwise():
+    assert [one.size for one in figures.to_pil(torch.zeros(2, 3, 4, 5))] == [(5, 4), (5, 4)]
+    assert figures.to_pil(torch.zeros(3, 4, 5)).size == (5, 4)
+
+
+def test_to_pil_takes_half_precision_and_one_channel():
+    assert figures.to_pil(torch.zeros(1, 4, 4, dtype=torch.bfloat16)).mode == "RGB"
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 8, 8), (1, 1, 3, 8, 8)])
+def test_to_pil_names_a_wrong_shape(shape):
+    with pytest.raises(ValueError, match=re.escape(str(shape))):
+        figures.to_pil(torch.zeros(shape))
+
+
+def test_to_pil_names_nan():
+    with pytest.raises(ValueError, match="NaN"):
+        figures.to_pil(torch.full((3, 4, 4), torch.nan))
+
+
+def test_grid_enlarges_small_pictures_without_blurring():
+    picture = figures.grid([RED, BLUE], columns=2)
+    assert picture.width > 8 * 32
+    colours = {colour for _, colour in picture.getcolors()}
+    assert colours == {(255, 0, 0), (0, 0, 255), (255, 255, 255)}
+
+
+def test_grid_fits_large_pictures_to_the_page():
+    assert figures.grid([Image.new("RGB", (512, 512))] * 8).width < 1500
+
+
+def test_grid_scale_is_a_number_of_pixels_for_each():
+    plain = figures.grid([RED], scale=1)
+    assert sum(count for count, colour in plain.getcolors() if colour == (255, 0, 0)) == 32 * 32
+
+
+def test_grid_writes_labels_below_their_pictures():
+    plain, labelled = figures.grid([RED, BLUE]), figures.grid([RED, BLUE], ["left", "right"])
+    assert labelled.width == plain.width
+    assert labelled.height > plain.height
+    assert np.array_equal(np.asarray(labelled)[: plain.height - 40], np.asarray(plain)[:-40])
+    below = np.asarray(labelled)[plain.height - 16 :].mean(axis=-1)
+    assert (below[:, : plain.width // 2] < 128).any()
+    assert (below[:, plain.width // 2 :] < 128).any()
+
+
+def test_grid_breaks_a_long_label_between_words():
+    short = figures.grid([RED] * 4, ["a cat"] * 4)
+    long = figures.grid([RED] * 4, ["a very long label that cannot be set in one line"] * 4)
+    assert long.height > short.height
+    assert long.width == short.width
+
+
+def test_grid_breaks_a_label_at_a_newline():
+    assert figures.grid([RED], ["a\nb"]).height > figures.grid([RED], ["a b"]).height
+
+
+def test_grid_has_the_columns_asked_for():
+    one, two = figures.grid([RED] * 4, columns=4), figures.grid([RED] * 4, columns=2)
+    assert one.width > one.height
+    assert two.width == two.height
+
+
+def test_grid_makes_rows_of_even_length_by_default():
+    # Nine would not fit one row: five and four, instead of eight and one.
+    assert figures.grid([RED] * 9, scale=1).size == figures.grid([RED] * 9, scale=1, columns=5).size
+
+
+def test_grid_takes_tensors_batches_and_pil_images_alike():
+    tensor = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(2, 3, 32, 32)
+    expected = figures.grid([RED, RED]).tobytes()
+    assert figures.grid(tensor).tobytes() == expected
+    assert figures.grid(list(tensor)).tobytes() == expected
+    assert figures.grid([RED, tensor[0]]).tobytes() == expected
+
+
+def test_grid_holds_pictures_of_different_sizes():
+    mixed = figures.grid([RED, Image.new("RGB", (64, 48), "blue")])
+    assert has_colour(mixed, (255, 0, 0))
+    assert has_colour(mixed, (0, 0, 255))
+
+
+def test_grid_is_the_same_bytes_every_time():
+    def encoded() -> bytes:
+        buffer = io.BytesIO()
+        figures.grid([RED, BLUE], ["x₀", "ε → 0"]).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    assert encoded() == encoded()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"images": []}, "no pictures"),
+        ({"images": [RED, BLUE], "labels": ["one"]}, "Each of the 2 pictures needs a label"),
+        ({"images": [RED, BLUE], "labels": "ab"}, "one text"),
+        ({"images": [RED], "scale": 0}, "scale"),
+        ({"images": [RED], "columns": 0}, "column"),
+    ],
+)
+def test_grid_names_what_is_wrong(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        figures.grid(**arguments)
+
+
+def test_strip_is_one_row():
+    assert figures.strip([RED] * 12).tobytes() == figures.grid([RED] * 12, columns=12).tobytes()
+
+
+@pytest.fixture
+def html() -> str:
+    shown = figures.scrubber([RED, BLUE], ["t = 1 < 2", "t = 0"], alt='a "cat"', title="Backwards")
+    return shown._repr_html_()
+
+
+def test_scrubber_holds_every_picture_unchanged(html):
+    encoded = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)
+    pictures = [Image.open(io.BytesIO(base64.b64decode(one))) for one in encoded]
+    assert [picture.tobytes() for picture in pictures] == [RED.tobytes(), BLUE.tobytes()]
+
+
+def test_scrubber_says_what_each_picture_shows(html):
+    assert 'alt="a &quot;cat&quot;, t = 1 &lt; 2"' in html
+    assert 'alt="a &quot;cat&quot;, t = 0"' in html
+
+
+def test_scrubber_has_a_labelled_slider_that_starts_at_the_last_picture(html):
+    slider = re.search(r"<input [^>]*>", html)[0]
+    assert 'type="range"' in slider
+    assert 'max="1" value="1"' in slider
+    assert 'aria-label="Backwards"' in slider
+    assert "<figcaption>Backwards</figcaption>" in html
+
+
+def test_scrubber_loads_nothing(html):
+    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", html)
+    assert "http" not in without_pictures
+    assert "//" not in without_pictures
+    assert 'src=""' in without_pictures  # the pictures were its only sources
+
+
+def test_scrubber_shows_all_pictures_where_scripts_do_not_run(html):
+    # What hides pictures is the script, what is hidden until it runs is the slider.
+    assert not re.search(r'class="frame" hidden', html)
+    assert re.search(r"<input [^>]*\bhidden\b", html)
+
+
+def test_scrubber_text_does_not_depend_on_the_pixels():
+    # So that nbval can compare the text to the letter and the pictures with a tolerance.
+    def text(picture: Image.Image) -> str:
+        html = figures.scrubber([picture], ["x"], alt="y")._repr_html_()
+        return re.sub(r"base64,[A-Za-z0-9+/=]+", "", html)
+
+    assert text(RED) == text(BLUE)
+
+
+def test_scrubber_repr_does_not_change_from_run_to_run():
+    assert repr(figures.scrubber([RED], ["x"], alt="y")) == "Scrubber of 1 pictures"
+
+
+def test_scrubber_needs_a_label_for_every_picture():
+    with pytest.raises(ValueError, match="needs a label"):
+        figures.scrubber([RED, BLUE], ["x"], alt="y")
