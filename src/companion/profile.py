@@ -1,0 +1,157 @@
+"""Which models, sizes, device and precision the chapters use: `small`, offline on the CPU, or
+`full`, on a GPU."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+VARIABLE = "COMPANION_PROFILE"
+PROFILES = Path(__file__).with_name("profiles.toml")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from: the zoo, or one commit of a repository on the hub.
+
+    Attributes:
+        zoo: name in the zoo, or None.
+        hub: id on the hub, or None.
+        revision: commit of the hub's repository, 40 hexadecimal digits.
+        files: patterns of the files that are loaded.
+        bytes: their size on disk.
+        gpu_memory: bytes of GPU memory that running the model takes.
+    """
+
+    zoo: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    files: tuple[str, ...] = ()
+    bytes: int = 0
+    gpu_memory: int = 0
+
+    def folder(self) -> str:
+        """The folder for `from_pretrained`; a hub model is fetched the first time.
+
+        Raises:
+            FileNotFoundError: the model is not here and cannot be fetched; the sentence says what
+            to do.
+        """
+        if self.zoo:
+            from companion.zoo import folder
+
+            return str(folder(self.zoo))
+        return self._snapshot()
+
+    def _snapshot(self) -> str:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+        # transformers' half-precision cast happens at load; the files are those of the pinned
+        # commit only.
+        try:
+            return snapshot_download(
+                str(self.hub), revision=self.revision, allow_patterns=list(self.files)
+            )
+        except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+            endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+            raise FileNotFoundError(
+                f"The model {self.hub} is not on this machine and could not be fetched from "
+                f"{endpoint} ({type(error).__name__}); check the connection, set HF_ENDPOINT to a "
+                f"mirror before Python starts, or use the embedded models with {VARIABLE}=small."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a chapter needs to know of the machine and the models.
+
+    Attributes:
+        name: "small" or "full".
+        device: "cuda", "mps" or "cpu".
+        dtype: precision of the weights on that device.
+        models: where each model comes from, by the name a chapter calls it.
+        denoiser_steps: chapter 2's number of steps, by sampler.
+        prompt: chapter 3's prompt.
+        height: height of chapter 3's pictures in pixels.
+        width: width of chapter 3's pictures in pixels.
+        num_inference_steps: chapter 3's number of steps.
+        guidance_scale: chapter 3's guidance scale.
+    """
+
+    name: str
+    device: str
+    dtype: torch.dtype
+    models: Mapping[str, ModelSource]
+    denoiser_steps: Mapping[str, int]
+    prompt: str
+    height: int
+    width: int
+    num_inference_steps: int
+    guidance_scale: float
+
+    @cached_property
+    def denoiser(self) -> str:
+        """Folder of chapter 2's unconditional model, for `UNet2DModel.from_pretrained`."""
+        return self.models["denoiser"].folder()
+
+    @cached_property
+    def stable_diffusion(self) -> str:
+        """Folder of chapter 3's Stable Diffusion, for `StableDiffusionPipeline.from_pretrained`."""
+        return self.models["stable_diffusion"].folder()
+
+
+def profile(name: str | None = None) -> Profile:
+    """The profile of that name, or of the environment variable COMPANION_PROFILE, or `small`.
+
+    Raises:
+        ValueError: there is no such profile.
+        RuntimeError: `full` was asked for on a machine without a GPU.
+    """
+    table = tomllib.loads(PROFILES.read_text(encoding="utf-8"))
+    name = name or os.environ.get(VARIABLE) or "small"
+    if name not in table:
+        known = " or ".join(table)
+        raise ValueError(f"There is no profile {name!r}; set {VARIABLE} to {known}.")
+    device = _device()
+    if name == "full" and device == "cpu":
+        raise RuntimeError(
+            "The full profile needs a GPU and none was found; choose a GPU runtime, check that "
+            f"torch.cuda.is_available() is True, or set {VARIABLE}=small."
+        )
+    return _from_table(name, table[name], device)
+
+
+def _from_table(name: str, entry: dict[str, Any], device: str) -> Profile:
+    import torch
+
+    models = {
+        key: ModelSource(**{**entry[key], "files": tuple(entry[key].get("files", ()))})
+        for key in ("denoiser", "stable_diffusion")
+    }
+    return Profile(
+        name=name,
+        device=device,
+        dtype=getattr(torch, entry["precision"]),
+        models=models,
+        denoiser_steps=entry["denoiser_steps"],
+        **entry["text_to_image"],
+    )
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"

@@ -1,0 +1,28 @@
+"""The embedded data: emoji scenes with captions and exact masks, made on the fly from a sprite
+atlas.
+
+from companion.scenes import scene
+one = scene(7)
+one.image, one.caption, one.masks
+"""
+
+from .captions import caption
+from .dataset import dataset, export_imagefolder
+from .scene import Placed, Scene, scene
+from .vocabulary import STYLES, Subset, backgrounds, groups, objects, subset, subsets
+
+__all__ = [
+    "STYLES",
+    "Placed",
+    "Scene",
+    "Subset",
+    "backgrounds",
+    "caption",
+    "dataset",
+    "export_imagefolder",
+    "groups",
+    "objects",
+    "scene",
+    "subset",
+    "subsets",
+]

@@ -1,0 +1,10 @@
+"""The embedded models: really trained, small, in the ordinary Diffusers layout.
+
+from companion.zoo import folder
+StableDiffusionPipeline.from_pretrained(folder("stable-diffusion"))
+"""
+
+from .recognise import Seen, recognise
+from .registry import Entry, entries, folder, verify
+
+__all__ = ["Entry", "Seen", "entries", "folder", "recognise", "verify"]
