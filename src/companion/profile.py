@@ -121,7 +121,7 @@ def profile(name: str | None = None) -> Profile:
     if name not in table:
         known = " or ".join(table)
         raise ValueError(f"There is no profile {name!r}; set {VARIABLE} to {known}.")
-    device = _device()
+    device = best_device()
     if name == "full" and device == "cpu":
         raise RuntimeError(
             "The full profile needs a GPU and none was found; choose a GPU runtime, check that "
@@ -147,7 +147,8 @@ def _from_table(name: str, entry: dict[str, Any], device: str) -> Profile:
     )
 
 
-def _device() -> str:
+def best_device() -> str:
+    """The best device of this machine: "cuda", "mps" or "cpu"."""
     import torch
 
     if torch.cuda.is_available():
