@@ -1,0 +1,409 @@
+"""Chapter 3: the parts of Stable Diffusion, and text-to-image as one plain loop.
+
+    parts = load_parts("CompVis/stable-diffusion-v1-4", device="cuda", dtype=torch.float16)
+    pictures = text_to_image(parts, "a cat on a blue background", seeds=1145)
+
+Works on any Stable Diffusion 1.x, a folder or an id of the hub, and gives the pictures of
+`diffusers.StableDiffusionPipeline` at the same seed. Chapter 3 of the book derives it line by line.
+"""
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from PIL import Image
+from torch import Generator, Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from companion.figures import to_pil
+
+# Called after every step with the step's number from 0, its timestep, and the latents it led to.
+Callback = Callable[[int, Tensor, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a Stable Diffusion is made of; `dataclasses.replace(parts, scheduler=...)` swaps one.
+
+    Attributes:
+        tokenizer: a prompt to token ids.
+        text_encoder: token ids to embeddings, a vector for each token.
+        vae: pictures to latents and back.
+        unet: the noise in latents, given the timestep and the embeddings.
+        scheduler: the noise levels, and the step from each to the next.
+    """
+
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    scheduler: SchedulerMixin
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet lies, and with it the loop."""
+        return self.unet.device
+
+    @property
+    def vae_factor(self) -> int:
+        """Pixels to a latent along one side: each level of the VAE but the last halves the side."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+
+@dataclass(frozen=True)
+class TokenPieces:
+    """A prompt as the text encoder gets it.
+
+    Attributes:
+        ids: `tokenizer.model_max_length` token ids (77 for CLIP): start, the prompt, end, padding.
+        pieces: the vocabulary's entry for each id; "</w>" marks the end of a word.
+        truncated: the end of the prompt that did not fit, "" if all did.
+    """
+
+    ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    truncated: str
+
+
+def load_parts(
+    folder_or_id: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    variant: str | None = None,
+) -> Parts:
+    """Load the five parts of a Stable Diffusion 1.x for inference.
+
+    Args:
+        folder_or_id: a folder in `StableDiffusionPipeline`'s layout, or a model's id on the hub.
+        device: where the three networks go.
+        dtype: their precision, as a rule float32 on a CPU and float16 on a GPU.
+        revision: the commit, tag or branch on the hub.
+        variant: "fp16" loads the half-size weight files where the model has them.
+    """
+
+    def network(kind: Any, subfolder: str) -> Any:
+        loaded = kind.from_pretrained(
+            folder_or_id,
+            subfolder=subfolder,
+            dtype=dtype,
+            revision=revision,
+            variant=variant,
+            use_safetensors=True,
+        )
+        return loaded.to(device).eval()
+
+    # Any scheduler's class can read the file that names the right one.
+    noise_levels = diffusers.PNDMScheduler.load_config(
+        folder_or_id, subfolder="scheduler", revision=revision
+    )
+    return Parts(
+        tokenizer=CLIPTokenizer.from_pretrained(
+            folder_or_id, subfolder="tokenizer", revision=revision
+        ),
+        text_encoder=network(CLIPTextModel, "text_encoder"),
+        vae=network(AutoencoderKL, "vae"),
+        unet=network(UNet2DConditionModel, "unet"),
+        scheduler=getattr(diffusers, noise_levels["_class_name"]).from_config(noise_levels),
+    )
+
+
+def token_pieces(tokenizer: CLIPTokenizer, prompt: str) -> TokenPieces:
+    """Split a prompt into the tokens that the text encoder sees, padded and cut to their number."""
+    limit = tokenizer.model_max_length
+    ids = tokenizer(prompt, padding="max_length", max_length=limit, truncation=True).input_ids
+    everything = tokenizer(prompt, verbose=False).input_ids
+    # The last place is the end token's, so the words that are cut off begin one before the limit.
+    cut_off = everything[limit - 1 : -1] if len(everything) > limit else []
+    return TokenPieces(
+        ids=tuple(ids),
+        pieces=tuple(tokenizer.convert_ids_to_tokens(ids)),
+        truncated=tokenizer.decode(cut_off),
+    )
+
+
+@torch.no_grad()
+def encode_prompt(parts: Parts, prompt: str | Sequence[str]) -> Tensor:
+    """Embed one prompt or several, as CLIP's last hidden states (Radford et al. 2021, section 2.4).
+
+    Warns, naming the words, when the end of a prompt does not fit.
+
+    Returns:
+        Embeddings of shape (prompts, tokens, width); (1, 77, 768) for one prompt of SD 1.x.
+
+    Raises:
+        ValueError: no prompt, or one that is no text.
+    """
+    split = [token_pieces(parts.tokenizer, text) for text in _prompts(prompt)]
+    for one in split:
+        if one.truncated:
+            warnings.warn(
+                f"The text encoder takes {len(one.ids)} tokens, with start and end among them, "
+                f"so this end of the prompt was cut off: '{one.truncated}'.",
+                stacklevel=2,
+            )
+    ids = torch.tensor([one.ids for one in split], device=parts.text_encoder.device)
+    return parts.text_encoder(ids).last_hidden_state.to(parts.device, parts.unet.dtype)
+
+
+@torch.no_grad()
+def encode_image(
+    parts: Parts,
+    images: Image.Image | Sequence[Image.Image] | Tensor,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Encode pictures into latents of about unit size (Rombach et al. 2022, section 3.1).
+
+    Args:
+        parts: whose VAE and scaling factor are used.
+        images: a PIL picture or several of one size, or a tensor (b, 3, h, w) in -1..1.
+        generator: with one, latents are drawn from the VAE's Gaussian, as for training; without,
+            they are its mean.
+
+    Returns:
+        Latents of shape (b, channels, h / vae_factor, w / vae_factor).
+
+    Raises:
+        ValueError: sides that the VAE's factor does not divide, pictures of several sizes, or a
+            generator that is not on the CPU.
+    """
+    pixels = images if isinstance(images, Tensor) else _to_tensor(images)
+    _check_size(parts, *pixels.shape[-2:])
+    gaussian = parts.vae.encode(pixels.to(parts.vae.device, parts.vae.dtype)).latent_dist
+    latents = gaussian.mean if generator is None else gaussian.sample(_on_cpu(generator))
+    scale, shift = _scale_and_shift(parts.vae)
+    return (latents - shift) * scale
+
+
+@torch.no_grad()
+def decode_latents(parts: Parts, latents: Tensor) -> Tensor:
+    """Decode latents, as `encode_image` gives them, into pictures (b, 3, h, w) of about -1..1."""
+    scale, shift = _scale_and_shift(parts.vae)
+    latents = latents / scale + shift
+    return parts.vae.decode(latents.to(parts.vae.device, parts.vae.dtype)).sample
+
+
+def initial_noise(
+    parts: Parts,
+    height: int,
+    width: int,
+    generator: Generator | Sequence[Generator] | None,
+    batch: int = 1,
+) -> Tensor:
+    """Draw standard normal latents for pictures of a size in pixels.
+
+    Drawn on the CPU in float32 and then moved, so that one seed gives one noise everywhere.
+
+    Args:
+        parts: whose UNet the noise is for.
+        height: in pixels, a multiple of `parts.vae_factor`.
+        width: in pixels, likewise.
+        generator: one for the whole batch, one for each picture, or None for any noise.
+        batch: how many pictures.
+
+    Returns:
+        Noise of shape (batch, channels, height / vae_factor, width / vae_factor).
+    """
+    _check_size(parts, height, width)
+    factor = parts.vae_factor
+    shape = (parts.unet.config.in_channels, height // factor, width // factor)
+    if generator is None or isinstance(generator, Generator):
+        noise = torch.randn((batch, *shape), generator=generator)
+    else:
+        noise = torch.cat([torch.randn((1, *shape), generator=one) for one in generator])
+    return noise.to(parts.device, parts.unet.dtype)
+
+
+@torch.no_grad()
+def guided_noise(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    timestep: Tensor | int,
+    embeddings: Tensor,
+    guidance_scale: float,
+) -> Tensor:
+    """Predict the noise with classifier-free guidance (Ho and Salimans 2022, equation 6).
+
+    noise = unconditional + guidance_scale * (conditional - unconditional). The scale is the paper's
+    w plus 1: at 1 the unconditional half cancels out, so at 1 or less it is not computed.
+
+    Args:
+        unet: the noise predictor.
+        latents: (b, channels, h, w), after the scheduler's `scale_model_input`.
+        timestep: where on the way from noise to picture they are.
+        embeddings: (2b, tokens, width), unconditional half first; (b, tokens, width) at a scale of
+            1 or less.
+        guidance_scale: how far to go from the unconditional towards and past the conditional.
+
+    Returns:
+        Noise of the shape of the latents.
+    """
+    if guidance_scale <= 1:
+        return unet(latents, timestep, encoder_hidden_states=embeddings).sample
+    both = unet(torch.cat([latents] * 2), timestep, encoder_hidden_states=embeddings).sample
+    unconditional, conditional = both.chunk(2)
+    return unconditional + guidance_scale * (conditional - unconditional)
+
+
+@torch.no_grad()
+def text_to_image(
+    parts: Parts,
+    prompt: str | Sequence[str],
+    *,
+    negative_prompt: str | Sequence[str] = "",
+    height: int | None = None,
+    width: int | None = None,
+    num_inference_steps: int = 50,
+    guidance_scale: float = 7.5,
+    generator: Generator | Sequence[Generator] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    callback: Callback | None = None,
+) -> list[Image.Image]:
+    """Draw a picture for each prompt (Rombach et al. 2022, section 3.3), by a plain loop.
+
+    Args:
+        parts: the model; its scheduler is copied, so calls do not disturb each other.
+        prompt: what to draw: one text or several, a picture for each.
+        negative_prompt: what to steer away from: one text for all, or one for each prompt. Of no
+            effect without guidance.
+        height: in pixels, a multiple of `parts.vae_factor`; None is the size of the training.
+        width: in pixels, likewise.
+        num_inference_steps: noise levels. PNDM calls the UNet once more than that.
+        guidance_scale: as for `guided_noise`; 1 or less is no guidance, at half the work.
+        generator: a CPU generator for the batch, or one for each prompt.
+        seeds: instead of generators: a seed for each prompt. A picture then depends on its own
+            seed alone, not on the others in the batch.
+        callback: called after each step with its number, its timestep, and the latents.
+
+    Returns:
+        RGB pictures, one for each prompt, in order.
+
+    Raises:
+        ValueError: no prompt, a size that the VAE's factor does not divide, no steps, a negative
+            guidance scale, a generator that is not on the CPU, both seeds and generator, or not as
+            many seeds, generators or negative prompts as prompts.
+    """
+    prompts = _prompts(prompt)
+    negatives = _one_each("negative prompt", negative_prompt, prompts, shared=True)
+    generator = _generators(generator, seeds, prompts)
+    if num_inference_steps < 1:
+        raise ValueError(f"num_inference_steps is {num_inference_steps}, but at least 1 is needed.")
+    if guidance_scale < 0:
+        raise ValueError(
+            f"guidance_scale is {guidance_scale}, but it is 0 or more; to steer away from "
+            f"something, name it in negative_prompt."
+        )
+    default = parts.unet.config.sample_size * parts.vae_factor
+    height, width = height or default, width or default
+    latents = initial_noise(parts, height, width, generator, batch=len(prompts))
+
+    embeddings = encode_prompt(parts, prompts)
+    if guidance_scale > 1:
+        embeddings = torch.cat([encode_prompt(parts, negatives), embeddings])
+
+    scheduler = _fresh(parts.scheduler)
+    scheduler.set_timesteps(num_inference_steps, device=parts.device)
+    # Schedulers that draw noise at every step (DDPM, Euler ancestral) draw it from our generator.
+    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+    drawn_from = {"generator": generator} if takes_generator else {}
+
+    latents = latents * scheduler.init_noise_sigma
+    for step, t in enumerate(scheduler.timesteps):
+        model_input = scheduler.scale_model_input(latents, t)
+        noise = guided_noise(parts.unet, model_input, t, embeddings, guidance_scale)
+        latents = scheduler.step(noise, t, latents, **drawn_from).prev_sample
+        if callback is not None:
+            callback(step, t, latents)
+    return to_pil(decode_latents(parts, latents))
+
+
+def _fresh(scheduler: SchedulerMixin) -> SchedulerMixin:
+    """Copy a scheduler, which keeps state while it steps, and never clip what it predicts.
+
+    Clipping to -1..1 is for pixels; latents are larger. DDIM clips unless its config says no, and
+    PNDM's config, from which one makes it, may not say. The pipeline corrects this likewise.
+    """
+    if scheduler.config.get("clip_sample"):
+        return type(scheduler).from_config(scheduler.config, clip_sample=False)
+    return copy.deepcopy(scheduler)
+
+
+def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
+    """By what the VAE's own latents are shifted, then multiplied, to give the UNet unit size."""
+    return vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
+
+
+def _prompts(prompt: str | Sequence[str]) -> list[str]:
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    if not prompts:
+        raise ValueError("The list of prompts is empty: give one at least.")
+    for one in prompts:
+        if not isinstance(one, str):
+            raise ValueError(f"A prompt is a text, but {one!r} was given.")
+    return prompts
+
+
+def _one_each(what: str, given: Any, prompts: Sequence[str], *, shared: bool = False) -> list[Any]:
+    """Give a list as long as the prompts; a single value is for one, or for all if shared."""
+    if isinstance(given, str | int):
+        given = [given] * (len(prompts) if shared else 1)
+    if len(given) != len(prompts):
+        raise ValueError(
+            f"There are {len(prompts)} prompts but {len(given)} {what}s: give one for each prompt."
+        )
+    return list(given)
+
+
+def _generators(
+    generator: Generator | Sequence[Generator] | None,
+    seeds: int | Sequence[int] | None,
+    prompts: Sequence[str],
+) -> Generator | list[Generator] | None:
+    if seeds is not None:
+        if generator is not None:
+            raise ValueError("Both seeds and generator were given: give one of them.")
+        return [Generator().manual_seed(seed) for seed in _one_each("seed", seeds, prompts)]
+    if generator is None or isinstance(generator, Generator):
+        return generator and _on_cpu(generator)
+    return [_on_cpu(one) for one in _one_each("generator", generator, prompts)]
+
+
+def _on_cpu(generator: Generator) -> Generator:
+    if generator.device.type != "cpu":
+        raise ValueError(
+            f"The generator is on {generator.device}, where a seed gives other noise: make it with "
+            f"torch.Generator(), on the CPU; the noise is moved to the model by itself."
+        )
+    return generator
+
+
+def _check_size(parts: Parts, height: int, width: int) -> None:
+    factor = parts.vae_factor
+    if min(height, width) < 1 or height % factor or width % factor:
+        raise ValueError(
+            f"A picture of height {height} and width {width} has no latents: both must be "
+            f"multiples of {factor}, the VAE's factor."
+        )
+
+
+def _to_tensor(images: Image.Image | Sequence[Image.Image]) -> Tensor:
+    """PIL pictures as float32 (b, 3, h, w) in -1..1."""
+    images = [images] if isinstance(images, Image.Image) else list(images)
+    sizes = {image.size for image in images}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"{len(images)} pictures of {len(sizes)} sizes were given: give one or more of the "
+            f"same size."
+        )
+    pixels = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
