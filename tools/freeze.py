@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
+# Held back, so that 3.11 means any 3.11: soupsieve 3 asks for 3.11.5, Debian 12 has 3.11.2.
+HELD = ["soupsieve<3"]
 HEADER = """\
 # The exact versions that CI, `make` and environment.yml install.
 # Written by `make constraints`: edit pyproject.toml, or torch's line below, and run it again.
@@ -36,7 +38,7 @@ def freeze() -> list[str]:
         venv.create(folder, with_pip=True)
         python = f"{folder}/bin/python"
         pin = Path(folder) / "torch.txt"
-        pin.write_text(torch + "\n")
+        pin.write_text("\n".join([torch, *HELD]) + "\n")
         install = [python, "-m", "pip", "install", "--quiet", "-c", str(pin)]
         subprocess.run([*install, f"{ROOT}[book,test]"], check=True)
         frozen = [python, "-m", "pip", "freeze", "--all"]
