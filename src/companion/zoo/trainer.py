@@ -8,6 +8,7 @@ last checkpoint takes the very steps that it would have taken.
 import csv
 import time
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from .attention_precision import attention_in_float32
 from .recipe import Recipe
 
 CHECKPOINT_SECONDS = 120
@@ -81,13 +83,15 @@ def train(task: Task, *, minutes: float | None = None) -> int:
     log = _open_log(out / "log.csv", start)
     began = saved = time.monotonic()
     step, running = start, 0.0
+    # On a CPU the backward pass of attention is 2 to 5 times as fast in float32 as in bfloat16.
+    attention = attention_in_float32 if task.device.type == "cpu" else nullcontext
     bar = tqdm(total=recipe.steps, initial=start, desc=recipe.name, unit="step", mininterval=2)
     try:
         while step < recipe.steps:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(step)
             generator = step_generator(recipe.seed, step)
-            with torch.autocast(task.device.type, torch.bfloat16):
+            with torch.autocast(task.device.type, torch.bfloat16), attention():
                 loss = task.loss(step, generator)
             if not torch.isfinite(loss):
                 raise FloatingPointError(

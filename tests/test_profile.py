@@ -1,0 +1,105 @@
+"""The profile: found by itself, chosen by one variable, refused in one sentence."""
+
+import os
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+import torch
+
+import companion
+from companion.profile import ModelSource, profile
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+def test_small_is_the_default(monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> None:
+    monkeypatch.delenv("COMPANION_PROFILE", raising=False)
+    p = companion.profile()
+    assert (p.name, p.device, p.dtype) == ("small", "cpu", torch.float32)
+    assert (p.height, p.width) == (64, 64)
+
+
+def test_the_variable_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("COMPANION_PROFILE", "full")
+    p = profile()
+    assert (p.name, p.device, p.dtype) == ("full", "cuda", torch.float16)
+    assert (p.height, p.num_inference_steps, p.guidance_scale) == (512, 50, 7.5)
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPANION_PROFILE", "huge")
+    with pytest.raises(
+        ValueError, match=r"no profile 'huge'; set COMPANION_PROFILE to small or full"
+    ):
+        profile()
+
+
+def test_full_without_a_gpu_is_refused_with_the_remedy(no_gpu: None) -> None:
+    with pytest.raises(RuntimeError, match=r"needs a GPU .* COMPANION_PROFILE=small"):
+        profile("full")
+
+
+def test_every_hub_model_is_pinned_to_a_commit_and_sized(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for source in profile("full").models.values():
+        assert source.revision is not None
+        assert len(bytes.fromhex(source.revision)) == 20
+        assert source.bytes > 0
+        assert source.gpu_memory > 0
+        assert not any(pattern in ("*", "**") for pattern in source.files)
+
+
+def test_a_model_that_cannot_be_fetched_is_one_sentence(tmp_path: Path) -> None:
+    # A process of its own: the hub library reads its variables when it is imported.
+    code = (
+        "from companion.profile import ModelSource\n"
+        "try: ModelSource(hub='google/ddpm-cat-256', revision='0' * 40, files=('x',)).folder()\n"
+        "except FileNotFoundError as error: print(error)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "HF_HOME": str(tmp_path),
+            "HF_HUB_OFFLINE": "0",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "google/ddpm-cat-256 is not on this machine" in answer.stdout
+    assert "http://127.0.0.1:9" in answer.stdout
+    assert "COMPANION_PROFILE=small" in answer.stdout
+    assert answer.stdout.count("\n") == 1
+
+
+def test_a_profile_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        profile("small").name = "other"  # type: ignore[misc]
+
+
+def test_importing_companion_is_light() -> None:
+    code = (
+        "import sys, companion, companion.scenes, companion.zoo\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'datasets', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_small_models_are_folders_that_exist() -> None:
+    p = profile("small")
+    assert ModelSource(zoo="ddpm").folder() == p.denoiser
+    assert p.stable_diffusion
