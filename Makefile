@@ -70,9 +70,10 @@ run: $(STAMP) ## execute the notebooks from their text twins and store the outpu
 	$(call say,executing the notebooks)
 	@$(ONCE) $(BIN)/python tools/run_book.py $(CHAPTER)
 
+# Started here and not in book/: jupytext looks for its settings in the server's own folder.
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(call say,starting JupyterLab)
-	@$(BIN)/jupyter lab book
+	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/book
 
 # Hours on a CPU, minutes on a GPU; a run that was cut off goes on where it was.
 zoo: $(STAMP) ## train the embedded models from their recipes and measure them
