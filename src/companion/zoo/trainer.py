@@ -83,7 +83,7 @@ def train(task: Task, *, minutes: float | None = None) -> int:
     log = _open_log(out / "log.csv", start)
     began = saved = time.monotonic()
     step, running = start, 0.0
-    # On a CPU the backward pass of attention is 2 to 5 times as fast in float32 as in bfloat16.
+    # On a CPU attention is up to four times as fast in float32 as in bfloat16, see benchmarks.
     attention = attention_in_float32 if task.device.type == "cpu" else nullcontext
     bar = tqdm(total=recipe.steps, initial=start, desc=recipe.name, unit="step", mininterval=2)
     try:
