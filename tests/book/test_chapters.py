@@ -20,8 +20,9 @@ from chapters import (
 
 # What must not stand in an output, and why.
 FORBIDDEN = {
+    # An absolute path of two parts or more; what stands behind a host or in a tag is none.
     "a path of somebody's machine": re.compile(
-        r"(?<![\w.:/])(?:/home/|/root/|/Users/|/work/|/tmp/|/private/|/usr/lib|/opt/)\w|[A-Z]:\\\\?Users"
+        r"(?<![\w.:/<])/(?:[\w.-]+/)+[\w.-]+|(?<![\w.:/])/(?:home|root|tmp|Users)\b|\b[A-Z]:\\\w"
         r"|site-packages|dist-packages|\.venv/"
     ),
     "a token": re.compile(r"\bhf_[A-Za-z0-9]{8,}|\bgh[pousr]_[A-Za-z0-9]{16,}|Bearer [A-Za-z0-9]"),
