@@ -29,11 +29,12 @@ DATA_URI = re.compile(r"data:(image/(?:png|jpeg|webp|gif));base64,([A-Za-z0-9+/=
 
 # Two pictures agree when they have one size and differ little after averaging over blocks of
 # BLOCK x BLOCK pixels, on the scale of 0 to 255: in the mean over all blocks, and in the worst
-# block, which finds one wrong picture in a large figure. Another CPU rounds sums in another
-# order and moves an edge by a shade, which is far below; noise or another picture is far above.
+# block, which finds one wrong picture in a large figure. Measured: 300 DDPM steps at one seed on
+# a CPU's AVX-512, AVX2 and SSE units differ by at most 1 in any pixel. Noise or another picture
+# differs by tens. The room between is for other processors and libraries.
 BLOCK = 8
-MEAN_TOLERANCE = 2.0
-WORST_TOLERANCE = 24.0
+MEAN_TOLERANCE = 1.0
+WORST_TOLERANCE = 8.0
 
 
 def decode(data: bytes) -> Image.Image:
