@@ -29,6 +29,7 @@ def halve(path: Path) -> None:
     if not largest < torch.finfo(torch.float16).max:
         raise ValueError(f"{path} holds {largest}, which half precision cannot.")
     save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes for the owner only
 
 
 def copy(entry: Entry, run: Path) -> None:
