@@ -135,6 +135,13 @@ def test_pictures_in_the_text_have_alternative_text(path: Path) -> None:
 
 
 @every_chapter
+def test_no_word_waits_to_be_filled_in(path: Path) -> None:
+    for number, cell in enumerate(read_notebook(path).cells):
+        found = re.search(r"\b(?:TODO|TBD|FIXME|XXX|TIME_[A-Z]+)\b", cell.source)
+        assert not found, f"{path.name}, cell {number}: {found.group()}"
+
+
+@every_chapter
 def test_first_come_the_install_cell_and_the_profile(path: Path) -> None:
     install, imports = code_cells(path)[:2]
     assert install.source.strip() == install_cell(), "the install cell is not CONTRIBUTING.md's"
