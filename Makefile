@@ -29,9 +29,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,test]'
 	@touch $@
 
+# From scratch each time: a second build over the first would not repeat its warnings, and pass.
 book: $(STAMP) ## build the HTML at _build/html/index.html
 	$(call say,building the book)
-	@rm -f $(INDEX)
+	@rm -rf _build
 	@$(BIN)/jupyter-book build . --path-output . -n -W --keep-going --quiet
 	@test -f $(INDEX) || { echo "jupyter-book ended well but wrote no $(INDEX): is jupyter-book older than 2 installed?"; exit 1; }
 	$(call say,the book is at $(INDEX))
