@@ -1,6 +1,10 @@
 """Recipes and the loop over them: resumable to the bit, honest about what it wrote."""
 
 import csv
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +20,16 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> Recipe:
+def one_thread() -> Iterator[None]:
+    """Sums then come in one order, and a forked child does not wait for threads that it lacks."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Recipe:
     """The unconditional recipe, cut down to seconds, with a log row every second step."""
     monkeypatch.setattr("companion.zoo.trainer.LOG_EVERY", 2)
     recipe = load_recipe("ddpm")
@@ -52,6 +65,36 @@ def test_a_run_that_was_stopped_goes_on_to_the_very_same_weights_and_log(
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     logs = [(tmp_path / run / "log.csv").read_text() for run in ("whole", "cut")]
     assert logs[0] == logs[1]
+
+
+def test_a_run_that_was_killed_goes_on_to_the_very_same_weights(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companion.zoo.trainer.CHECKPOINT_SECONDS", 0)
+    train(_task(tiny, tmp_path / "whole"))
+    child = multiprocessing.get_context("fork").Process(
+        target=_train_and_die, args=(tiny, tmp_path / "killed", 5)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)["step"] == 4
+    train(_task(tiny, tmp_path / "killed"))
+    whole, killed = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+def _train_and_die(recipe: Recipe, folder: Path, at: int) -> None:
+    task = _task(recipe, folder)
+    stock = task.loss
+
+    def loss(step: int, generator: torch.Generator) -> torch.Tensor:
+        if step == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stock(step, generator)
+
+    task.loss = loss  # type: ignore[method-assign]
+    train(task)
 
 
 def test_rows_of_steps_that_a_kill_undid_leave_the_log(tiny: Recipe, tmp_path: Path) -> None:
