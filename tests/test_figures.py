@@ -191,6 +191,14 @@ def test_scrubber_shows_all_pictures_where_scripts_do_not_run(html):
     assert re.search(r"<input [^>]*\bhidden\b", html)
 
 
+@pytest.mark.parametrize(
+    ("size", "width"), [((32, 32), 256), ((64, 64), 256), ((116, 40), 464), ((900, 300), 512)]
+)
+def test_scrubber_shows_pictures_large_enough_to_see_and_small_enough_for_the_page(size, width):
+    html = figures.scrubber([Image.new("RGB", size)], ["x"], alt="y")._repr_html_()
+    assert f' width="{width}"' in html
+
+
 def test_scrubber_text_does_not_depend_on_the_pixels():
     # So that nbval can compare the text to the letter and the pictures with a tolerance.
     def text(picture: Image.Image) -> str:

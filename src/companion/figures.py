@@ -278,5 +278,6 @@ def _data_uri(picture: Image.Image) -> str:
 
 
 def _shown_width(picture: Image.Image) -> int:
-    """Width on the page in CSS pixels."""
-    return min(LARGEST, picture.width * max(1, ENLARGED // picture.width))
+    """Width on the page in CSS pixels: whole times the picture's, while it is small."""
+    times = min(ENLARGED // picture.height, LARGEST // picture.width)
+    return min(LARGEST, picture.width * max(1, times))
