@@ -33,6 +33,12 @@ def test_every_weight_file_is_registered_small_and_no_pickle() -> None:
             assert path.resolve() in registered, f"{path.name} is not in sha256.toml"
 
 
+def test_no_configuration_names_a_place_on_the_machine_that_trained_it() -> None:
+    for path in WEIGHTS.rglob("*.json"):
+        if path.name != "tokenizer.json":
+            assert "_name_or_path" not in path.read_text(), path
+
+
 def test_a_changed_and_a_missing_file_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     sums = entries()["ddpm"].sha256
     monkeypatch.setitem(sums, "config.json", "0" * 64)

@@ -114,7 +114,10 @@ def two_object_prompts(world: Subset, count: int) -> Iterator[tuple[str, set[str
 
 def _text_to_image(recipe: Recipe, folder: Path, device: torch.device) -> Figures:
     pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(device)
-    pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+    # Pure noise belongs to the last timestep; "leading", from the file, would begin below it.
+    pipeline.scheduler = UniPCMultistepScheduler.from_config(
+        pipeline.scheduler.config, timestep_spacing="linspace"
+    )
     pipeline.set_progress_bar_config(disable=True)
     scale = recipe.settings["guidance_scale"]
     world = subset(recipe.subset)

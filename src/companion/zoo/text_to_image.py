@@ -144,7 +144,9 @@ class TextToImage(Task):
     def grid(self) -> Image.Image:
         """What the prompts above give, 20 UniPC steps."""
         pipeline = self.pipeline()
-        pipeline.scheduler = UniPCMultistepScheduler.from_config(self.scheduler.config)
+        pipeline.scheduler = UniPCMultistepScheduler.from_config(
+            self.scheduler.config, timestep_spacing="linspace"
+        )
         pipeline.set_progress_bar_config(disable=True)
         images = pipeline(
             list(PROMPTS),
