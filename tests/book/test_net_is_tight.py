@@ -71,7 +71,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     book = room(tmp_path_factory.mktemp("executed"))
     (book / "text" / "01_tiny.md").write_text(TWIN)
     tool = [sys.executable, str(ROOT / "tools" / "run_book.py"), "--book", str(book)]
-    subprocess.run(tool, check=True, capture_output=True, text=True, timeout=120)
+    subprocess.run(tool, check=True, capture_output=True, text=True, timeout=300)
     return book / "01_tiny.ipynb"
 
 
