@@ -77,8 +77,8 @@ def ddpm(
         model: a UNet2DModel that predicts noise, on any device and of any precision.
         noise: x_T, standard normal, of shape (batch, channels, height, width). It is moved to the
             model: drawn on the CPU, one seed gives one picture on every device.
-        scheduler: a scheduler of Diffusers. Its alphas_cumprod, its spacing of timesteps, whether
-            it clips the predicted x_0, and its variance (fixed_small or fixed_large) are used.
+        scheduler: a scheduler of Diffusers. Its alphas_cumprod, its spacing of timesteps, how it
+            clips the predicted x_0, and its variance (fixed_small or fixed_large) are used.
         num_steps: calls of the UNet, 1 to num_train_timesteps.
         generator: a CPU generator for the noise of the steps; None takes torch's global one.
         callback: called with a `Step` in every step.
@@ -127,6 +127,7 @@ def ddim(
     scheduler: Any,
     num_steps: int = 50,
     eta: float = 0.0,
+    use_clipped_model_output: bool = False,
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -139,6 +140,8 @@ def ddim(
         num_steps: calls of the UNet, 1 to num_train_timesteps.
         eta: η of equation 16. At 0 the picture follows from the first noise alone; at 1 every step
             adds as much noise as `ddpm`.
+        use_clipped_model_output: where x_0 was clipped, put in the ε that fits to it, so that
+            equation 4 holds on; by default the UNet's own, as in Diffusers.
         generator: a CPU generator for that noise; unused when eta is 0.
         callback: called with a `Step` in every step.
 
@@ -160,6 +163,8 @@ def ddim(
         x0 = _clip(_predict_x0(sample, residual, abar[i]), scheduler)
         if callback:
             callback(Step(i, t, sample, residual, x0))
+        if use_clipped_model_output:
+            residual = (sample - abar[i] ** 0.5 * x0) / (1 - abar[i]) ** 0.5
         # Equation 16.
         sigma = eta * ((1 - abar[i + 1]) / (1 - abar[i]) * (1 - abar[i] / abar[i + 1])) ** 0.5
         # Equation 12: the predicted x_0, the direction back to x_t, and fresh noise.
@@ -192,7 +197,8 @@ def unipc(
     Args:
         model: as for `ddpm`.
         noise: as for `ddpm`.
-        scheduler: as for `ddpm`; neither clipping nor variance is read from it.
+        scheduler: as for `ddpm`; no variance is read from it. As in Diffusers, clip_sample has no
+            effect here, and thresholding has.
         num_steps: calls of the UNet, 1 to num_train_timesteps - 1.
         generator: unused, since no step adds noise; here so that all samplers are called alike.
         callback: called with a `Step` in every step.
@@ -218,6 +224,8 @@ def unipc(
     for i, t in enumerate(timesteps):
         residual = model(sample, t).sample
         x0 = _predict_x0(sample, residual, abar[i])
+        if scheduler.config.get("thresholding", False):
+            x0 = _threshold(x0, scheduler)
         if callback:
             callback(Step(i, t, sample, residual, x0))
         if i > 0:  # UniC: the step that led here, again
@@ -255,10 +263,24 @@ def _predict_x0(sample: Tensor, residual: Tensor, abar: Tensor) -> Tensor:
 
 
 def _clip(x0: Tensor, scheduler: Any) -> Tensor:
-    if not scheduler.config.get("clip_sample", False):
-        return x0
-    bound = scheduler.config.get("clip_sample_range", 1.0)
-    return x0.clamp(-bound, bound)
+    """Keep x_0 where pictures are, if the configuration of DDPM or DDIM asks for it."""
+    if scheduler.config.get("thresholding", False):
+        return _threshold(x0, scheduler)
+    if scheduler.config.get("clip_sample", False):
+        bound = scheduler.config.get("clip_sample_range", 1.0)
+        return x0.clamp(-bound, bound)
+    return x0
+
+
+def _threshold(x0: Tensor, scheduler: Any) -> Tensor:
+    """Saharia et al. 2022, section 2.3: divide by what nearly all of a picture is within.
+
+    With sample_max_value 1, as is the default, this only clips to -1..1.
+    """
+    ratio = scheduler.config.dynamic_thresholding_ratio
+    bound = x0.abs().flatten(1).float().quantile(ratio, dim=1)
+    bound = bound.clamp(1, scheduler.config.sample_max_value).to(x0.dtype).view(-1, 1, 1, 1)
+    return x0.clamp(-bound, bound) / bound
 
 
 def _timesteps(scheduler: Any, num_steps: int, end: bool = False) -> list[int]:
@@ -299,10 +321,11 @@ def _start(
 ) -> Tensor:
     """The noise where the model is, after a look at everything that was given."""
     config = scheduler.config
-    if config.get("prediction_type", "epsilon") != "epsilon" or config.get("thresholding", False):
+    prediction_type = config.get("prediction_type", "epsilon")
+    if prediction_type != "epsilon":
         raise ValueError(
-            "These samplers take models that predict noise, without thresholding: the scheduler's "
-            "prediction_type has to be epsilon, and its thresholding False."
+            "These samplers are for models that predict noise: the scheduler's prediction_type has "
+            f"to be epsilon, but it is {prediction_type}."
         )
     most = config.num_train_timesteps - spare
     if not 1 <= num_steps <= most:
