@@ -27,7 +27,7 @@ def attention_in_float32() -> Iterator[None]:
             answer = stock(query.float(), key.float(), value.float(), attn_mask, **rest)
         return answer.to(query.dtype)
 
-    F.scaled_dot_product_attention = in_float32
+    F.scaled_dot_product_attention = in_float32  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -31,12 +31,14 @@ class Unconditional(Task):
         timesteps = torch.randint(1000, (len(images),), generator=generator)
         noisy = self.scheduler.add_noise(images, noise, timesteps).to(self.device)
         predicted = self.unet(noisy, timesteps.to(self.device)).sample
+        settings = self.recipe.settings
         return min_snr_loss(
             predicted,
             noise,
             timesteps,
             self.scheduler.alphas_cumprod,
-            self.recipe.settings["snr_gamma"],
+            settings["snr_gamma"],
+            settings["mean_weight"] if step >= settings["mean_weight_from"] else 0.0,
         )
 
     def grid(self) -> Image.Image:
