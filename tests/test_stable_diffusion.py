@@ -31,6 +31,7 @@ from companion.stable_diffusion import (
     text_to_image,
     token_pieces,
 )
+from companion.zoo import recognise
 
 transformers.logging.set_verbosity_error()  # the pipeline's import speaks of torchvision
 from diffusers import StableDiffusionPipeline  # noqa: E402
@@ -551,6 +552,23 @@ def test_pictures_that_cannot_be_encoded_are_refused(parts: Parts, photo: Image.
         encode_image(parts, [photo, photo.resize((8, 8))])
     with pytest.raises(ValueError, match="0 pictures"):
         encode_image(parts, [])
+
+
+# The embedded model
+
+
+@pytest.mark.skipif(not (TOKENIZER.parent / "unet").exists(), reason="no embedded model yet")
+def test_the_embedded_model_draws_what_the_prompts_say() -> None:
+    embedded = load_parts(TOKENIZER.parent)
+    config = embedded.scheduler.config
+    unipc = diffusers.UniPCMultistepScheduler.from_config(config, timestep_spacing="linspace")
+    wanted = [("robot", "yellow"), ("frog", "brown"), ("rocket", "green"), ("ghost", "gray")]
+    prompts = [f"a {thing} on a {colour} background" for thing, colour in wanted]
+    settings = {"num_inference_steps": 20, "guidance_scale": 4.0}
+    ours = text_to_image(replace(embedded, scheduler=unipc), prompts, seeds=range(4), **settings)
+    seen = recognise(ours)
+    assert sum(one.objects == (thing,) for one, (thing, _) in zip(seen, wanted, strict=True)) >= 3
+    assert sum(one.background == what for one, (_, what) in zip(seen, wanted, strict=True)) >= 3
 
 
 # Stable Diffusion 1.4's exact configuration
