@@ -81,9 +81,7 @@ def _zoo_train(arguments: argparse.Namespace) -> None:
     folder = arguments.runs / arguments.name
     task = make_task(recipe, _device(arguments.device), folder)
     done = train(task, minutes=arguments.minutes)
-    print(
-        f"{recipe.name}: {done:,} of {recipe.steps:,} steps done, see {folder}."
-    )
+    print(f"{recipe.name}: {done:,} of {recipe.steps:,} steps done, see {folder}.")
 
 
 def _zoo_evaluate(arguments: argparse.Namespace) -> None:
