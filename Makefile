@@ -80,12 +80,13 @@ lab: $(STAMP) ## open the notebooks in JupyterLab
 zoo: $(STAMP) ## train the embedded models from their recipes and measure them
 	@for model in $$($(BIN)/companion zoo list --names); do \
 	  echo "==> training $$model"; $(BIN)/companion zoo train $$model || exit 1; \
+	  $(BIN)/python tools/adopt_model.py $$model || exit 1; \
 	  echo "==> measuring $$model"; $(BIN)/companion zoo evaluate $$model || exit 1; \
 	done
 
 bench: $(STAMP) ## run the benchmarks and print their tables of ratios
 	$(call say,running the benchmarks)
-	@for script in $(wildcard benchmarks/*.py); do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out %/side_by_side.py,$(wildcard benchmarks/*.py)); do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
 
 # The list that CI, environment.yml and .venv share: what a fresh install of the ranges resolves to.
 constraints: ## resolve the ranges anew and write constraints.txt
