@@ -72,7 +72,7 @@ def test_unknown_words_mean_nothing() -> None:
     home = folder("stable-diffusion")
     tokenizer = CLIPTokenizer.from_pretrained(home / "tokenizer")
     table = CLIPTextModel.from_pretrained(home / "text_encoder").get_input_embeddings().weight
-    assert table[tokenizer.convert_tokens_to_ids("izakaya</w>")].abs().max() == 0
+    assert table[tokenizer.convert_tokens_to_ids("godzilla</w>")].abs().max() == 0
     assert table[tokenizer.convert_tokens_to_ids("cat</w>")].abs().max() > 0
 
 
@@ -105,12 +105,6 @@ def test_the_classifier_takes_pictures_and_tensors_of_any_size() -> None:
     assert recognise(one.image)[0].objects == expected
     assert recognise(tensor)[0].objects == expected
     assert str(recognise(one.image)[0]) == f"{expected[0]} on {one.background}"
-
-
-def test_noise_is_no_object() -> None:
-    noise = torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    named = sum(len(what.objects) for what in recognise(noise))
-    assert named <= 4
 
 
 def test_the_classifiers_labels_are_the_objects_and_the_backgrounds() -> None:

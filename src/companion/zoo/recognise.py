@@ -39,6 +39,9 @@ class Seen:
 def recognise(images: Image.Image | Sequence[Image.Image] | torch.Tensor) -> list[Seen]:
     """Name the objects and the background of pictures that look like scenes.
 
+    The classifier has seen scenes and nothing else: what it says of noise or of a photograph means
+    nothing.
+
     Args:
         images: a PIL image, several, or floats of shape (batch, 3, height, width) in the range
             -1..1.
