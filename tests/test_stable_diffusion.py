@@ -557,7 +557,6 @@ def test_pictures_that_cannot_be_encoded_are_refused(parts: Parts, photo: Image.
 # The embedded model
 
 
-@pytest.mark.skipif(not (TOKENIZER.parent / "unet").exists(), reason="no embedded model yet")
 def test_the_embedded_model_draws_what_the_prompts_say() -> None:
     embedded = load_parts(TOKENIZER.parent)
     config = embedded.scheduler.config

@@ -184,7 +184,6 @@ def test_a_spoilt_copy_fails(
     assert says in result.stdout
 
 
-@pytest.mark.skipif(not NOTEBOOKS, reason="no chapter yet")
 def test_a_spoilt_chapter_fails_in_the_spoilt_cells_alone(tmp_path: Path) -> None:
     def change(notebook: NotebookNode) -> None:
         change_a_number(notebook)
@@ -199,7 +198,6 @@ def test_a_spoilt_chapter_fails_in_the_spoilt_cells_alone(tmp_path: Path) -> Non
     assert "Cell outputs differ" in result.stdout
 
 
-@pytest.mark.skipif(not NOTEBOOKS, reason="no chapter yet")
 def test_an_emptied_chapter_fails(tmp_path: Path) -> None:
     result = nbval(spoil(NOTEBOOKS[0], tmp_path, empty_the_outputs))
     assert result.returncode != 0
