@@ -74,23 +74,27 @@ def _zoo_list(arguments: argparse.Namespace) -> None:
 
 def _zoo_train(arguments: argparse.Namespace) -> None:
     from companion.zoo.recipe import load_recipe
+
+    recipe, device = load_recipe(arguments.name), _device(arguments.device)
+    # After the arguments are known to be right: these load diffusers, which takes seconds.
     from companion.zoo.tasks import make_task
     from companion.zoo.trainer import train
 
-    recipe = load_recipe(arguments.name)
     folder = arguments.runs / arguments.name
-    task = make_task(recipe, _device(arguments.device), folder)
+    task = make_task(recipe, device, folder)
     done = train(task, minutes=arguments.minutes)
     print(f"{recipe.name}: {done:,} of {recipe.steps:,} steps done, see {folder}.")
 
 
 def _zoo_evaluate(arguments: argparse.Namespace) -> None:
-    from companion.zoo.card import write_card
-    from companion.zoo.measure import measure
     from companion.zoo.recipe import load_recipe
     from companion.zoo.registry import entry, folder
 
     model, recipe = entry(arguments.name), load_recipe(arguments.name)
+    # After the name is known to be right: these load torch and diffusers, which takes seconds.
+    from companion.zoo.card import write_card
+    from companion.zoo.measure import measure
+
     device = _device(arguments.device)
     figures = measure(recipe, folder(arguments.name), device)
     for name, value in figures.items():

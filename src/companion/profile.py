@@ -55,8 +55,6 @@ class ModelSource:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-        # transformers' half-precision cast happens at load; the files are those of the pinned
-        # commit only.
         try:
             return snapshot_download(
                 str(self.hub), revision=self.revision, allow_patterns=list(self.files)

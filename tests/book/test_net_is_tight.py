@@ -103,8 +103,9 @@ def change_a_number(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "stream" and re.search(r"\d", output.text):
-                other = lambda digit: str((int(digit.group()) + 1) % 10)  # noqa: E731
-                output.text = re.sub(r"\d", other, output.text, count=1)
+                output.text = re.sub(
+                    r"\d", lambda digit: str((int(digit.group()) + 1) % 10), output.text, count=1
+                )
                 return
     raise AssertionError("no cell prints a number")
 

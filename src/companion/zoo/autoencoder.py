@@ -12,9 +12,8 @@ from .pictures import scene_batch, tile
 from .recipe import Recipe
 from .trainer import Task
 
-# log variance of the posterior before training: sampling noise of standard deviation 0.02. With
-# unit variance
-# the decoder learns to ignore the latents and never comes back.
+# Log variance of the posterior before training: sampling noise of standard deviation 0.02. With
+# unit variance the decoder learns to ignore the latents and never comes back.
 FIRST_LOG_VARIANCE = -8.0
 
 
@@ -47,7 +46,7 @@ class Autoencoder(Task):
         latents = posterior.mean + posterior.std * noise
         decoded = self.vae.decode(latents).sample.float()
         kl = posterior.kl() / latents[0].numel()
-        # d x d cells of error against one number: squares for PSNR, absolute values for edges.
+        # Squares raise the PSNR, absolute values keep edges sharp.
         error = F.mse_loss(decoded, images) + 0.1 * F.l1_loss(decoded, images)
         return error + self.recipe.settings["kl_weight"] * kl.mean()
 

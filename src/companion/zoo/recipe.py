@@ -52,8 +52,7 @@ class Recipe:
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes, in the order in which they are trained: later ones need earlier
     ones."""
-    order = ["classifier", "vae", "stable-diffusion", "ddpm"]
-    return tuple(order)
+    return ("classifier", "vae", "stable-diffusion", "ddpm")
 
 
 def load_recipe(name: str) -> Recipe:
