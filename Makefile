@@ -26,7 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call say,making the environment in $(VENV))
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(call say,installing the package and its tools at the versions of constraints.txt (some minutes the first time))
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,test]'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,daam,test]'
+	@$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt daam
 	@touch $@
 
 # From scratch each time: a second build over the first would not repeat its warnings, and pass.

@@ -35,13 +35,13 @@ def test_there_is_one_list_of_versions() -> None:
     python, pip, listed = environment["dependencies"]
     assert python.startswith("python=3.")
     assert pip == "pip"
-    assert listed == {"pip": ["-c constraints.txt", "-e .[book,test]"]}
+    assert listed == {"pip": ["-c constraints.txt", "-e .[book,daam,test]"]}
 
 
 def test_constraints_name_every_dependency_of_the_declaration() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["book"], *extras["test"]]
+    asked = [*project["dependencies"], *extras["book"], *extras["daam"], *extras["test"]]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     names = {requirement.split(">")[0].split("=")[0].strip().lower() for requirement in asked}

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
 # Held back, so that 3.11 means any 3.11: soupsieve 3 asks for 3.11.5, Debian 12 has 3.11.2.
 HELD = ["soupsieve<3"]
+# Installed without its own pins, which are of 2023 (see pyproject.toml, extra `daam`).
+WITHOUT_DEPENDENCIES = "daam==0.2.0"
 HEADER = """\
 # The exact versions that CI, `make` and environment.yml install.
 # Written by `make constraints`: edit pyproject.toml, or torch's line below, and run it again.
@@ -40,7 +42,8 @@ def freeze() -> list[str]:
         pin = Path(folder) / "torch.txt"
         pin.write_text("\n".join([torch, *HELD]) + "\n")
         install = [python, "-m", "pip", "install", "--quiet", "-c", str(pin)]
-        subprocess.run([*install, f"{ROOT}[book,test]"], check=True)
+        subprocess.run([*install, f"{ROOT}[book,daam,test]"], check=True)
+        subprocess.run([*install, "--no-deps", WITHOUT_DEPENDENCIES], check=True)
         frozen = [python, "-m", "pip", "freeze", "--all"]
         lines = subprocess.run(frozen, check=True, capture_output=True, text=True).stdout
     # The project itself and pip are no dependencies; "+cpu" names a build that other machines lack.

@@ -1,34 +1,14 @@
-"""The `companion` command: a thin face on the package."""
+"""`companion zoo`: list, train and measure the embedded models."""
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 done, 1 could not be done, 2 called wrongly."""
-    parsed = _parser().parse_args(arguments)
-    try:
-        parsed.run(parsed)
-    except KeyboardInterrupt:
-        print(
-            "Stopped. What was saved is kept; the same command goes on from there.", file=sys.stderr
-        )
-        return 1
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
-        print(f"companion: {error}", file=sys.stderr)
-        return 1
-    return 0
+from .device import choose_device
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="companion", description="The companion of the book.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
     zoo = commands.add_parser("zoo", help="the embedded models").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -56,7 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     evaluating.add_argument("name", metavar="NAME", help="see `companion zoo list`")
     evaluating.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     evaluating.set_defaults(run=_zoo_evaluate)
-    return parser
 
 
 def _zoo_list(arguments: argparse.Namespace) -> None:
@@ -75,7 +54,7 @@ def _zoo_list(arguments: argparse.Namespace) -> None:
 def _zoo_train(arguments: argparse.Namespace) -> None:
     from companion.zoo.recipe import load_recipe
 
-    recipe, device = load_recipe(arguments.name), _device(arguments.device)
+    recipe, device = load_recipe(arguments.name), choose_device(arguments.device)
     # After the arguments are known to be right: these load diffusers, which takes seconds.
     from companion.zoo.tasks import make_task
     from companion.zoo.trainer import train
@@ -95,23 +74,8 @@ def _zoo_evaluate(arguments: argparse.Namespace) -> None:
     from companion.zoo.card import write_card
     from companion.zoo.measure import measure
 
-    device = _device(arguments.device)
+    device = choose_device(arguments.device)
     figures = measure(recipe, folder(arguments.name), device)
     for name, value in figures.items():
         print(f"{value:12.4f}  {name}")
     print(f"Written to {write_card(model, recipe, figures, device.type.upper())}.")
-
-
-def _device(name: str | None) -> "torch.device":
-    import torch
-
-    from companion.profile import best_device
-
-    try:
-        return torch.device(name or best_device())
-    except RuntimeError as error:
-        raise ValueError(f"There is no device {name!r}; choose cuda, mps or cpu.") from error
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,0 +1,34 @@
+"""The `companion` command: a thin face on the package, a file for each command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import zoo
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status: what the command gives, or 0 done, 1 could not be done, 2 called wrongly.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed) or 0
+    except KeyboardInterrupt:
+        print(
+            "Stopped. What was saved is kept; the same command goes on from there.", file=sys.stderr
+        )
+        return 1
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+        print(f"companion: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="companion", description="The companion of the book.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (zoo,):
+        command.add(commands)
+    return parser
