@@ -1,0 +1,157 @@
+"""The variables that decide how the hub is reached, where they clash, and the shell's lines that
+set them right.
+
+huggingface_hub reads them once, when it is imported: setting them later does nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from .endpoints import Endpoint, endpoint
+
+AUTODL_DATA_DISK = Path("/root/autodl-tmp")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+# What a mirror needs besides its address. Xet's own servers are not the mirror's; ten seconds, the
+# library's limit, are too few; and a token is for the official host only.
+MIRROR = {
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_ETAG_TIMEOUT": "60",
+    "HF_HUB_DOWNLOAD_TIMEOUT": "60",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+}
+
+
+def on_colab() -> bool:
+    """Whether this is Google Colab."""
+    return "COLAB_RELEASE_TAG" in os.environ
+
+
+def on_autodl() -> bool:
+    """Whether this is a rented AutoDL machine: its data disk is there."""
+    return AUTODL_DATA_DISK.is_dir()
+
+
+def proxy() -> str | None:
+    """Address of the proxy that requests go through, without a password, or None."""
+    proxies = urllib.request.getproxies()
+    address = proxies.get("https") or proxies.get("http") or proxies.get("all")
+    return address.rsplit("@", 1)[-1] if address else None
+
+
+def home() -> Path:
+    """The folder HF_HOME that holds what the hub's libraries fetch, found as they find it."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    place = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    return Path(os.path.expandvars(place)).expanduser()
+
+
+def small_disk() -> str | None:
+    """One sentence if downloads go to AutoDL's small system disk, or None."""
+    if not on_autodl() or _same_disk(home(), AUTODL_DATA_DISK):
+        return None
+    return (
+        f"HF_HOME is {home()}, on the small system disk; set "
+        f"HF_HOME={AUTODL_DATA_DISK}/huggingface, on the data disk, before Python starts."
+    )
+
+
+def too_late() -> list[str]:
+    """A sentence for each variable that was set after huggingface_hub had read it.
+
+    Empty while huggingface_hub is not imported: then everything is still in time.
+    """
+    constants: Any = sys.modules.get("huggingface_hub.constants")
+    if constants is None:
+        return []
+    now = {
+        "HF_ENDPOINT": endpoint().address,
+        "HF_HOME": str(home()),
+        "HF_HUB_OFFLINE": _true("HF_HUB_OFFLINE") or _true("TRANSFORMERS_OFFLINE"),
+        "HF_HUB_DISABLE_XET": _true("HF_HUB_DISABLE_XET"),
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": _true("HF_HUB_DISABLE_IMPLICIT_TOKEN"),
+        "HF_HUB_ETAG_TIMEOUT": _seconds("HF_HUB_ETAG_TIMEOUT", constants.DEFAULT_ETAG_TIMEOUT),
+        "HF_HUB_DOWNLOAD_TIMEOUT": _seconds(
+            "HF_HUB_DOWNLOAD_TIMEOUT", constants.DEFAULT_DOWNLOAD_TIMEOUT
+        ),
+    }
+    read = {name: getattr(constants, name.replace("HF_ENDPOINT", "ENDPOINT")) for name in now}
+    return [
+        f"{name} was changed to {now[name]} after huggingface_hub had read {read[name]}: it comes "
+        f"too late; restart Python (the notebook's kernel) and set it before the first import."
+        for name in now
+        if now[name] != read[name]
+    ]
+
+
+def clashes() -> list[str]:
+    """A sentence with its remedy for each setting that cannot work, or works against another."""
+    found = []
+    address = os.environ.get("HF_ENDPOINT", "")
+    try:
+        place = endpoint()
+    except ValueError as error:
+        return [f"HF_ENDPOINT is wrong: {error}"]
+    if address.endswith("/"):
+        found.append(
+            f"HF_ENDPOINT={address} ends in a slash, which the datasets library keeps; "
+            f"set HF_ENDPOINT={place.address}."
+        )
+    if not place.official and on_colab():
+        found.append(
+            f"HF_ENDPOINT={place.address} is a mirror and this is Colab: it would send you back to "
+            "the official host; unset HF_ENDPOINT."
+        )
+    elif not place.official and proxy():
+        found.append(
+            f"HF_ENDPOINT={place.address} is a mirror and requests go through the proxy {proxy()}: "
+            "choose one; either unset HF_ENDPOINT, or unset http_proxy https_proxy all_proxy."
+        )
+    if not place.official and not _true("HF_HUB_DISABLE_XET"):
+        found.append(
+            f"HF_ENDPOINT={place.address} is a mirror, but large files would come from Xet's "
+            "servers; set HF_HUB_DISABLE_XET=1."
+        )
+    if sentence := small_disk():
+        found.append(sentence)
+    return [*found, *too_late()]
+
+
+def variables(place: Endpoint) -> dict[str, str | None]:
+    """What to set for an endpoint before Python starts; None is a variable to unset."""
+    mirror = not place.official
+    values: dict[str, str | None] = {"HF_ENDPOINT": place.address if mirror else None}
+    values |= {name: value if mirror else None for name, value in MIRROR.items()}
+    if mirror and proxy():
+        values |= {name: None for proxy in PROXIES for name in (proxy, proxy.upper())}
+    if small_disk():
+        values["HF_HOME"] = f"{AUTODL_DATA_DISK}/huggingface"
+    return values
+
+
+def export_lines(place: Endpoint) -> str:
+    """The shell's lines for `variables`: `export NAME=VALUE`, and `unset` for what must go."""
+    values = variables(place)
+    lines = [f"export {name}={value}" for name, value in values.items() if value is not None]
+    gone = [name for name, value in values.items() if value is None and name in os.environ]
+    return "\n".join([*lines, *([f"unset {' '.join(gone)}"] if gone else [])])
+
+
+def _true(name: str) -> bool:
+    return os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _seconds(name: str, default: int) -> int:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdigit() else default
+
+
+def _same_disk(folder: Path, other: Path) -> bool:
+    """Whether a folder, or the nearest of its parents that exists, is on another's disk."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder.stat().st_dev == other.stat().st_dev
