@@ -152,7 +152,7 @@ class Scrubber:
     def _repr_html_(self) -> str:
         last = len(self.pictures) - 1
         frames = "\n".join(
-            f'<span class="frame"><img src="{_data_uri(picture)}" width="{_shown_width(picture)}" '
+            f'<span class="frame"><img src="{data_uri(picture)}" width="{shown_width(picture)}" '
             f'alt="{escape(self.alt)}, {escape(label)}"><span>{escape(label)}</span></span>'
             for picture, label in zip(self.pictures, self.labels, strict=True)
         )
@@ -268,7 +268,8 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def _data_uri(picture: Image.Image) -> str:
+def data_uri(picture: Image.Image) -> str:
+    """A picture as the address of an `<img>`, at most LARGEST pixels wide."""
     if picture.width > LARGEST:
         size = (LARGEST, round(picture.height * LARGEST / picture.width))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
@@ -277,7 +278,7 @@ def _data_uri(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _shown_width(picture: Image.Image) -> int:
-    """Width on the page in CSS pixels: whole times the picture's, while it is small."""
+def shown_width(picture: Image.Image) -> int:
+    """Width on a page in CSS pixels: whole times the picture's, while it is small."""
     times = min(ENLARGED // picture.height, LARGEST // picture.width)
     return min(LARGEST, picture.width * max(1, times))

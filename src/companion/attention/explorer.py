@@ -1,0 +1,178 @@
+"""A picture, its prompt, and each word's maps, to explore on a page without a kernel.
+
+Point at a word, tap it or tab to it, and the picture stays light where the word's map is high; a
+slider goes through the steps. One piece of HTML that loads nothing; where scripts do not run, a
+still figure with every word stands in its place.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from companion import figures
+
+# What is left of the picture's light where a map is lowest.
+DIM = 0.15
+FOLDER = Path(__file__).parent
+
+
+def explorer(
+    picture: Image.Image,
+    prompt: str,
+    words: Sequence[str],
+    maps: np.ndarray,
+    labels: Sequence[str],
+    *,
+    alt: str,
+    title: str | None = None,
+) -> "Explorer":
+    """Make a picture's words explorable.
+
+    Args:
+        picture: what was drawn.
+        prompt: the text it was drawn for.
+        words: words or phrases of the prompt that have maps, in the prompt's order; one that
+            stands in it twice is named twice.
+        maps: floats of shape (labels, words, height, width). Each map is stretched to its own
+            range, so it says where a word looks, and not how much.
+        labels: what each position of the slider is, such as "step 3 of 25". It starts at the last.
+        alt: what the picture shows, for readers who do not see it.
+        title: a caption.
+
+    Raises:
+        ValueError: a word that is not in the prompt at its turn, or maps of another shape.
+    """
+    maps = np.asarray(maps, dtype=np.float32)
+    if maps.ndim != 4 or maps.shape[:2] != (len(labels), len(words)) or not maps.size:
+        raise ValueError(
+            f"{len(words)} words and {len(labels)} labels need maps of shape ({len(labels)}, "
+            f"{len(words)}, height, width), but these have the shape {maps.shape}."
+        )
+    return Explorer(
+        picture.convert("RGB"), _split(prompt, words), stretch(maps), list(labels), alt, title
+    )
+
+
+class Explorer:
+    """What `explorer` gives: show it as the last line of a cell, or write its `page()`."""
+
+    def __init__(
+        self,
+        picture: Image.Image,
+        pieces: list[tuple[str, str]],
+        maps: np.ndarray,
+        labels: list[str],
+        alt: str,
+        title: str | None,
+    ) -> None:
+        self.picture = picture
+        self.pieces = pieces
+        self.maps = maps
+        self.labels = labels
+        self.alt = alt
+        self.title = title
+
+    @property
+    def words(self) -> list[str]:
+        """The words that have maps."""
+        return [word for _, word in self.pieces if word]
+
+    def sheet(self) -> Image.Image:
+        """The picture under each word's last map: what stands in where scripts do not run."""
+        lit = [light_up(self.picture, one) for one in self.maps[-1]]
+        return figures.grid([self.picture, *lit], ["", *self.words])
+
+    def page(self) -> str:
+        """A whole HTML page."""
+        prompt = "".join(gap + word for gap, word in self.pieces)
+        return (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{escape(prompt)}</title>\n<style>{_asset('page.css')}</style>\n"
+            f"</head>\n<body>\n<main>\n{self._repr_html_()}\n</main>\n</body>\n</html>\n"
+        )
+
+    def __repr__(self) -> str:
+        return f"Explorer of {len(self.words)} words and {len(self.labels)} maps of each"
+
+    def _repr_html_(self) -> str:
+        steps, _, height, width = self.maps.shape
+        data = {"width": width, "height": height, "labels": self.labels}
+        prompt = "".join(
+            escape(gap) + f'<button type="button" aria-pressed="false">{escape(word)}</button>'
+            if word
+            else escape(gap)
+            for gap, word in self.pieces
+        )
+        caption = f"<figcaption>{escape(self.title)}</figcaption>\n" if self.title else ""
+        still = f"{self.alt}, and the same lit where each word looks: {', '.join(self.words)}"
+        return (
+            f'<figure class="companion-explorer" data-maps="{escape(json.dumps(data))}"\n'
+            f' data-sprite="{_sprite(self.maps)}">\n'
+            f"<style>{_asset('explorer.css')}</style>\n"
+            f'<div class="still"><img src="{_png(self.sheet())}" alt="{escape(still)}"></div>\n'
+            '<div class="explore" hidden>\n'
+            f'<div class="prompt" role="group" aria-label="Words of the prompt">{prompt}</div>\n'
+            f'<div class="stage" style="width: {figures.shown_width(self.picture)}px">'
+            f'<img src="{figures.data_uri(self.picture)}" alt="{escape(self.alt)}">'
+            '<canvas aria-hidden="true"></canvas></div>\n'
+            f'<label{"" if steps > 1 else " hidden"}>Steps <input type="range" min="0" '
+            f'max="{steps - 1}" value="{steps - 1}" step="1">'
+            '<span class="step" aria-hidden="true"></span></label>\n'
+            '<p role="status"></p>\n</div>\n'
+            f"{caption}</figure>\n<script>{_asset('explorer.js')}</script>"
+        )
+
+
+def stretch(maps: np.ndarray) -> np.ndarray:
+    """Each map of (..., height, width) to 0..1 by its own lowest and highest value."""
+    low = maps.min(axis=(-2, -1), keepdims=True)
+    high = maps.max(axis=(-2, -1), keepdims=True)
+    return (maps - low) / np.maximum(high - low, 1e-8)
+
+
+def light_up(picture: Image.Image, heat: np.ndarray) -> Image.Image:
+    """The picture with its own light where heat (height, width) is 1, dimmed where it is 0."""
+    light = Image.fromarray(np.round(255 * (DIM + (1 - DIM) * heat)).astype(np.uint8))
+    mask = light.resize(picture.size, Image.Resampling.BILINEAR)
+    return Image.composite(picture, Image.new("RGB", picture.size), mask)
+
+
+def _split(prompt: str, words: Sequence[str]) -> list[tuple[str, str]]:
+    """The prompt as pairs of (text before, word); the last pair holds the rest and no word."""
+    pieces, start = [], 0
+    for word in words:
+        at = prompt.lower().find(word.lower(), start)
+        if at < 0 or not word:
+            raise ValueError(
+                f"The word {word!r} does not stand in the prompt after {prompt[:start]!r}: name "
+                f"the words in the order of the prompt {prompt!r}."
+            )
+        pieces.append((prompt[start:at], prompt[at : at + len(word)]))
+        start = at + len(word)
+    return [*pieces, (prompt[start:], "")]
+
+
+def _sprite(maps: np.ndarray) -> str:
+    """All maps on one sheet, a row a word and a column a label, as veils: black, opaque where a
+    map is low. A browser lays them over the picture as they are."""
+    veils = np.round(255 * (1 - DIM) * (1 - maps)).astype(np.uint8)
+    steps, words, height, width = veils.shape
+    alpha = veils.transpose(1, 2, 0, 3).reshape(words * height, steps * width)
+    return _png(Image.fromarray(np.stack([np.zeros_like(alpha), alpha], axis=-1), mode="LA"))
+
+
+def _png(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _asset(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8").rstrip()

@@ -1,0 +1,149 @@
+"""The page of words and maps: what stands in it, for every kind of reader."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup, Tag
+from PIL import Image
+
+from companion.attention.explorer import Explorer, explorer, light_up, stretch
+
+PROMPT = "A cat & a Cat, on red."
+WORDS = ["cat", "cat", "red"]
+LABELS = ["step 1 of 2", "step 2 of 2", "all steps"]
+
+
+def make(**changes: object) -> Explorer:
+    maps = np.random.default_rng(0).random((3, 3, 4, 8))
+    given = {"words": WORDS, "maps": maps, "labels": LABELS, "alt": "Two cats", **changes}
+    return explorer(Image.new("RGB", (32, 16), "orange"), PROMPT, **given)
+
+
+def figure(one: Explorer) -> Tag:
+    return BeautifulSoup(one._repr_html_(), "html.parser").find("figure")
+
+
+def sprite(one: Explorer) -> np.ndarray:
+    encoded = figure(one)["data-sprite"].removeprefix("data:image/png;base64,")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+
+
+def test_every_word_with_a_map_is_a_button_and_the_prompt_stays_whole():
+    prompt = figure(make()).find(class_="prompt")
+    assert [button.text for button in prompt.find_all("button")] == ["cat", "Cat", "red"]
+    assert prompt.text == PROMPT
+
+
+def test_buttons_say_whether_they_are_pressed_and_send_no_form():
+    for button in figure(make()).find_all("button"):
+        assert (button["aria-pressed"], button["type"]) == ("false", "button")
+
+
+def test_slider_has_a_label_and_starts_at_the_last_map():
+    slider = figure(make()).find("input")
+    assert slider.parent.name == "label"
+    assert (slider["type"], slider["max"], slider["value"]) == ("range", "2", "2")
+    assert json.loads(figure(make())["data-maps"])["labels"] == LABELS
+
+
+def test_one_map_of_each_word_needs_no_slider():
+    one = make(maps=np.ones((1, 3, 4, 8)), labels=["all steps"])
+    assert figure(one).find("label").has_attr("hidden")
+
+
+def test_what_changes_is_announced():
+    assert figure(make()).find(attrs={"role": "status"}) is not None
+
+
+def test_without_scripts_a_still_figure_shows_every_word():
+    html = figure(make())
+    assert html.find(class_="explore").has_attr("hidden")
+    still = html.find(class_="still")
+    assert not still.has_attr("hidden")
+    assert still.img["alt"].endswith("cat, Cat, red")
+
+
+def test_every_picture_has_alternative_text_and_the_canvas_is_hidden_from_readers():
+    html = figure(make())
+    assert all(image["alt"] for image in html.find_all("img"))
+    assert html.canvas["aria-hidden"] == "true"
+
+
+def test_page_is_whole_and_asks_nothing_of_anybody():
+    page = make(title="Cats").page()
+    html = BeautifulSoup(page, "html.parser")
+    assert html.title.text == PROMPT
+    assert html.html["lang"]
+    assert not html.find_all(["link", "iframe"])
+    addresses = [
+        tag[name] for tag in html.find_all(True) for name in ("src", "href") if tag.get(name)
+    ]
+    assert addresses
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert not re.search(r"https?:|@import|url\(|fetch\(", page)
+
+
+def test_several_on_one_page_share_no_names():
+    assert not figure(make()).find_all(id=True)
+
+
+def test_focus_motion_and_colours_respect_the_reader():
+    style = figure(make()).style.text
+    assert ":focus-visible" in style
+    assert "prefers-reduced-motion" in style
+    assert "color: inherit" in style
+    assert "color-scheme: light dark" in make().page()
+
+
+def test_sprite_holds_a_row_for_each_word_and_a_column_for_each_label():
+    maps = np.zeros((3, 3, 4, 8))
+    maps[1, 2, 0, 5] = 1  # the second label, the third word
+    opacity = sprite(make(maps=maps))[..., 1]
+    assert opacity.shape == (3 * 4, 3 * 8)
+    assert np.argwhere(opacity == opacity.min()).tolist() == [[2 * 4 + 0, 1 * 8 + 5]]
+
+
+def test_same_input_gives_the_same_bytes():
+    assert make().page() == make().page()
+
+
+def test_text_of_the_reader_is_never_markup():
+    picture, maps = Image.new("RGB", (8, 8)), np.ones((1, 1, 2, 2))
+    evil = '<script>"x"</script>'
+    one = explorer(picture, evil, [evil], maps, [evil], alt=evil, title=evil)
+    html = BeautifulSoup(one.page(), "html.parser")
+    assert html.button.text == html.title.text == evil
+    assert len(html.find_all("script")) == 1
+
+
+def test_stretch_takes_each_map_to_its_own_range():
+    maps = np.array([[[1.0, 3.0]], [[10.0, 10.0]]])
+    assert stretch(maps).tolist() == [[[0, 1]], [[0, 0]]]
+
+
+def test_light_up_leaves_the_picture_where_the_map_is_high():
+    lit = light_up(Image.new("RGB", (2, 1), (200, 100, 0)), np.array([[0.0, 1.0]]))
+    dark, light = np.asarray(lit)[0].tolist()
+    assert light == [200, 100, 0]
+    assert dark == [30, 15, 0]
+
+
+def test_sheet_shows_the_picture_and_each_word():
+    plain = make(maps=np.ones((3, 3, 4, 8))).sheet()
+    assert plain.width > 4 * 32
+
+
+def test_words_out_of_order_are_named():
+    with pytest.raises(
+        ValueError, match="'cat' does not stand in the prompt after 'A cat & a Cat, on red'"
+    ):
+        make(words=["red", "cat", "cat"])
+
+
+def test_maps_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=re.escape("(3, 3, height, width)")):
+        make(maps=np.ones((2, 3, 4, 8)))
