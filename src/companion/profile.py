@@ -20,13 +20,15 @@ PROFILES = Path(__file__).with_name("profiles.toml")
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model comes from: the zoo, or one commit of a repository on the hub.
+    """Where a model or a dataset comes from: the zoo, or one commit of a repository on the hub.
 
     Attributes:
         zoo: name in the zoo, or None.
         hub: id on the hub, or None.
         revision: commit of the hub's repository, 40 hexadecimal digits.
         files: patterns of the files that are loaded.
+        repo_type: "model" or "dataset", the hub's own words.
+        chapters: the chapters that load it; `companion fetch 3` fetches those of chapter 3.
         bytes: their size on disk.
         gpu_memory: bytes of GPU memory that running the model takes.
     """
@@ -35,6 +37,8 @@ class ModelSource:
     hub: str | None = None
     revision: str | None = None
     files: tuple[str, ...] = ()
+    repo_type: str = "model"
+    chapters: tuple[int, ...] = ()
     bytes: int = 0
     gpu_memory: int = 0
 
@@ -114,27 +118,49 @@ def profile(name: str | None = None) -> Profile:
         ValueError: there is no such profile.
         RuntimeError: `full` was asked for on a machine without a GPU.
     """
-    table = tomllib.loads(PROFILES.read_text(encoding="utf-8"))
-    name = name or os.environ.get(VARIABLE) or "small"
-    if name not in table:
-        known = " or ".join(table)
-        raise ValueError(f"There is no profile {name!r}; set {VARIABLE} to {known}.")
+    name, entry = _entry(name)
     device = best_device()
     if name == "full" and device == "cpu":
         raise RuntimeError(
             "The full profile needs a GPU and none was found; choose a GPU runtime, check that "
             f"torch.cuda.is_available() is True, or set {VARIABLE}=small."
         )
-    return _from_table(name, table[name], device)
+    return _from_table(name, entry, device)
+
+
+def sources(name: str | None = None) -> dict[str, ModelSource]:
+    """Every model and dataset of a profile, by the name a chapter calls it; needs no GPU.
+
+    Raises:
+        ValueError: there is no such profile.
+    """
+    _, entry = _entry(name)
+    return {
+        key: _source(table)
+        for key, table in entry.items()
+        if isinstance(table, dict) and ("zoo" in table or "hub" in table)
+    }
+
+
+def _source(table: dict[str, Any]) -> ModelSource:
+    lists = {name: tuple(table.get(name, ())) for name in ("files", "chapters")}
+    return ModelSource(**{**table, **lists})
+
+
+def _entry(name: str | None) -> tuple[str, dict[str, Any]]:
+    """A profile's name, the variable's or the default one, and its part of the table."""
+    table = tomllib.loads(PROFILES.read_text(encoding="utf-8"))
+    name = name or os.environ.get(VARIABLE) or "small"
+    if name not in table:
+        known = " or ".join(table)
+        raise ValueError(f"There is no profile {name!r}; set {VARIABLE} to {known}.")
+    return name, table[name]
 
 
 def _from_table(name: str, entry: dict[str, Any], device: str) -> Profile:
     import torch
 
-    models = {
-        key: ModelSource(**{**entry[key], "files": tuple(entry[key].get("files", ()))})
-        for key in ("denoiser", "stable_diffusion")
-    }
+    models = {key: s for key, s in sources(name).items() if s.repo_type == "model"}
     return Profile(
         name=name,
         device=device,
