@@ -1,0 +1,135 @@
+"""Attention on a picture that exists: noise it, and let the denoiser look once."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+
+from companion.attention.sums import HeatMaps
+from companion.attention.tracing import trace
+
+
+@torch.no_grad()
+def attribute(
+    pipe: Any,
+    image: Image.Image | Sequence[Image.Image],
+    prompt: str | Sequence[str],
+    timesteps: int | Sequence[int] = 200,
+    *,
+    seeds: int | Sequence[int] = 0,
+    by: Iterable[str] = ("layer", "head"),
+) -> HeatMaps:
+    """Gather which words the pixels of real pictures attend to.
+
+    Each picture is encoded, noised to a timestep as in training, and given to the UNet once with
+    its prompt, without guidance; with several timesteps, once for each.
+
+    Args:
+        pipe: a Stable Diffusion pipeline, 1, 2 or XL.
+        image: a picture, or several of one size.
+        prompt: what is on it: a text for each picture.
+        timesteps: how far to noise, from 0 to 999 as a rule; with much noise on it the UNet sees
+            little of a picture. Each is a step of the maps.
+        seeds: of the noise: one for each picture, or one for all.
+        by: as for `trace`; with "step", the timesteps are kept apart.
+
+    Returns:
+        The maps, `image_idx` counting the pictures and `step_idx` the timesteps.
+
+    Raises:
+        ValueError: a pipeline without such a UNet, not as many prompts or seeds as pictures,
+            pictures of several sizes, or a timestep that the model was not trained on.
+    """
+    images = [image] if isinstance(image, Image.Image) else list(image)
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    times = [timesteps] if isinstance(timesteps, int) else list(timesteps)
+    per_picture = [seeds] * len(images) if isinstance(seeds, int) else list(seeds)
+    _check(pipe, images, prompts, times, per_picture)
+    device = pipe._execution_device
+    latents = _encode(pipe, images)
+    noise = torch.cat(
+        [
+            torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(seed))
+            for seed in per_picture
+        ]
+    ).to(latents)
+    # What the UNet was trained to see, whatever scheduler the pipeline samples with.
+    training = DDPMScheduler.from_config(pipe.scheduler.config)
+    with trace(pipe, by) as maps:
+        embeddings = pipe.encode_prompt(
+            prompt=prompts,
+            device=device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=False,
+        )
+        conditions = _conditions(pipe, embeddings, images)
+        for time in times:
+            t = torch.full((len(images),), time, device=device)
+            pipe.unet(
+                training.add_noise(latents, noise, t).to(pipe.unet.dtype),
+                t,
+                encoder_hidden_states=embeddings[0],
+                **conditions,
+            )
+    return maps
+
+
+def _check(
+    pipe: Any,
+    images: Sequence[Image.Image],
+    prompts: Sequence[str],
+    times: Sequence[int],
+    seeds: Sequence[int],
+) -> None:
+    unet = getattr(pipe, "unet", None)
+    unet = getattr(unet, "_orig_mod", unet)
+    latent_channels = pipe.vae.config.latent_channels
+    if not isinstance(unet, UNet2DConditionModel) or unet.config.in_channels != latent_channels:
+        raise ValueError(
+            f"The denoiser of a {type(pipe).__name__} does not take noised latents alone: "
+            f"attribute needs a text-to-image pipeline of Stable Diffusion 1, 2 or XL."
+        )
+    if not images or len(prompts) != len(images) or len(seeds) != len(images):
+        raise ValueError(
+            f"There are {len(images)} pictures, {len(prompts)} prompts and {len(seeds)} seeds: "
+            f"give a prompt and a seed for each picture."
+        )
+    if len({image.size for image in images}) > 1:
+        raise ValueError("The pictures have several sizes: give those of one size at a time.")
+    count = pipe.scheduler.config.num_train_timesteps
+    if not times or not all(0 <= time < count for time in times):
+        raise ValueError(f"timesteps={list(times)}, but the model knows 0 to {count - 1}.")
+
+
+def _encode(pipe: Any, images: Sequence[Image.Image]) -> Tensor:
+    """The VAE's mean, scaled as the UNet knows it, in float32."""
+    pixels = pipe.image_processor.preprocess([image.convert("RGB") for image in images])
+    vae = pipe.vae
+    pixels = pixels.to(pipe._execution_device, vae.dtype)
+    latents = vae.encode(pixels).latent_dist.mode().float()
+    shift = vae.config.get("shift_factor") or 0.0
+    return (latents - shift) * vae.config.scaling_factor
+
+
+def _conditions(pipe: Any, embeddings: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
+    """What SDXL's UNet takes besides: the pooled embedding, and the picture's size."""
+    if not hasattr(pipe, "_get_add_time_ids"):
+        return {}
+    pooled = embeddings[2]
+    size = (images[0].height, images[0].width)
+    time_ids = pipe._get_add_time_ids(
+        size,
+        (0, 0),
+        size,
+        dtype=pooled.dtype,
+        text_encoder_projection_dim=pooled.shape[-1],
+    ).to(pooled.device)
+    return {
+        "added_cond_kwargs": {
+            "text_embeds": pooled,
+            "time_ids": time_ids.repeat(len(images), 1),
+        }
+    }

@@ -1,0 +1,259 @@
+"""What a trace gathers: attention summed in place, and the maps that are made of the sums."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from companion.attention.heat_map import GlobalHeatMap
+from companion.attention.words import PromptTokens
+
+AXES = ("step", "layer", "head")
+
+
+class Key(NamedTuple):
+    """What one sum is of.
+
+    Attributes:
+        step: number of the denoiser's call, or None where steps are summed up.
+        layer: number of the layer, or None where the layers of one size are summed up.
+        height: of the layer.
+        width: of the layer.
+    """
+
+    step: int | None
+    layer: int | None
+    height: int
+    width: int
+
+
+class HeatMaps:
+    """The attention that each token of each picture got, summed over what was not kept apart.
+
+    Attributes:
+        by: which of "step", "layer", "head" are kept apart.
+        prompts: for each picture its prompt, as tokens; None where embeddings were given instead.
+        layers: the layers' names; `layer_idx` counts them.
+        heads: how many heads each has.
+        height: of the latents.
+        width: of the latents.
+        sums: by `Key`, float32 of shape (pictures, heads, tokens, height, width); one head where
+            heads are summed up.
+        members: the numbers of the layers in each sum.
+        positions: which of all the tokens the sums hold: the prompts', not the padding behind.
+        settings: what is worth knowing of the run besides, which `save` writes along.
+    """
+
+    def __init__(self, by: Iterable[str], layers: Sequence[str], heads: Sequence[int]) -> None:
+        self.by = frozenset([by] if isinstance(by, str) else by)
+        if unknown := self.by - set(AXES):
+            raise ValueError(
+                f"by={sorted(unknown)} names nothing that can be kept apart: {', '.join(AXES)} can."
+            )
+        self.layers = tuple(layers)
+        self.heads = tuple(heads)
+        self.tokenize: Callable[[str], PromptTokens] | None = None
+        self.settings: dict[str, Any] = {}
+        self.begin([], [])
+
+    def begin(self, prompts: Sequence[PromptTokens | None], positions: Sequence[int]) -> None:
+        """Forget what was gathered, and be ready for these pictures."""
+        self.prompts = tuple(prompts)
+        self.positions = tuple(positions)
+        self.height = self.width = 0
+        self.sums: dict[Key, Tensor] = {}
+        self.members: dict[Key, set[int]] = {}
+        self._timesteps: list[Tensor | float] = []
+
+    def next_step(self, timestep: Tensor | float, height: int, width: int) -> None:
+        """Count one call of the denoiser, on latents of that size."""
+        self._timesteps.append(timestep)
+        self.height, self.width = height, width
+
+    def add(self, layer: int, heads: slice, probabilities: Tensor, height: int, width: int) -> None:
+        """Add (pictures, heads, tokens, pixels) of some heads of a layer in the current step."""
+        key = Key(
+            self.steps - 1 if "step" in self.by else None,
+            layer if "layer" in self.by else None,
+            height,
+            width,
+        )
+        pictures, _, tokens, _ = probabilities.shape
+        if key not in self.sums:
+            rows = self.heads[layer] if "head" in self.by else 1
+            self.sums[key] = probabilities.new_zeros(pictures, rows, tokens, height, width)
+            self.members[key] = set()
+        self.members[key].add(layer)
+        maps = probabilities.unflatten(-1, (height, width))
+        if "head" in self.by:
+            self.sums[key][:, heads] += maps
+        else:
+            self.sums[key] += maps.sum(1, keepdim=True)
+
+    @property
+    def steps(self) -> int:
+        """How often the denoiser was called."""
+        return len(self._timesteps)
+
+    @property
+    def timesteps(self) -> list[float]:
+        """The timestep of each call."""
+        return [float(timestep) for timestep in self._timesteps]
+
+    def factors(self) -> list[int]:
+        """The sizes of the layers: how many times smaller than the latents they are."""
+        return sorted({self._factor(key) for key in self.sums})
+
+    @torch.no_grad()
+    def compute_global_heat_map(
+        self,
+        prompt: str | None = None,
+        factors: Iterable[int] | None = None,
+        head_idx: int | None = None,
+        layer_idx: int | None = None,
+        normalize: bool = False,
+        *,
+        step_idx: int | None = None,
+        image_idx: int = 0,
+        size: tuple[int, int] | None = None,
+    ) -> GlobalHeatMap:
+        """One map for each token of a picture's prompt (Tang et al. 2023, equation 8).
+
+        Each layer's and head's sum over the steps is brought to one size by bicubic interpolation,
+        clamped at 0, for bicubic curves undershoot, and the mean is taken over layers and heads.
+        That is daam's order. Where layers or heads are not kept apart, their sum is interpolated
+        and clamped as one, which differs by what the clamping of each takes away: hardly at all.
+
+        Args:
+            prompt: whose tokens the maps are of: by default the one the picture was drawn from.
+                With SDXL, `prompt_2` is the other one to ask for.
+            factors: only layers so many times smaller than the latents; by default all.
+            head_idx: only that head of each layer.
+            layer_idx: only that layer, numbered as in `layers`.
+            normalize: divide by the sum over the prompt's tokens, start and end left out.
+            step_idx: only that call of the denoiser, from 0.
+            image_idx: which of the pictures that were drawn in one call.
+            size: height and width of the maps; by default the latents'.
+
+        Raises:
+            ValueError: nothing was traced, or what is asked for was not kept or does not exist.
+        """
+        picture = self._picture(image_idx)
+        tokens = self._tokens(prompt, picture)
+        rows = self._rows(tokens)
+        size = size or (self.height, self.width)
+        total: Tensor | None = None
+        maps_in_total = 0
+        for key, summed in self._chosen(factors, head_idx, layer_idx, step_idx).items():
+            heads = slice(None) if head_idx is None else slice(head_idx, head_idx + 1)
+            maps = _resize(summed[picture, heads][:, rows], size).sum(0)
+            total = maps if total is None else total.add_(maps)
+            for layer in self.members[key]:
+                maps_in_total += self.heads[layer] if head_idx is None else 1
+        if total is None:
+            raise ValueError(
+                f"No layer has a factor of {sorted(factors or [])}"
+                f"{'' if layer_idx is None else f' and the number {layer_idx}'}: "
+                f"there are {self.factors()}."
+            )
+        total /= maps_in_total
+        if normalize:
+            spelled = torch.tensor(tokens.is_word(), device=total.device)
+            total /= total[spelled].sum(0, keepdim=True) + 1e-6
+        return GlobalHeatMap(tokens, total)
+
+    def _chosen(
+        self,
+        factors: Iterable[int] | None,
+        head_idx: int | None,
+        layer_idx: int | None,
+        step_idx: int | None,
+    ) -> dict[Key, Tensor]:
+        """The sums that are asked for, those of several steps added up."""
+        self._check("head", head_idx, max(self.heads))
+        self._check("layer", layer_idx, len(self.layers))
+        self._check("step", step_idx, self.steps)
+        wanted = None if factors is None else set(factors)
+        chosen: dict[Key, Tensor] = {}
+        for key, summed in self.sums.items():
+            if (
+                (wanted is None or self._factor(key) in wanted)
+                and (layer_idx is None or key.layer == layer_idx)
+                and (step_idx is None or key.step == step_idx)
+                and (head_idx is None or head_idx < summed.shape[1])
+            ):
+                chosen[key] = summed
+        if "step" not in self.by or step_idx is not None:
+            return chosen
+        together: dict[Key, Tensor] = {}
+        for key, summed in chosen.items():
+            first = key._replace(step=0)
+            together[first] = together[first] + summed if first in together else summed
+        return together
+
+    def _check(self, axis: str, index: int | None, count: int) -> None:
+        if index is None:
+            return
+        if axis not in self.by:
+            kept = ", ".join(repr(one) for one in AXES if one in self.by or one == axis)
+            raise ValueError(
+                f"{axis}_idx={index} asks for one {axis}, but the trace summed over them: "
+                f"trace(pipe, by=({kept},)) keeps them apart."
+            )
+        if not 0 <= index < count:
+            raise ValueError(f"{axis}_idx={index}, but there are {count} {axis}s, counted from 0.")
+
+    def _picture(self, image_idx: int) -> int:
+        if not self.sums:
+            raise ValueError(
+                "No heat maps were traced: call the pipeline inside `with trace(pipe) as maps:`."
+            )
+        if not 0 <= image_idx < len(self.prompts):
+            raise ValueError(
+                f"image_idx={image_idx}, but {len(self.prompts)} pictures were drawn, counted "
+                f"from 0."
+            )
+        return image_idx
+
+    def _tokens(self, prompt: str | None, picture: int) -> PromptTokens:
+        known = {one.prompt: one for one in self.prompts if one is not None}
+        if prompt is None:
+            tokens = self.prompts[picture]
+            if tokens is None:
+                raise ValueError(
+                    "The pipeline was given embeddings, not a prompt, so its words are unknown: "
+                    "say which in compute_global_heat_map(prompt=...)."
+                )
+            return tokens
+        if prompt in known:
+            return known[prompt]
+        if self.tokenize is None:
+            raise ValueError(
+                f"Maps that were loaded know the prompts they were saved with, but not {prompt!r}."
+            )
+        return self.tokenize(prompt)
+
+    def _rows(self, tokens: PromptTokens) -> slice | list[int]:
+        """Where in the sums the tokens are."""
+        row = {position: i for i, position in enumerate(self.positions)}
+        try:
+            rows = [row[token.position] for token in tokens.tokens]
+        except KeyError:
+            raise ValueError(
+                f"{tokens.prompt!r} has more tokens than the prompts that were traced, and maps "
+                f"are kept for theirs only."
+            ) from None
+        # A slice is a view, a list a copy.
+        return slice(len(rows)) if rows == list(range(len(rows))) else rows
+
+    def _factor(self, key: Key) -> int:
+        return round((self.height * self.width / (key.height * key.width)) ** 0.5)
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic, (maps, tokens, h, w) to (maps, tokens, *size), never below 0."""
+    if maps.shape[-2:] == size:
+        return maps
+    return F.interpolate(maps, size=size, mode="bicubic").clamp_(min=0)

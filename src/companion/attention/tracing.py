@@ -1,0 +1,214 @@
+"""Tracing a pipeline while it draws."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial, wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from companion.attention.layers import Layer, Seen, find_layers, grid, probabilities, watched
+from companion.attention.sums import HeatMaps
+from companion.attention.words import PromptTokens, tokenize
+
+
+@contextmanager
+def trace(
+    pipe: Any, by: Iterable[str] = ("layer", "head"), *, negative: bool = False
+) -> Iterator[HeatMaps]:
+    """Gather which words the pixels attend to, while a pipeline draws.
+
+        with trace(pipe) as maps:
+            image = pipe("a cat on a blue background").images[0]
+        maps.compute_global_heat_map().compute_word_heat_map("cat").plot_overlay(image)
+
+    The picture is the one that the pipeline draws without, bit for bit: nothing is replaced, hooks
+    read the queries and keys that the layers make, and the softmax is computed once more beside.
+    A call of the pipeline forgets what the one before gathered. What `torch.compile` compiled runs
+    as plain PyTorch during the trace, as compiled code does not heed hooks.
+
+    In a UNet, words are fixed while pixels look at them, and each pixel shares out an attention of
+    1 among all tokens: a map says which word a pixel was listening to. In a joint-attention
+    transformer (SD3), pixels look at words and at each other in one softmax, so what a word gets is
+    a part of what the pixels leave to the words, in SD3's usual sizes the smaller part. And words
+    look back: from the second block on, a word's token holds what it has read from the picture and
+    from the other words, so its map says less and less about the word alone.
+
+    Args:
+        pipe: a Stable Diffusion pipeline, 1, 2 or XL: text to image, image to image, inpainting or
+            a kind of these; or Stable Diffusion 3.
+        by: what is kept apart, of "step", "layer" and "head"; the rest is summed up in place.
+        negative: trace the negative prompt instead, in the half of the batch that is its own.
+
+    Yields:
+        The maps, filled while the pipeline runs, and good for use after the block too.
+
+    Raises:
+        ValueError: a pipeline that cannot be traced.
+    """
+    denoiser = _denoiser(pipe)
+    layers = find_layers(denoiser)
+    maps = HeatMaps(by, [layer.name for layer in layers], [layer.heads for layer in layers])
+    run = _Run(maps, layers, negative)
+    with ExitStack() as hooks:
+        hooks.enter_context(_listening(pipe, partial(run.begin, pipe)))
+        handle = denoiser.register_forward_pre_hook(run.step, with_kwargs=True)
+        hooks.callback(handle.remove)
+        for number, layer in enumerate(layers):
+            hooks.enter_context(watched(layer, partial(run.add, number)))
+        if _is_compiled(pipe, denoiser):
+            hooks.enter_context(torch.compiler.set_stance("force_eager"))
+        yield maps
+
+
+class _Run:
+    """One call of the pipeline: who is drawn, and which rows of the batch are theirs."""
+
+    def __init__(self, maps: HeatMaps, layers: Sequence[Layer], negative: bool) -> None:
+        self.maps = maps
+        self.layers = layers
+        self.negative = negative
+        self.guided = False
+        self.rows = slice(0, 0)
+        self.tokens: slice | list[int] = slice(None)
+
+    def begin(self, pipe: Any, given: Mapping[str, Any]) -> None:
+        """The pipeline encodes its prompts."""
+        self.guided = bool(given["do_classifier_free_guidance"])
+        if self.negative and not self.guided:
+            raise ValueError(
+                "Without guidance the negative prompt takes no part, so there is nothing to trace."
+            )
+        tokenizers, limits = _tokenizers(pipe, given)
+        self.maps.tokenize = partial(_prompt_tokens, pipe, tokenizers, limits)
+        tokens = [
+            None if prompt is None else self.maps.tokenize(prompt)
+            for prompt in _prompts(given, self.negative)
+        ]
+        positions = {token.position for one in tokens if one is not None for token in one.tokens}
+        if None in tokens:
+            positions = set(range(sum(limits)))
+        # SDXL's second prompt stands at the same places, and may be the longer one.
+        for prompt in _texts(given.get("prompt_2")) if len(tokenizers) == 1 else []:
+            positions |= {token.position for token in self.maps.tokenize(prompt).tokens}
+        kept = sorted(positions)
+        self.tokens = slice(len(kept)) if kept == list(range(len(kept))) else kept
+        each = given.get("num_images_per_prompt") or 1
+        self.maps.begin([one for one in tokens for _ in range(each)], kept)
+
+    def step(self, module: nn.Module, inputs: Any, arguments: Mapping[str, Any]) -> None:
+        """The denoiser begins."""
+        given = inspect.signature(type(module).forward).bind_partial(module, *inputs, **arguments)
+        name = "sample" if "sample" in given.arguments else "hidden_states"
+        latents, timestep = given.arguments[name], given.arguments["timestep"]
+        pictures = len(self.maps.prompts)
+        if not pictures:
+            raise RuntimeError(
+                "The denoiser ran before the pipeline encoded a prompt: call the pipeline itself, "
+                "or pipe.encode_prompt, inside the trace."
+            )
+        if self.guided and len(latents) == 2 * pictures:
+            self.rows = slice(0, pictures) if self.negative else slice(pictures, None)
+        elif len(latents) == pictures and not self.negative:
+            self.rows = slice(pictures)
+        else:
+            raise RuntimeError(
+                f"The denoiser got a batch of {len(latents)} for {pictures} pictures, "
+                f"{'with' if self.guided else 'without'} guidance: that cannot be told apart."
+            )
+        if isinstance(timestep, Tensor):
+            timestep = timestep.detach().flatten()[-1]  # not yet a number: the GPU need not wait
+        self.maps.next_step(timestep, *latents.shape[-2:])
+
+    def add(self, number: int, seen: Seen) -> None:
+        """A layer has run."""
+        layer = self.layers[number]
+        height, width = grid(seen.queries.shape[1], self.maps.height, self.maps.width)
+        for heads, some in probabilities(layer, seen, self.rows, self.tokens):
+            self.maps.add(number, heads, some, height, width)
+
+
+@contextmanager
+def _listening(pipe: Any, begin: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
+    """Call back with what the pipeline is asked to encode, each time before it does."""
+    encode: Any = getattr(pipe, "encode_prompt", None)
+    signature = inspect.signature(encode or trace)
+    if "do_classifier_free_guidance" not in signature.parameters:
+        raise ValueError(
+            f"A {type(pipe).__name__} cannot be traced: it does not encode prompts with guidance "
+            f"as Stable Diffusion's pipelines do."
+        )
+
+    @wraps(encode)
+    def listening(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        begin(given.arguments)
+        return encode(*args, **kwargs)
+
+    before = vars(pipe).get("encode_prompt")
+    pipe.encode_prompt = listening
+    try:
+        yield
+    finally:
+        if before is None:
+            del pipe.encode_prompt
+        else:
+            pipe.encode_prompt = before
+
+
+def _denoiser(pipe: Any) -> nn.Module:
+    denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    if denoiser is None:
+        raise ValueError(
+            f"A {type(pipe).__name__} cannot be traced: it has neither a UNet nor a transformer."
+        )
+    return getattr(denoiser, "_orig_mod", denoiser)  # what torch.compile wraps
+
+
+def _is_compiled(pipe: Any, denoiser: nn.Module) -> bool:
+    """Whether any part of it is, by `torch.compile`, `compile`, or `compile_repeated_blocks`."""
+    whole = getattr(pipe, "unet", None) or pipe.transformer
+    return whole is not denoiser or any(
+        module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
+        for module in denoiser.modules()
+    )
+
+
+def _tokenizers(pipe: Any, given: Mapping[str, Any]) -> tuple[list[Any], list[int]]:
+    """The tokenizers of the runs of tokens, one behind the other, and how long each run is."""
+    first = getattr(pipe, "tokenizer", None) or pipe.tokenizer_2
+    tokenizers, limits = [first], [first.model_max_length]
+    if "max_sequence_length" in given:  # SD3: T5's tokens behind CLIP's
+        limits.append(given["max_sequence_length"])
+        tokenizers.append(pipe.tokenizer_3)
+    return tokenizers, limits
+
+
+def _prompt_tokens(
+    pipe: Any, tokenizers: Sequence[Any], limits: Sequence[int], prompt: str
+) -> PromptTokens:
+    # A learned word may stand for several tokens; the pipeline writes them out.
+    if hasattr(pipe, "maybe_convert_prompt"):
+        prompt = pipe.maybe_convert_prompt(prompt, tokenizers[0])
+    return tokenize(tokenizers, prompt, limits)
+
+
+def _prompts(given: Mapping[str, Any], negative: bool) -> list[str] | list[None]:
+    """The prompts to trace, one for each, or None for each where embeddings were given."""
+    prompts = _texts(given["prompt"])
+    count = len(prompts) or len(given["prompt_embeds"])
+    if not negative:
+        return prompts or [None] * count
+    if given.get("negative_prompt_embeds") is not None:
+        return [None] * count
+    negatives = _texts(given.get("negative_prompt")) or [""]
+    return negatives * count if len(negatives) == 1 else negatives
+
+
+def _texts(prompt: str | Sequence[str] | None) -> list[str]:
+    if prompt is None:
+        return []
+    return [prompt] if isinstance(prompt, str) else list(prompt)
