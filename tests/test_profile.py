@@ -77,7 +77,7 @@ def test_a_model_that_cannot_be_fetched_is_one_sentence(tmp_path: Path) -> None:
         check=True,
     )
     assert "google/ddpm-cat-256 is not on this machine" in answer.stdout
-    assert "http://127.0.0.1:9" in answer.stdout
+    assert "127.0.0.1:9 refuses the connection" in answer.stdout
     assert "COMPANION_PROFILE=small" in answer.stdout
     assert answer.stdout.count("\n") == 1
 

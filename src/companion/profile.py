@@ -56,19 +56,15 @@ class ModelSource:
         return self._snapshot()
 
     def _snapshot(self) -> str:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+        from companion.hub import HubError
+        from companion.hub.fetch import fetch_source
 
         try:
-            return snapshot_download(
-                str(self.hub), revision=self.revision, allow_patterns=list(self.files)
-            )
-        except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-            endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+            return str(fetch_source(self))
+        except HubError as error:
             raise FileNotFoundError(
-                f"The model {self.hub} is not on this machine and could not be fetched from "
-                f"{endpoint} ({type(error).__name__}); check the connection, set HF_ENDPOINT to a "
-                f"mirror before Python starts, or use the embedded models with {VARIABLE}=small."
+                f"The {self.repo_type} {self.hub} is not on this machine and could not be fetched: "
+                f"{error} Or use the embedded models with {VARIABLE}=small."
             ) from error
 
 

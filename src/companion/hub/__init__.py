@@ -5,10 +5,18 @@ imported, is imported by what downloads."""
 
 from .endpoints import Endpoint, endpoint, endpoints
 from .environment import clashes, export_lines, too_late
+from .errors import HubError, NoRoom, NotAllowed, replacements
+from .fetch import fetch
+from .local_server import LocalHub
 from .probe import Part, Route, choose, probe, probe_all
+from .tokens import token_place
 
 __all__ = [
     "Endpoint",
+    "HubError",
+    "LocalHub",
+    "NoRoom",
+    "NotAllowed",
     "Part",
     "Route",
     "choose",
@@ -16,7 +24,10 @@ __all__ = [
     "endpoint",
     "endpoints",
     "export_lines",
+    "fetch",
     "probe",
     "probe_all",
+    "replacements",
+    "token_place",
     "too_late",
 ]

@@ -27,9 +27,22 @@ class Endpoint:
     official: bool = False
 
     @property
+    def offline(self) -> bool:
+        """Whether it stands for what is on this machine already, and no host is asked."""
+        return not self.address
+
+    @property
+    def shown(self) -> str:
+        """How it is called in a sentence: by its host, or the name of what serves it."""
+        return self.host if self.name in endpoints() else self.name
+
+    @property
     def host(self) -> str:
         """Host, with its port where the address has one."""
         return urlsplit(self.address).netloc
+
+
+OFFLINE = Endpoint("offline", "", official=False)
 
 
 @cache
@@ -45,6 +58,8 @@ def endpoint(name: str | None = None) -> Endpoint:
     Raises:
         ValueError: neither a known name nor an address.
     """
+    if name == OFFLINE.name:
+        return OFFLINE
     name = (name or os.environ.get("HF_ENDPOINT") or "official").rstrip("/")
     if name in endpoints():
         return endpoints()[name]
@@ -54,7 +69,7 @@ def endpoint(name: str | None = None) -> Endpoint:
     parts = urlsplit(name)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
-            f"There is no endpoint {name!r}; choose auto, {', '.join(endpoints())} or an address "
-            "such as https://hf-mirror.com."
+            f"There is no endpoint {name!r}; choose auto, {', '.join(endpoints())}, offline, an "
+            "address such as https://hf-mirror.com, or a folder."
         )
     return Endpoint(parts.netloc, name)

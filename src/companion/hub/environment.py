@@ -123,6 +123,8 @@ def clashes() -> list[str]:
 
 def variables(place: Endpoint) -> dict[str, str | None]:
     """What to set for an endpoint before Python starts; None is a variable to unset."""
+    if place.offline:
+        return {"HF_HUB_OFFLINE": "1"}
     mirror = not place.official
     values: dict[str, str | None] = {"HF_ENDPOINT": place.address if mirror else None}
     values |= {name: value if mirror else None for name, value in MIRROR.items()}

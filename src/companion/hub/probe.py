@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
-from .endpoints import Endpoint, endpoint, endpoints
+from .endpoints import OFFLINE, Endpoint, endpoint, endpoints
 from .environment import on_colab, proxy
+from .errors import remedy
 
 TIMEOUT = 8.0
 REDIRECTS = 5
@@ -141,6 +142,13 @@ def choose(
         ValueError: neither `auto`, a name nor an address.
         ConnectionError: `auto` found no route that works; the sentence names each host and fault.
     """
+    if where == "auto" and os.environ.get("HF_HUB_OFFLINE", "").upper() in (
+        "1",
+        "ON",
+        "YES",
+        "TRUE",
+    ):
+        return OFFLINE, "HF_HUB_OFFLINE is set: only what is on this machine is used."
     if where != "auto":
         chosen = endpoint(where)
         return chosen, f"{chosen.address} was asked for."
@@ -184,6 +192,7 @@ class _Question:
     def __init__(self, place: Endpoint, name: str, url: str, timeout: float) -> None:
         self.place, self.name, self.url, self.timeout = place, name, url, timeout
         self.host = place.host
+        self.elsewhere: str | None = None  # where a mirror sends its readers on to
         self.result: Part | None = None
         self.thread = threading.Thread(target=self._ask, daemon=True)
         self.thread.start()
@@ -226,22 +235,11 @@ class _Question:
         return Part(self.name, self.url, self.host, ok, latency, sentence)
 
     def _remedy(self, what: str) -> str:
-        if proxy() and not self.place.official:
-            return "a mirror and a proxy exclude each other: unset http_proxy https_proxy all_proxy"
-        if "sends you on" in what:
-            return "outside China use the official endpoint: unset HF_ENDPOINT"
-        if "no copy" in what:
-            return "choose an endpoint that has it, or another mirror"
+        if "404" in what:
+            return "choose an endpoint that has it"
         if "429" in what:
-            return "wait some minutes and use fewer workers"
-        if self.name == "large file" and self.host != self.place.host:
-            return "settings come but weights do not: take another endpoint or a proxy, or wait"
-        if self.place.official:
-            return (
-                "check the network; in China set HF_ENDPOINT=https://hf-mirror.com before Python "
-                "starts"
-            )
-        return "check the network, or take another endpoint"
+            return "wait some minutes"
+        return remedy(self.place, self.host, self.elsewhere)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

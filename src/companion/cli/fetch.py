@@ -1,0 +1,87 @@
+"""`companion fetch`: fetch what a chapter loads."""
+
+import argparse
+import sys
+from typing import Any
+
+EPILOG = """
+examples:
+  companion fetch 3 --profile full --plan   what chapter 3 would fetch, how much and how long
+  companion fetch all --endpoint auto       everything, by the first route that works
+  companion fetch google/ddpm-cat-256       one model; datasets/OWNER/NAME for a dataset
+
+What was broken off goes on with the same command; Ctrl-C keeps what has come.
+
+exit status:
+  0  all of it is there
+  1  it could not be fetched, or was stopped: run the same command again
+  2  called wrongly
+  3  not enough room on the disk
+  4  there is no such thing, or not for you: running it again does not help
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    fetch = commands.add_parser(
+        "fetch",
+        help="fetch what a chapter loads, from the hub, a mirror or a folder",
+        description="Fetch models and data into the cache of the hub's library.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fetch.add_argument(
+        "what", metavar="WHAT", help="a chapter's number, `all`, a name in the profile, or an id"
+    )
+    fetch.add_argument("--profile", help="small or full (default: COMPANION_PROFILE, or small)")
+    fetch.add_argument(
+        "--endpoint",
+        help="auto, official, hf-mirror, offline, an address, or a folder of repositories "
+        "(default: HF_ENDPOINT, or official)",
+    )
+    fetch.add_argument("--plan", action="store_true", help="say what would be done, and stop")
+    fetch.add_argument(
+        "--send-token",
+        action="store_true",
+        help="send your token to a host that is not the official one, too",
+    )
+    fetch.set_defaults(run=_fetch)
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from companion.hub.errors import NoRoom, NotAllowed
+
+    try:
+        _carry_out(arguments)
+    except NoRoom as error:
+        print(f"companion: {error}", file=sys.stderr)
+        return 3
+    except NotAllowed as error:
+        print(f"companion: {error}", file=sys.stderr)
+        return 4
+    return 0
+
+
+def _carry_out(arguments: argparse.Namespace) -> None:
+    from companion import hub
+    from companion.hub.fetch import carry_out, opened, time_limit
+    from companion.hub.plan import make_plan, measure_speed, wanted
+    from companion.hub.tokens import token_for
+
+    chosen = wanted(arguments.what, arguments.profile)
+    for sentence in hub.clashes():
+        print(f"companion: {sentence}", file=sys.stderr)
+    with opened(arguments.endpoint) as place:
+        if arguments.endpoint == "auto":
+            print(f"# {place.address or place.name} works. For your shell, before Python starts:")
+            print(hub.export_lines(place))
+        token = token_for(place, arguments.send_token)
+        plan = make_plan(chosen, place, token=token, timeout=time_limit())
+        plan.check_room()
+        plan = measure_speed(plan, token=token, timeout=time_limit())
+        print(plan)
+        if arguments.plan:
+            return
+        carry_out(plan, send_token=arguments.send_token)
+        for item in plan.items:
+            print(f"{item.source.hub} is in {item.snapshot}")

@@ -1,0 +1,131 @@
+"""`fetch`: a plan, room for it, then the files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from companion.profile import ModelSource
+
+from .download import TRIES, download
+from .endpoints import OFFLINE, Endpoint, endpoint
+from .errors import HubError
+from .local_server import LocalHub
+from .plan import Plan, make_plan, wanted
+from .probe import choose
+from .tokens import token_for
+
+TIMEOUT = 30.0
+
+
+def fetch(
+    what: int | str,
+    profile: str | None = None,
+    *,
+    where: str | None = None,
+    send_token: bool = False,
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Fetch what a chapter loads, or one repository, into the cache of the hub's library.
+
+    Only the files that are needed, at the book's commit; what is there already is not fetched
+    again, what was broken off goes on, and every file's checksum is compared.
+
+    Args:
+        what: a chapter's number, `all`, a name in the profile, or an id (see `plan.wanted`).
+        profile: of COMPANION_PROFILE, by default.
+        where: an endpoint's name or address, `auto`, `offline`, or a folder of repositories.
+            By default what HF_ENDPOINT says, or the official one.
+        send_token: whether a host that is not the official one may see the reader's token.
+        progress: whether a bar on stderr shows how far it is.
+
+    Returns:
+        The folder of each, for `from_pretrained` or `load_dataset`, by name.
+
+    Raises:
+        HubError: something could not be fetched; the sentence names the host and the remedy.
+        ValueError: there is no such chapter, name, profile or endpoint.
+    """
+    chosen = wanted(what, profile)
+    with opened(where) as place:
+        token = token_for(place, send_token)
+        plan = make_plan(chosen, place, token=token, timeout=time_limit())
+        carry_out(plan, send_token=send_token, progress=progress)
+    hub = (name for name, source in chosen.items() if source.hub)
+    return {name: item.snapshot for name, item in zip(hub, plan.items, strict=True)}
+
+
+def carry_out(
+    plan: Plan, *, send_token: bool = False, progress: bool = True, tries: int = TRIES
+) -> None:
+    """Fetch what a plan says, after its room has been checked.
+
+    Raises:
+        HubError: something could not be fetched; the sentence names the host and the remedy.
+    """
+    from tqdm import tqdm
+
+    plan.check_room()
+    if plan.endpoint.offline:
+        if any(item.missing for item in plan.items):
+            raise HubError("Not everything is on this machine: choose an endpoint to fetch it.")
+        return
+    bar = tqdm(
+        total=plan.size,
+        initial=plan.size - plan.to_fetch,
+        unit="B",
+        unit_scale=True,
+        file=sys.stderr,
+        disable=not progress or not plan.to_fetch,
+    )
+    with bar:
+        download(
+            plan,
+            token=token_for(plan.endpoint, send_token),
+            timeout=time_limit(),
+            tries=tries,
+            progress=bar.update,
+        )
+
+
+def fetch_source(source: ModelSource) -> Path:
+    """The folder of one model or dataset of a profile, fetched if it is not there.
+
+    Raises:
+        HubError: it is not here and could not be fetched.
+    """
+    chosen = {str(source.hub): source}
+    place = endpoint(OFFLINE.name if _offline() else None)
+    try:
+        plan = make_plan(chosen, place, token=token_for(place), timeout=time_limit())
+    except HubError as error:
+        with suppress(HubError):  # the network is down, but what is wanted may be here
+            return make_plan(chosen, OFFLINE).items[0].snapshot
+        raise error
+    carry_out(plan)
+    return plan.items[0].snapshot
+
+
+@contextmanager
+def opened(where: str | None) -> Iterator[Endpoint]:
+    """The endpoint of a name, an address, `auto`, `offline` or a folder, while it is in use."""
+    if where and where not in ("auto", "offline") and Path(where).is_dir():
+        with LocalHub(where) as hub:
+            yield Endpoint(f"the folder {where}", hub.address)
+        return
+    yield choose(where)[0] if where else endpoint(OFFLINE.name if _offline() else None)
+
+
+def time_limit() -> float:
+    """Seconds of silence after which a host is given up: HF_HUB_DOWNLOAD_TIMEOUT, or 30."""
+    value = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "")
+    return float(value) if value.isdigit() else TIMEOUT
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)

@@ -1,0 +1,118 @@
+"""A folder as the hub sees it: files with their sums, under one commit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+# What the hub keeps in its store of large files: these kinds, and everything that is bigger.
+LARGE_KINDS = (".safetensors", ".bin", ".ckpt", ".parquet", ".zip", ".h5", ".msgpack", ".pt")
+LARGE_BYTES = 10_000_000
+METADATA = ".cache/huggingface/download"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of a repository.
+
+    Attributes:
+        path: its name in the repository.
+        file: where it lies on the disk.
+        size: in bytes.
+        oid: SHA-1 of its Git object, as the hub's listing has it.
+        sha256: of a large file; None for one that Git itself keeps.
+    """
+
+    path: str
+    file: Path
+    size: int
+    oid: str
+    sha256: str | None
+
+    @property
+    def etag(self) -> str:
+        """The name under which the hub and its clients know the content."""
+        return self.sha256 or self.oid
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A model or a dataset in a folder.
+
+    Attributes:
+        repo_type: "model" or "dataset".
+        id: OWNER/NAME.
+        folder: where its files lie.
+        commit: 40 hexadecimal digits.
+    """
+
+    repo_type: str
+    id: str
+    folder: Path
+    commit: str
+
+    def files(self) -> dict[str, Stored]:
+        """Its files by name, in the order of names."""
+        return {stored.path: stored for stored in _files(self.folder)}
+
+
+def find(
+    root: Path, repo_type: str, repo_id: str, commits: dict[str, str] | None = None
+) -> Repository | None:
+    """The repository in a folder of repositories, or None.
+
+    Three layouts are understood: `OWNER/NAME`, with `datasets/` before it for a dataset, and the
+    cache of the hub's library, `models--OWNER--NAME/snapshots/COMMIT`. Of the first the commit is
+    what `commits` says, else what `hf download --local-dir` noted, else a sum of all its files.
+    """
+    plain = root / repo_id if repo_type == "model" else root / f"{repo_type}s" / repo_id
+    if plain.is_dir():
+        commit = (commits or {}).get(repo_id) or _noted(plain) or _summed(plain)
+        return Repository(repo_type, repo_id, plain, commit)
+    cached = root / f"{repo_type}s--{repo_id.replace('/', '--')}"
+    snapshots = sorted((cached / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
+    if snapshots:
+        return Repository(repo_type, repo_id, snapshots[-1], snapshots[-1].name)
+    return None
+
+
+def git_sha1(content: bytes) -> str:
+    """SHA-1 of a Git object that holds these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Stored]:
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if file.is_file() and not name.startswith((".git/", ".cache/")):
+            about = file.stat()
+            yield _stored(name, file, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _stored(name: str, file: Path, size: int, _changed: int) -> Stored:
+    if size < LARGE_BYTES and file.suffix not in LARGE_KINDS:
+        return Stored(name, file, size, git_sha1(file.read_bytes()), None)
+    with file.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Stored(name, file, size, git_sha1(pointer(sha256, size)), sha256)
+
+
+def pointer(sha256: str, size: int) -> bytes:
+    """What Git keeps in place of a large file (the Git LFS specification, version 1)."""
+    text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
+    return text.encode()
+
+
+def _noted(folder: Path) -> str | None:
+    for note in sorted((folder / METADATA).rglob("*.metadata")):
+        return note.read_text(encoding="utf-8").split()[0]
+    return None
+
+
+def _summed(folder: Path) -> str:
+    listing = "".join(f"{stored.etag} {stored.path}\n" for stored in _files(folder))
+    return hashlib.sha1(listing.encode()).hexdigest()
