@@ -3,6 +3,25 @@
 from torch import Tensor
 
 
+def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str = "epsilon") -> Tensor:
+    """How much the squared error of a prediction counts: min-SNR, (batch,).
+
+    Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", section 3.4:
+    the error of the clean picture counts min(SNR, gamma). The error of the noise is SNR times, that
+    of the velocity SNR + 1 times that of the picture, so these divide by it.
+
+    Args:
+        snr: signal-to-noise ratios, alpha_bar / (1 - alpha_bar), (batch,).
+        gamma: the highest SNR that counts in full, 5 in the paper.
+        prediction_type: "epsilon", "sample" or "v_prediction".
+    """
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp(max=1)  # min(SNR, gamma) / SNR, whole where the SNR is 0
+    if prediction_type == "sample":
+        return snr.clamp(max=gamma)
+    return snr.clamp(max=gamma) / (snr + 1)
+
+
 def min_snr_loss(
     predicted: Tensor,
     noise: Tensor,
@@ -29,7 +48,7 @@ def min_snr_loss(
     """
     alpha_bar = alphas_cumprod[timesteps]
     snr = alpha_bar / (1 - alpha_bar)
-    weights = (snr.clamp(max=gamma) / snr).to(predicted.device)
+    weights = min_snr_weights(snr, gamma).to(predicted.device)
     errors = predicted.float() - noise.to(predicted.device)
     means = errors.mean(dim=(2, 3))
     losses = errors.square().mean(dim=(1, 2, 3)) + mean_weight * means.square().mean(dim=1)

@@ -1,0 +1,51 @@
+"""`companion train`: train a diffusion model on pictures of one's own."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    train = commands.add_parser(
+        "train",
+        help="train a model on a folder of pictures, a dataset, or the scenes",
+        description="Train an unconditional diffusion model. On several GPUs: `accelerate launch -m"
+        " companion train ...` with the same arguments.",
+    )
+    train.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="a folder of pictures, the id of a dataset, or scenes:SUBSET (default: the settings')",
+    )
+    train.add_argument(
+        "--config", type=Path, help="a toml file of settings, see companion.training.TrainingConfig"
+    )
+    train.add_argument("--output", metavar="FOLDER", help="folder of the run")
+    train.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in that folder"
+    )
+    train.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    changes = {
+        name: value
+        for name, value in (
+            ("dataset_name", arguments.data),
+            ("output_dir", arguments.output),
+            ("resume", arguments.resume or None),
+        )
+        if value is not None
+    }
+    from companion.training.config import TrainingConfig, load_config
+
+    if arguments.config:
+        config = load_config(arguments.config, **changes)
+    else:
+        config = TrainingConfig(**changes)
+    from companion.training import train
+
+    run = train(config)
+    print(f"{run.steps[-1]:,} steps done, loss {run.losses[-1]:.4f}; see {run.folder}.")

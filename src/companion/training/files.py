@@ -1,0 +1,51 @@
+"""Writing that is whole or not at all, and says in a sentence why it could not be."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+
+@contextmanager
+def explained(what: str, path: Path, kept: str) -> Iterator[None]:
+    """Turn the many errors of a write that fails into an OSError of one sentence.
+
+    Args:
+        what: what is written.
+        path: where to.
+        kept: what is whole all the same.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        try:
+            free = f" with {shutil.disk_usage(path).free / 2**20:,.0f} MiB free"
+        except OSError:
+            free = ""
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OSError(
+            f"The {what} could not be written to {path}{free} ({reason}): make room, or choose "
+            f"another output_dir; {kept}."
+        ) from error
+
+
+def to_disk(folder: Path) -> None:
+    """Wait until everything in a folder is on the disk, not only on its way there."""
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_file() or os.name == "posix":  # only there can a folder be opened
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder so that no kill leaves it there with a part of its files."""
+    doomed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)

@@ -1,0 +1,35 @@
+"""The saved pipeline, uploaded to the hub."""
+
+from pathlib import Path
+
+from .config import TrainingConfig
+
+# What a run writes into its folder besides the pipeline.
+NOT_THE_MODEL = ("checkpoints/*", "logs/*", "best/*", "log.csv", "best.json", ".*")
+
+
+def push(config: TrainingConfig, folder: Path, message: str) -> str:
+    """Upload a saved pipeline; the address of the commit.
+
+    Raises:
+        OSError: the hub refused or could not be reached; the pipeline is on the disk all the same.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    name = config.hub_model_id or folder.resolve().name
+    api = HfApi()
+    try:
+        repository = api.create_repo(name, private=config.hub_private_repo, exist_ok=True)
+        return api.upload_folder(
+            repo_id=repository.repo_id,
+            folder_path=folder,
+            commit_message=message,
+            ignore_patterns=list(NOT_THE_MODEL),
+        ).commit_url
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OSError(
+            f"The pipeline could not be uploaded as {name} ({reason}): it is whole in {folder}; "
+            f"upload it with `hf upload {name} {folder}`."
+        ) from error

@@ -1,0 +1,112 @@
+"""What a run writes down of each step: `log.csv`, the tracker, the progress bar."""
+
+import csv
+import math
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm.auto import tqdm
+
+COLUMNS = ("step", "loss", "learning_rate")
+Row = tuple[int, float, float]
+
+
+class Log:
+    """Steps are noted without a look at their losses, and written in one go.
+
+    A look at a number waits until the device has computed it: a loop that looks at each loss keeps
+    the device waiting.
+
+    Args:
+        accelerator: has the trackers, and means over the processes.
+        path: of the csv file.
+        done: steps done; rows after them, of steps that a kill undid, are cut.
+        bar: the progress bar.
+        pictures: pictures a step, over all processes.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, path: Path, done: int, bar: tqdm, pictures: int
+    ) -> None:
+        self._accelerator = accelerator
+        self._path = path
+        self._bar = bar
+        self._pictures = pictures
+        self._waiting: list[tuple[int, str, float, Tensor]] = []
+        self._looked = time.perf_counter()
+        self.rows = read_log(path, done)
+        if accelerator.is_main_process:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([COLUMNS, *map(_text, self.rows)])
+
+    def note(self, step: int, where: str, rate: float, loss: Tensor, norm: Tensor) -> None:
+        """Note a step: where in the data it was, its learning rate, loss and gradient norm."""
+        self._waiting.append((step, where, rate, torch.stack([loss, norm])))
+
+    def write(self, last_good: str) -> list[float]:
+        """Write what was noted; its losses.
+
+        Raises:
+            FloatingPointError: a loss or a gradient is not a number.
+        """
+        if not self._waiting:
+            return []
+        values = torch.stack([values for *_, values in self._waiting])
+        values = self._accelerator.reduce(values, reduction="mean").tolist()
+        now = time.perf_counter()
+        speed = len(values) * self._pictures / (now - self._looked)
+        self._looked = now
+        new: list[Row] = []
+        for (step, where, rate, _), (loss, norm) in zip(self._waiting, values, strict=True):
+            self._check(step, where, loss, norm, last_good)
+            new.append((step, loss, rate))
+            self._accelerator.log(
+                {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, step=step
+            )
+        self._waiting.clear()
+        self._accelerator.log({"pictures_per_second": speed}, step=new[-1][0])
+        self.rows += new
+        if self._accelerator.is_main_process:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(map(_text, new))
+        losses = [loss for _, loss, _ in new]
+        self._bar.set_postfix_str(
+            f"loss {sum(losses) / len(losses):.4f}, lr {new[-1][2]:.2e}, {speed:.1f} pictures/s",
+            refresh=False,
+        )
+        self._bar.update(len(new))
+        return losses
+
+    def _check(self, step: int, where: str, loss: float, norm: float, last_good: str) -> None:
+        # With fp16 a norm that is not finite is a step that the scaler left out, by design.
+        scaled = self._accelerator.scaler is not None
+        if not math.isfinite(loss):
+            what, value = "loss", loss
+        elif not (scaled or math.isfinite(norm)):
+            what, value = "norm of the gradient", norm
+        else:
+            return
+        raise FloatingPointError(
+            f"The {what} is {value} at step {step} ({where}); {last_good}. Lower the learning "
+            f"rate{', or train in bf16 or no mixed precision' if scaled else ''}, then resume."
+        )
+
+
+def read_log(path: Path, done: int) -> list[Row]:
+    """Rows (step, loss, learning rate) of a log, up to a step; none if there is no log."""
+    if not path.exists():
+        return []
+    rows: list[Row] = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.reader(file):
+            # A kill may have cut the last line short.
+            if len(row) == len(COLUMNS) and row[0].isdecimal() and int(row[0]) <= done:
+                rows.append((int(row[0]), float(row[1]), float(row[2])))
+    return rows
+
+
+def _text(row: Row) -> tuple[str, ...]:
+    return tuple(map(repr, row))  # repr: read back to the same bits

@@ -1,0 +1,53 @@
+"""A run so small that it takes a second: 16x16 pixels, two blocks of eight channels."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from companion.training import TrainingConfig
+
+TINY: dict[str, Any] = {
+    "dataset_name": "scenes:flowers",
+    "num_scenes": 14,
+    "image_size": 16,
+    "train_batch_size": 4,
+    "eval_batch_size": 4,
+    "num_epochs": 3,
+    "lr_warmup_steps": 2,
+    "learning_rate": 1e-3,
+    "checkpoint_every": 2,
+    "sample_steps": 2,
+    "log_every": 1,
+    "log_with": None,
+    "progress_bar": False,
+    "model": {
+        "layers_per_block": 1,
+        "block_out_channels": [8, 8],
+        "down_block_types": ["DownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "UpBlock2D"],
+        "norm_num_groups": 4,
+        "attention_head_dim": 8,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums then come in one order, and a forked child does not wait for threads that it lacks."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[..., TrainingConfig]:
+    """Settings of a tiny run, with some changed."""
+
+    def make(**changes: Any) -> TrainingConfig:
+        return TrainingConfig(**{**TINY, "output_dir": str(tmp_path / "run"), **changes})
+
+    return make
