@@ -4,13 +4,16 @@ import base64
 import io
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from bs4 import BeautifulSoup, Tag
 from PIL import Image
 
-from companion.attention.explorer import Explorer, explorer, light_up, stretch
+from companion.attention import HeatMaps, trace
+from companion.attention.explorer import Explorer, explore, explorer, light_up, stretch
 
 PROMPT = "A cat & a Cat, on red."
 WORDS = ["cat", "cat", "red"]
@@ -147,3 +150,38 @@ def test_words_out_of_order_are_named():
 def test_maps_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=re.escape("(3, 3, height, width)")):
         make(maps=np.ones((2, 3, 4, 8)))
+
+
+@pytest.fixture(scope="module")
+def traced(loaded: Any) -> tuple[HeatMaps, Image.Image]:
+    """A picture of three steps, and its maps."""
+    options = {"num_inference_steps": 3, "generator": torch.Generator().manual_seed(7)}
+    with trace(loaded, by="step") as maps:
+        picture = loaded("a cat above a car", **options).images[0]
+    return maps, picture
+
+
+def test_explore_takes_all_words_each_step_and_all_steps(traced: tuple[HeatMaps, Image.Image]):
+    maps, picture = traced
+    one = explore(maps, picture)
+    assert one.words == ["a", "cat", "above", "a", "car"]
+    assert len(one.labels) == maps.steps + 1
+    assert one.labels[0] == f"step 1 of {maps.steps}, t = {maps.timesteps[0]:.0f}"
+    heat = maps.compute_global_heat_map(step_idx=1).compute_word_heat_map("car").heatmap
+    assert np.allclose(one.maps[1, 4], stretch(heat.numpy()))
+    heat = maps.compute_global_heat_map().compute_word_heat_map("a", occurrence=1).heatmap
+    assert np.allclose(one.maps[-1, 3], stretch(heat.numpy()))
+
+
+def test_explore_puts_phrases_in_the_order_of_the_prompt(traced: tuple[HeatMaps, Image.Image]):
+    assert explore(*traced, ["car", "a cat"]).words == ["a cat", "car"]
+
+
+def test_explore_refuses_phrases_that_overlap(traced: tuple[HeatMaps, Image.Image]):
+    with pytest.raises(ValueError, match="'a cat above' and 'above a car' overlap"):
+        explore(*traced, ["a cat above", "above a car"])
+
+
+def test_explore_refuses_a_word_that_is_not_there(traced: tuple[HeatMaps, Image.Image]):
+    with pytest.raises(ValueError, match="'dog' is not in the prompt"):
+        explore(*traced, ["dog"])

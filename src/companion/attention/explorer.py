@@ -10,16 +10,102 @@ import io
 import json
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from companion import figures
 
+if TYPE_CHECKING:
+    from companion.attention.heat_map import GlobalHeatMap
+    from companion.attention.sums import HeatMaps
+    from companion.attention.words import PromptTokens
+
 # What is left of the picture's light where a map is lowest.
 DIM = 0.15
 FOLDER = Path(__file__).parent
+# What a page carries at most: pixels of a map along one side, and steps besides all together.
+LARGEST_MAP = 64
+MOST_STEPS = 12
+
+
+def explore(
+    maps: "HeatMaps",
+    picture: Image.Image,
+    phrases: Sequence[str] | None = None,
+    *,
+    image_idx: int = 0,
+    alt: str | None = None,
+    title: str | None = None,
+) -> "Explorer":
+    """Make a traced picture explorable: its words, at some of the steps and over all.
+
+    Args:
+        maps: of `trace(pipe, by="step")`, or more kept apart.
+        picture: what was drawn.
+        phrases: words or phrases of the prompt; by default all its words. One that stands in the
+            prompt several times is there several times.
+        image_idx: which of the pictures that were drawn in one call.
+        alt: what the picture shows; by default its prompt.
+        title: a caption.
+
+    Raises:
+        ValueError: a phrase that is not in the prompt or was cut off, phrases that overlap, or maps
+            that do not keep steps apart.
+    """
+    scale = min(1, LARGEST_MAP / max(maps.height, maps.width))
+    size = round(maps.height * scale), round(maps.width * scale)
+
+    def whole(step: int | None) -> "GlobalHeatMap":
+        return maps.compute_global_heat_map(step_idx=step, image_idx=image_idx, size=size)
+
+    together = whole(None)
+    places = _places(together.tokens, phrases)
+    chosen = np.linspace(0, maps.steps - 1, min(maps.steps, MOST_STEPS)).round().astype(int)
+    steps: list[int | None] = [*chosen.tolist(), None] if maps.steps > 1 else [None]
+    stack = [
+        [heat.heat_maps[indices].mean(0).cpu().numpy() for _, _, indices in places]
+        for heat in (together if step is None else whole(step) for step in steps)
+    ]
+    labels = [
+        "all steps"
+        if step is None
+        else f"step {step + 1} of {maps.steps}, t = {maps.timesteps[step]:.0f}"
+        for step in steps
+    ]
+    prompt = together.prompt
+    return explorer(
+        picture,
+        prompt,
+        [prompt[start:end] for start, end, _ in places],
+        np.array(stack),
+        labels,
+        alt=alt or f"The picture drawn for “{prompt}”",
+        title=title,
+    )
+
+
+def _places(
+    tokens: "PromptTokens", phrases: Sequence[str] | None
+) -> list[tuple[int, int, list[int]]]:
+    """Where each phrase stands: first and last character, and its tokens; in the prompt's order."""
+    wanted = dict.fromkeys(phrases if phrases is not None else tokens.readable_words())
+    found = {
+        (tokens.tokens[place[0]].start, tokens.tokens[place[-1]].end): place
+        for phrase in wanted
+        for place in tokens.find(phrase)
+    }
+    places = [(*span, found[span]) for span in sorted(found)]
+    for (start, end, _), (after, last, _) in pairwise(places):
+        if after < end:
+            text = tokens.prompt
+            raise ValueError(
+                f"{text[start:end]!r} and {text[after:last]!r} overlap: leave out one of them."
+            )
+    return places
 
 
 def explorer(
