@@ -1,0 +1,326 @@
+"""Do attention maps lie where the objects are? Mean IoU over 1,000 pictures of known objects.
+
+    python benchmarks/attention.py               # prints the tables; what is done stays in runs/
+    python benchmarks/attention.py --minutes 3   # stops after that; run again to go on
+    python benchmarks/attention.py --write       # also into the package, where chapter 6 reads it
+
+Real scenes come with exact masks; they are noised, and the UNet looks once at each of several
+timesteps. Pictures of the zoo's Stable Diffusion have plain backgrounds; their objects are found by
+colour and named by the classifier, and where that leaves a doubt, the picture is counted and left
+out. daam 0.2.0 draws each of those pictures anew, one at a time.
+"""
+
+import argparse
+import json
+import random
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+from diffusers.utils.logging import disable_progress_bar
+from transformers import logging
+
+import companion.attention
+from companion.attention import GlobalHeatMap, HeatMaps, attribute, trace
+from companion.attention.truth import bootstrap, centre_square, iou, object_masks
+from companion.scenes import Scene, scene, subset
+from companion.zoo import folder
+from companion.zoo.measure import HELD_OUT, one_object_prompts, two_object_prompts
+
+TABLE = Path(companion.attention.__file__).with_name("agreement.json")
+CACHE = Path("runs/attention")
+THRESHOLDS = [round(0.05 * n, 2) for n in range(1, 20)]
+PAPER_THRESHOLD = 0.4
+# mIoU in the abstract of arXiv:2210.04885v3: Stable Diffusion's pictures for COCO's captions, and
+# for an open vocabulary. The truth there was drawn by people, on pictures of everyday scenes.
+PUBLISHED = {"DAAM's paper, COCO captions": 0.610, "DAAM's paper, open vocabulary": 0.515}
+TIMESTEPS = [50, 200, 350, 500, 650, 800, 950]
+STEPS, GUIDANCE = 25, 4.0  # as the zoo's card
+LOOKED_AT = [0, 4, 8, 12, 16, 20, 24]
+PICTURES, CHUNK = 500, 25
+WORLD = "stable-diffusion"
+SIZE = 64
+
+# (group, method, number of the picture, IoU at each threshold)
+Row = tuple[str, str, int, list[float]]
+
+
+def load() -> StableDiffusionPipeline:
+    """The zoo's Stable Diffusion with the scheduler of its card."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    disable_progress_bar()
+    pipe = StableDiffusionPipeline.from_pretrained(folder(WORLD))
+    pipe.scheduler = UniPCMultistepScheduler.from_config(
+        pipe.scheduler.config, timestep_spacing="linspace"
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def score(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> list[float]:
+    """A word's IoU with a mask at each threshold."""
+    heat = heats.compute_word_heat_map(word).expand_as(picture).numpy()
+    return iou(heat[None], mask[None], THRESHOLDS)[0].round(5).tolist()
+
+
+def selections(maps: HeatMaps, steps: Sequence[int], name: str) -> Iterator[tuple[str, dict]]:
+    """What is added up into a map: everything, one step, one size, one layer."""
+    yield "all", {}
+    for step in steps:
+        yield f"{name} {maps.timesteps[step]:.0f}", {"step_idx": step}
+    for factor in maps.factors():
+        yield f"size {maps.height // factor}", {"factors": {factor}}
+    for number, layer in enumerate(maps.layers):
+        block, index, rest = layer.split(".", 2)
+        yield f"layer {block.split('_')[0]} {index}.{rest.split('.')[1]}", {"layer_idx": number}
+
+
+def baselines(masks: np.ndarray) -> Iterator[tuple[str, int, list[float]]]:
+    """The whole picture and squares in its middle: one IoU, whatever the threshold."""
+    for side in (SIZE, 48, 40, 32, 24):
+        name = "whole picture" if side == SIZE else f"centre square, side {side}"
+        guess = centre_square(SIZE, side).astype(float)
+        for number, mask in enumerate(masks):
+            yield name, number, iou(guess[None], mask[None], THRESHOLDS)[0].round(5).tolist()
+
+
+def lift(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> float:
+    """How many times as much attention a pixel of the mask pays to a word as any pixel does."""
+    heat = heats.compute_word_heat_map(word).expand_as(picture, absolute=True).numpy()
+    return float(heat[mask].mean() / heat.mean())
+
+
+def words_of(one: Scene) -> Iterator[tuple[str, str]]:
+    """The kinds of words in a caption that name no object."""
+    words = one.caption.replace(",", "").split()
+    for kind, options in {
+        "colour": (one.background,),
+        "“background”": ("background",),
+        "article": ("a", "an"),
+        "“on”": ("on",),
+        "relation": ("above", "below", "left", "right", "next", "and"),
+    }.items():
+        for option in options:
+            if option in words:
+                yield kind, option
+                break
+
+
+def real(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
+    """Scenes that the model has not seen, noised; with their captions, and with wrong ones."""
+    numbers = range(start, stop)
+    scenes = [scene(HELD_OUT + number, subset=WORLD, size=SIZE) for number in numbers]
+    pictures = [one.image for one in scenes]
+    captions = [one.caption for one in scenes]
+    maps = attribute(pipe, pictures, captions, TIMESTEPS, seeds=list(numbers), by=("step", "layer"))
+    rows: list[Row] = []
+    for i, (number, one) in enumerate(zip(numbers, scenes, strict=True)):
+        group = "real, one object" if len(one.objects) == 1 else "real, two objects"
+        for method, chosen in selections(maps, range(len(TIMESTEPS)), "t ="):
+            heats = maps.compute_global_heat_map(image_idx=i, **chosen)
+            for thing, mask in zip(one.objects, one.masks, strict=True):
+                rows.append((group, method, number, score(heats, thing.name, one.image, mask)))
+        rows += [(group, name, number, found) for name, _, found in baselines(one.masks)]
+        heats = maps.compute_global_heat_map(image_idx=i)
+        both = one.masks.any(0)
+        for kind, word in words_of(one):
+            for mask in one.masks:
+                rows.append((group, f"word: {kind}", number, score(heats, word, one.image, mask)))
+            rows.append((group, f"lift: {kind}", number, [lift(heats, word, one.image, both)]))
+        for n, (thing, mask) in enumerate(zip(one.objects, one.masks, strict=True)):
+            value = lift(heats, thing.name, one.image, mask)
+            rows.append((group, "lift: its own object", number, [value]))
+            if len(one.objects) == 2:
+                other = lift(heats, thing.name, one.image, one.masks[1 - n])
+                rows.append((group, "lift: the other object", number, [other]))
+                rows.append((group, "points at its own object", number, [float(value > other)]))
+    return rows + controls(pipe, numbers, scenes)
+
+
+def controls(pipe: StableDiffusionPipeline, numbers: range, scenes: list[Scene]) -> list[Row]:
+    """The same scenes with their words in another order, and with another scene's caption."""
+    order = random.Random(numbers.start)
+    shuffled = [
+        " ".join(order.sample(one.caption.replace(",", "").split(), len(one.caption.split())))
+        for one in scenes
+    ]
+    pictures = [one.image for one in scenes]
+    others = [next_other(scenes, i) for i in range(len(scenes))]
+    rows: list[Row] = []
+    runs = {"words shuffled": shuffled, "another scene's caption": [o.caption for o in others]}
+    for method, captions in runs.items():
+        maps = attribute(pipe, pictures, captions, TIMESTEPS, seeds=list(numbers), by=("layer",))
+        for i, (number, one) in enumerate(zip(numbers, scenes, strict=True)):
+            heats = maps.compute_global_heat_map(image_idx=i)
+            group = "real, one object" if len(one.objects) == 1 else "real, two objects"
+            names = [thing.name for thing in (others[i] if "another" in method else one).objects]
+            for name, mask in zip(names, one.masks, strict=True):
+                rows.append((group, method, number, score(heats, name, one.image, mask)))
+    return rows
+
+
+def next_other(scenes: list[Scene], i: int) -> Scene:
+    """The next scene with as many objects and none of the same."""
+    here = {thing.name for thing in scenes[i].objects}
+    for step in range(1, len(scenes)):
+        there = scenes[(i + step) % len(scenes)]
+        names = {thing.name for thing in there.objects}
+        if len(names) == len(here) and not names & here:
+            return there
+    raise ValueError("No two scenes of the chunk are different enough: make it larger.")
+
+
+def prompts() -> list[tuple[str, list[str], int]]:
+    """Prompt, names of the objects in its order, and seed: those of the zoo's card."""
+    world = subset(WORLD)
+    single = list(one_object_prompts(world)) * 2
+    one = [(text, [name], seed) for seed, (text, name, _) in enumerate(single)]
+    double = enumerate(two_object_prompts(world, 200))
+    two = [
+        (text, sorted(names, key=text.index), 10_000 + number)
+        for number, (text, names, _) in double
+    ]
+    # Alternately, so that any first part holds both kinds.
+    return [*(pair for both in zip(one, two, strict=False) for pair in both), *one[200:]][:PICTURES]
+
+
+def generated(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
+    """Pictures that the model draws, traced while it does."""
+    chosen = prompts()[start:stop]
+    with trace(pipe, by=("step", "layer")) as maps:
+        pictures = pipe(
+            [text for text, _, _ in chosen],
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            generator=[torch.Generator().manual_seed(seed) for _, _, seed in chosen],
+        ).images
+    rows: list[Row] = []
+    for i, (picture, (_, names, _)) in enumerate(zip(pictures, chosen, strict=True)):
+        group = f"drawn, {'one object' if len(names) == 1 else 'two objects'}"
+        masks = object_masks(picture, names)
+        rows.append((group, "left out", start + i, [float(masks is None)]))
+        if masks is None:
+            continue
+        rows += [(group, name, start + i, found) for name, _, found in baselines(masks)]
+        for method, selected in selections(maps, LOOKED_AT, "t ="):
+            heats = maps.compute_global_heat_map(image_idx=i, **selected)
+            for name, mask in zip(names, masks, strict=True):
+                rows.append((group, method, start + i, score(heats, name, picture, mask)))
+    return rows
+
+
+def by_daam(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
+    """The same pictures, drawn and traced by daam."""
+    import daam
+
+    rows: list[Row] = []
+    for number, (text, names, seed) in enumerate(prompts()[start:stop], start):
+        with torch.no_grad(), daam.trace(pipe) as tracer:
+            generator = torch.Generator().manual_seed(seed)
+            options = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE}
+            picture = pipe(text, generator=generator, **options).images[0]
+            # daam takes a 64-pixel model for a 768-pixel one, so its factors are 6 and 12.
+            heats = tracer.compute_global_heat_map(factors={6, 12})
+        masks = object_masks(picture, names)
+        if masks is None:
+            continue
+        group = f"drawn, {'one object' if len(names) == 1 else 'two objects'}"
+        for name, mask in zip(names, masks, strict=True):
+            rows.append((group, "daam", number, score(heats, name, picture, mask)))
+    return rows
+
+
+PARTS = {"real": real, "generated": generated, "daam": by_daam}
+
+
+def collect(minutes: float | None) -> list[Row] | None:
+    """All rows, made or read from the cache; None if time ran out."""
+    began, rows = time.monotonic(), []
+    pipe = load()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    for name, part in PARTS.items():
+        for start in range(0, PICTURES, CHUNK):
+            file = CACHE / f"{name}-{start:04d}.json"
+            if not file.exists():
+                if minutes is not None and time.monotonic() - began > 60 * minutes:
+                    print(f"{name}: {start} of {PICTURES} done; run again to go on.")
+                    return None
+                unfinished = file.with_suffix(".part")
+                unfinished.write_text(json.dumps(part(pipe, start, start + CHUNK)))
+                unfinished.replace(file)
+            rows += json.loads(file.read_text())
+    return rows
+
+
+def summarise(rows: list[Row]) -> dict[str, dict[str, dict]]:
+    """Mean and 95 % interval of each group and method, at each threshold."""
+    gathered: dict[str, dict[str, tuple[list[int], list[list[float]]]]] = {}
+    for group, method, number, values in rows:
+        numbers, found = gathered.setdefault(group, {}).setdefault(method, ([], []))
+        numbers.append(number)
+        found.append(values)
+    table: dict[str, dict[str, dict]] = {}
+    for group, methods in gathered.items():
+        for method, (numbers, found) in methods.items():
+            intervals = [bootstrap(column, numbers) for column in np.array(found).T]
+            table.setdefault(group, {})[method] = {
+                "objects": len(found),
+                "mean": [round(one.mean, 4) for one in intervals],
+                "low": [round(one.low, 4) for one in intervals],
+                "high": [round(one.high, 4) for one in intervals],
+            }
+    return table
+
+
+def show(table: dict[str, dict[str, dict]]) -> None:
+    """Print mIoU at the paper's threshold and at the best."""
+    at = THRESHOLDS.index(PAPER_THRESHOLD)
+    for group, methods in table.items():
+        print(f"\n{group}")
+        print(f"{'':30}{'objects':>8}{'mIoU at 0.4, 95 %':>22}{'best':>7}{'at':>6}")
+        for method, found in methods.items():
+            if len(found["mean"]) == 1:
+                mean, low, high = (found[key][0] for key in ("mean", "low", "high"))
+                print(f"{method:30}{found['objects']:8}{mean:8.3f} [{low:.3f}, {high:.3f}]")
+                continue
+            mean, low, high = (100 * found[key][at] for key in ("mean", "low", "high"))
+            best = int(np.argmax(found["mean"]))
+            print(
+                f"{method:30}{found['objects']:8}{mean:8.1f} [{low:5.1f},{high:5.1f}]"
+                f"{100 * found['mean'][best]:7.1f}{THRESHOLDS[best]:6.2f}"
+            )
+    for name, value in PUBLISHED.items():
+        print(f"{name:38}{100 * value:8.1f}   (published, other pictures)")
+
+
+def main() -> int:
+    """Measure, print, and perhaps write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--minutes", type=float, help="stop after so many; run again to go on")
+    parser.add_argument("--write", action="store_true", help=f"also into {TABLE.name}")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", category=FutureWarning)  # daam's autocast
+    rows = collect(options.minutes)
+    if rows is None:
+        return 0
+    table = summarise(rows)
+    show(table)
+    if options.write:
+        found = {
+            "command": "python benchmarks/attention.py --write",
+            "pictures": {"real": PICTURES, "drawn": PICTURES},
+            "thresholds": THRESHOLDS,
+            "published": PUBLISHED,
+            "groups": table,
+        }
+        TABLE.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
