@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import attend, fetch, train, zoo
+from . import attend, doctor, fetch, train, zoo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="companion", description="The companion of the book.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (attend, fetch, train, zoo):
+    for command in (attend, doctor, fetch, train, zoo):
         command.add(commands)
     return parser

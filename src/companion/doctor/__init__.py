@@ -1,0 +1,29 @@
+"""What is wrong with this machine, and how to mend it: the command `companion doctor`.
+
+Starts with Python's standard library alone, since it is needed when the rest is broken. In a
+notebook:
+
+    from companion import doctor
+    doctor.write(doctor.examine())
+"""
+
+from .examine import examine
+from .finding import Finding, Verdict, good, problem, warning, worst
+from .removed import Removed, removed_models
+from .report import as_json, lines, summary, write
+
+__all__ = [
+    "Finding",
+    "Removed",
+    "Verdict",
+    "as_json",
+    "examine",
+    "good",
+    "lines",
+    "problem",
+    "removed_models",
+    "summary",
+    "warning",
+    "worst",
+    "write",
+]

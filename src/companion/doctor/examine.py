@@ -1,0 +1,87 @@
+"""All checks, side by side, each with a time limit."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from . import (
+    book,
+    gpu,
+    interpreter,
+    libraries,
+    network,
+    probe,
+    removed,
+    storage,
+    token,
+    torchvision,
+)
+from .finding import Finding, warning
+
+# What a check may take beyond the probes it starts, which have limits of their own.
+SPARE_SECONDS = 10.0
+
+# What others need comes first, so that the first problem is the one to mend.
+CHECKS: dict[str, Callable[[], list[Finding]]] = {
+    "Python": interpreter.check_python,
+    "Machine": interpreter.check_machine,
+    "Kernel": interpreter.check_kernel,
+    "Profile": book.check_profile,
+    "Packages": libraries.check_versions,
+    "Imports": libraries.check_imports,
+    "GPU": gpu.check_gpu,
+    "torchvision": torchvision.check_torchvision,
+    "Diffusers": libraries.check_heavy_imports,
+    "Disk": storage.check_disk,
+    "Cache": storage.check_cache,
+    "Variables": network.check_variables,
+    "Endpoint": network.check_endpoint,
+    "Token": token.check_token,
+    "Models": removed.check_removed,
+    "Zoo": book.check_zoo,
+    "Builder": book.check_builder,
+}
+
+
+def examine() -> Iterator[Finding]:
+    """Run all checks and give their findings in the order of `CHECKS`, each as soon as it is there.
+
+    Returns within about 70 seconds whatever the machine does: a check that gives no answer by then
+    is a warning that says so. In a notebook this sees what the command cannot: variables that were
+    set after huggingface_hub had read them.
+    """
+    running = [_Running(name, check) for name, check in CHECKS.items()]
+    deadline = time.monotonic() + probe.SECONDS + SPARE_SECONDS
+    try:
+        for one in running:
+            yield from one.findings(deadline)
+    finally:
+        probe.kill_all()
+
+
+@dataclass
+class _Running:
+    """A check in a thread of its own, which is left behind if it hangs."""
+
+    name: str
+    check: Callable[[], list[Finding]]
+
+    def __post_init__(self) -> None:
+        self.result: list[Finding] | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.result = self.check()
+        except Exception as error:  # half of the stack may be broken: the other checks go on
+            text = f"this check itself failed ({type(error).__name__}: {error})"
+            self.result = [warning(self.name, text, "mend what the other lines name first")]
+
+    def findings(self, deadline: float) -> list[Finding]:
+        self.thread.join(max(0.0, deadline - time.monotonic()))
+        if self.result is None:
+            remedy = "look for a disk or a network drive that does not answer"
+            return [warning(self.name, "no answer within the time limit", remedy)]
+        return self.result

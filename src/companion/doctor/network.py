@@ -1,0 +1,70 @@
+"""The way to the hub: what the variables say, and which route works."""
+
+import os
+
+from companion.hub import clashes, endpoint, export_lines, probe
+from companion.hub.environment import on_autodl, small_disk
+from companion.profile import VARIABLE
+
+from .finding import Finding, good, problem, warning
+
+PROBE_SECONDS = 8.0
+# Read by nothing any more: what they were set for does not happen.
+GONE = {
+    "TRANSFORMERS_CACHE": "HF_HOME",
+    "HF_HUB_ENABLE_HF_TRANSFER": "HF_XET_HIGH_PERFORMANCE",
+}
+
+
+def offline() -> bool:
+    """Whether the hub library was told to ask nobody."""
+    return any(
+        os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+
+
+def check_variables() -> list[Finding]:
+    """Variables that contradict each other, come too late, or are read by nothing."""
+    findings = []
+    for sentence in clashes():
+        if sentence == small_disk():
+            continue  # the line on the cache says it
+        text, _, remedy = sentence.partition("; ")
+        findings.append(_needed_now("Variables", text, remedy or "see chapter 1"))
+    for old, new in GONE.items():
+        if old in os.environ:
+            text = f"{old} is set, and no library reads it any more"
+            findings.append(warning("Variables", text, f"unset {old}; today it is {new}"))
+    if findings:
+        return findings
+    named = [n for n in ("HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE") if n in os.environ]
+    return [good("Variables", f"{', '.join(named) or 'none'} set, no contradiction")]
+
+
+def check_endpoint() -> list[Finding]:
+    """Ask the endpoint for its API, a small file and a large one."""
+    if offline():
+        return [good("Endpoint", "not asked: HF_HUB_OFFLINE is set, so nothing is fetched")]
+    try:
+        place = endpoint()
+    except ValueError:
+        return [problem("Endpoint", f"HF_ENDPOINT={os.environ['HF_ENDPOINT']} is no address", FIX)]
+    route = probe(place, timeout=PROBE_SECONDS)
+    if route.ok:
+        hosts = [f"{part.name} {part.latency_ms:.0f} ms from {part.host}" for part in route.parts]
+        return [good("Endpoint", ", ".join(hosts))]
+    text, _, remedy = route.sentence.rstrip(".").partition("; ")
+    if on_autodl() and place.official:
+        mirror = export_lines(endpoint("hf-mirror")).splitlines()
+        remedy = f"before Python starts: {'; '.join(mirror)}"
+    return [_needed_now("Endpoint", text, remedy)]
+
+
+FIX = "export HF_ENDPOINT=https://hf-mirror.com, or unset HF_ENDPOINT"
+
+
+def _needed_now(check: str, text: str, remedy: str) -> Finding:
+    """A problem where the chapters fetch, a warning where they run on what is in the package."""
+    make = problem if os.environ.get(VARIABLE) == "full" else warning
+    return make(check, text, remedy)

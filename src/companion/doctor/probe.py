@@ -1,0 +1,97 @@
+"""Runs what may hang or crash in a process of its own, with a time limit."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PROBES = Path(__file__).with_name("probes")
+# A first import from a slow disk takes this long.
+SECONDS = 60.0
+# Whatever still runs when the doctor ends.
+_running: set[subprocess.Popen[str]] = set()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a probe found out before it ended.
+
+    Attributes:
+        facts: what it reported.
+        error: how it failed, in a line; "" if it did not.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+def ask(probe: str, *arguments: str, seconds: float | None = None) -> Answer:
+    """Run a file of probes/ in a fresh Python, the way a notebook of this folder would import."""
+    runner = (PROBES / "runner.py").read_text(encoding="utf-8")
+    script = str(PROBES / f"{probe}.py")
+    output, error = run([sys.executable, "-c", runner, script, *arguments], seconds or SECONDS)
+    facts: dict[str, Any] = {}
+    for line in output.splitlines():
+        if line.startswith("{"):  # libraries may print too
+            with contextlib.suppress(ValueError):
+                facts.update(json.loads(line))
+    return Answer(facts, str(facts.pop("error", "")) or error)
+
+
+def run(command: Sequence[str], seconds: float) -> tuple[str, str]:
+    """Run a command; give what it printed, and how it failed, in a line ("" if it did not)."""
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # so that its children can be ended with it
+        )
+    except OSError as error:
+        return "", f"{Path(command[0]).name} cannot be started: {error.strerror}"
+    _running.add(process)
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as expired:
+        kill(process)
+        printed = expired.output or ""
+        output = printed.decode(errors="replace") if isinstance(printed, bytes) else printed
+        return output, f"no answer within {seconds:.0f} s"
+    finally:
+        _running.discard(process)
+    if process.returncode < 0:
+        return output, f"it died of {signal.Signals(-process.returncode).name}"
+    return output, last_line(errors) if process.returncode else ""
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it failed without a word"
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End a process and its children, and do not wait for one that cannot be ended."""
+    with contextlib.suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    # A process that waits for a dead driver or disk ignores even this.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1)
+
+
+def kill_all() -> None:
+    """End every process that was started here and still runs."""
+    for process in list(_running):
+        kill(process)

@@ -1,0 +1,83 @@
+"""The doctor's report: one screen to read, or JSON."""
+
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Iterable
+from typing import TextIO
+
+from .finding import Finding, Verdict, worst
+
+SIGNS = {Verdict.GOOD: "✓", Verdict.WARNING: "!", Verdict.PROBLEM: "✗"}
+PLAIN = {Verdict.GOOD: "ok", Verdict.WARNING: "!", Verdict.PROBLEM: "x"}
+COLOURS = {Verdict.GOOD: "32", Verdict.WARNING: "33", Verdict.PROBLEM: "31"}
+NAME_WIDTH = 12
+WIDTH = 100
+
+
+def as_json(findings: Iterable[Finding]) -> str:
+    """All findings, and the worst verdict, as JSON."""
+    listed = list(findings)
+    table = {
+        "verdict": worst(listed).name.lower(),
+        "findings": [finding.as_dict() for finding in listed],
+    }
+    return json.dumps(table, indent=2, ensure_ascii=False)
+
+
+def write(findings: Iterable[Finding], to: TextIO | None = None) -> Verdict:
+    """Write each finding as it comes, then the sum; give the worst verdict."""
+    to = to or sys.stdout
+    listed = []
+    for finding in findings:
+        print(lines(finding, signs=_signs(to), colour=_colours(to)), file=to, flush=True)
+        listed.append(finding)
+    print(f"\n{summary(listed)}", file=to)
+    return worst(listed)
+
+
+def lines(
+    finding: Finding, *, signs: dict[Verdict, str] = SIGNS, colour: bool = False, width: int = WIDTH
+) -> str:
+    """A finding as people read it: a line, and its remedy below."""
+    sign = f"[{signs[finding.verdict]}]"
+    if colour:
+        sign = f"\x1b[{COLOURS[finding.verdict]}m{sign}\x1b[0m"
+    indent = " " * (len(signs[finding.verdict]) + 3 + NAME_WIDTH)
+    head = f"{sign} {finding.check:{NAME_WIDTH}}"
+    room = width - len(indent)
+    text = textwrap.wrap(finding.text, room, break_long_words=False, break_on_hyphens=False)
+    written = head + f"\n{indent}".join(text or [""])
+    if finding.remedy:
+        # Not wrapped: a command is there to be copied.
+        arrow = "→" if signs is SIGNS else "->"
+        written += f"\n{indent}{arrow} {finding.remedy}"
+    return written
+
+
+def summary(findings: list[Finding]) -> str:
+    """The last line of the report."""
+    counts = [
+        (sum(f.verdict is verdict for f in findings), name)
+        for verdict, name in ((Verdict.PROBLEM, "problem"), (Verdict.WARNING, "warning"))
+    ]
+    named = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count]
+    if not named:
+        return "All is well: the book runs here."
+    if counts[0][0]:
+        return f"{' and '.join(named)}: cells of the book will fail; begin with the first [✗]."
+    return f"{named[0]}: the book runs, but read the lines with [!]."
+
+
+def _signs(to: TextIO) -> dict[Verdict, str]:
+    """Signs that the terminal can write."""
+    try:
+        "✓✗→".encode(to.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return PLAIN
+    return SIGNS
+
+
+def _colours(to: TextIO) -> bool:
+    return to.isatty() and "NO_COLOR" not in os.environ

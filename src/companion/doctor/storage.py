@@ -1,0 +1,114 @@
+"""Disks: room for what the chapters write and fetch, in the right place."""
+
+import errno
+import os
+import shutil
+import tempfile
+import tomllib
+from pathlib import Path
+
+from companion.hub import environment
+from companion.profile import PROFILES, VARIABLE
+
+from .finding import Finding, good, problem, warning
+
+ROOM = 1_000_000_000  # for pictures, checkpoints and pip: less is a disk about to be full
+
+
+def gigabytes(size: float) -> str:
+    """A size as people say it."""
+    return f"{size / 1e9:.1f} GB"
+
+
+def short(path: Path) -> str:
+    """The path as people write it."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def hub_cache() -> Path:
+    """Where the hub library keeps models and datasets, found as it finds it."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return Path(os.path.expandvars(named)).expanduser()
+    return environment.home() / "hub"
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    folder = folder.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def why_not_writable(folder: Path) -> str:
+    """Write a file there and take it away again; say why that fails, or "" if it does not."""
+    try:
+        with tempfile.TemporaryFile(dir=nearest(folder)) as file:
+            file.write(b"\0" * 65536)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return "the disk is full" if full else (error.strerror or str(error)).lower()
+    return ""
+
+
+def check_disk() -> list[Finding]:
+    """That the working folder and the folder for temporary files can be written to."""
+    here = Path.cwd()
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except OSError:  # it tries them all
+        text = "no folder for temporary files can be written to"
+        return [problem("Disk", text, "export TMPDIR=FOLDER, one on a disk with room")]
+    for folder, what in ((here, "the working folder"), (temporary, "the temporary folder")):
+        if why := why_not_writable(folder):
+            remedy = f"free some room: du -xsh {folder}/* | sort -h | tail"
+            if why != "the disk is full":
+                remedy = "work in a folder of your own, such as ~/diffusers-by-hand"
+            return [problem("Disk", f"{what} {folder} cannot be written to: {why}", remedy)]
+    free = shutil.disk_usage(here).free
+    if free < ROOM:
+        remedy = f"free some room: du -xsh {short(here)}/* | sort -h | tail"
+        return [warning("Disk", f"{gigabytes(free)} free in the working folder", remedy)]
+    return [good("Disk", f"{gigabytes(free)} free in the working folder")]
+
+
+def check_cache() -> list[Finding]:
+    """That downloads find room, on the right disk."""
+    cache = hub_cache()
+    if cache.exists() and not cache.is_dir():
+        return [problem("Cache", f"{short(cache)} is a file", "export HF_HOME=FOLDER, another one")]
+    if why := why_not_writable(cache):
+        disk = environment.AUTODL_DATA_DISK if environment.on_autodl() else Path("FOLDER")
+        remedy = f"export HF_HOME={disk}/huggingface, on a disk that can be written to"
+        return [problem("Cache", f"{short(cache)} cannot be written to: {why}", remedy)]
+    if sentence := environment.small_disk():
+        text, _, _ = sentence.partition("; ")
+        remedy = f"export HF_HOME={environment.AUTODL_DATA_DISK}/huggingface"
+        return [warning("Cache", text, f"{remedy}, before Python starts")]
+    free = shutil.disk_usage(nearest(cache)).free
+    needed = sum(missing_models(cache).values())
+    text = f"{short(cache)}, {gigabytes(free)} free"
+    if needed > free:
+        text += f"; the full profile fetches {gigabytes(needed)}"
+        if os.environ.get(VARIABLE) == "full":
+            return [problem("Cache", text, "export HF_HOME=FOLDER, one on a larger disk")]
+    return [good("Cache", text)]
+
+
+def missing_models(cache: Path) -> dict[str, int]:
+    """Bytes of the full profile's models that are not in the cache, by id."""
+    table = tomllib.loads(PROFILES.read_text(encoding="utf-8"))["full"]
+    models = {
+        entry["hub"]: int(entry.get("bytes", 0))
+        for entry in table.values()
+        if isinstance(entry, dict) and "hub" in entry
+    }
+    return {
+        name: size
+        for name, size in models.items()
+        if not any(cache.glob(f"*s--{name.replace('/', '--')}/snapshots/*"))
+    }
