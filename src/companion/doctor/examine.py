@@ -51,13 +51,15 @@ def examine() -> Iterator[Finding]:
     is a warning that says so. In a notebook this sees what the command cannot: variables that were
     set after huggingface_hub had read them.
     """
-    running = [_Running(name, check) for name, check in CHECKS.items()]
+    running: list[_Running] = []
     deadline = time.monotonic() + probe.SECONDS + SPARE_SECONDS
     try:
+        for name, check in CHECKS.items():
+            running.append(_Running(name, check))
         for one in running:
             yield from one.findings(deadline)
     finally:
-        probe.kill_all()
+        probe.abandon(one.thread for one in running)
 
 
 @dataclass

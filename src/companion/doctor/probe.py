@@ -1,12 +1,15 @@
 """Runs what may hang or crash in a process of its own, with a time limit."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,10 @@ from typing import Any
 PROBES = Path(__file__).with_name("probes")
 # A first import from a slow disk takes this long.
 SECONDS = 60.0
-# Whatever still runs when the doctor ends.
-_running: set[subprocess.Popen[str]] = set()
+# What runs, and the thread that waits for it; threads that nobody waits for start nothing more.
+_running: dict[subprocess.Popen[str], threading.Thread] = {}
+_abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,27 @@ def ask(probe: str, *arguments: str, seconds: float | None = None) -> Answer:
 def run(command: Sequence[str], seconds: float) -> tuple[str, str]:
     """Run a command; give what it printed, and how it failed, in a line ("" if it did not)."""
     try:
+        process = _start(command)
+    except OSError as error:
+        return "", f"{Path(command[0]).name} cannot be started: {error.strerror}"
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as expired:
+        kill(process)
+        printed = expired.output or ""
+        output = printed.decode(errors="replace") if isinstance(printed, bytes) else printed
+        return output, f"no answer within {seconds:.0f} s"
+    finally:
+        _running.pop(process, None)
+    if process.returncode < 0:
+        return output, f"it died of {signal.Signals(-process.returncode).name}"
+    return output, last_line(errors) if process.returncode else ""
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+    with _lock:
+        if threading.current_thread() in _abandoned:
+            raise OSError(errno.ECANCELED, "the doctor has ended")
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -56,21 +82,8 @@ def run(command: Sequence[str], seconds: float) -> tuple[str, str]:
             errors="replace",
             start_new_session=True,  # so that its children can be ended with it
         )
-    except OSError as error:
-        return "", f"{Path(command[0]).name} cannot be started: {error.strerror}"
-    _running.add(process)
-    try:
-        output, errors = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired as expired:
-        kill(process)
-        printed = expired.output or ""
-        output = printed.decode(errors="replace") if isinstance(printed, bytes) else printed
-        return output, f"no answer within {seconds:.0f} s"
-    finally:
-        _running.discard(process)
-    if process.returncode < 0:
-        return output, f"it died of {signal.Signals(-process.returncode).name}"
-    return output, last_line(errors) if process.returncode else ""
+        _running[process] = threading.current_thread()
+    return process
 
 
 def last_line(text: str) -> str:
@@ -91,7 +104,10 @@ def kill(process: subprocess.Popen[str]) -> None:
         process.wait(1)
 
 
-def kill_all() -> None:
-    """End every process that was started here and still runs."""
-    for process in list(_running):
+def abandon(threads: Iterable[threading.Thread]) -> None:
+    """End what these threads wait for, and let them start nothing more."""
+    with _lock:
+        _abandoned.update(threads)
+        left = [process for process, thread in _running.items() if thread in _abandoned]
+    for process in left:
         kill(process)

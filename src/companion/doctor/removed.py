@@ -4,9 +4,8 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from companion.profile import PROFILES
+from companion.profile import sources
 
 from .finding import Finding, good, problem, warning
 from .storage import hub_cache
@@ -40,8 +39,7 @@ def removed_models() -> dict[str, Removed]:
 
 def check_removed() -> list[Finding]:
     """Look for them in the profiles and in the cache."""
-    text = PROFILES.read_text(encoding="utf-8")
-    asked = _values(tomllib.loads(text))
+    asked = {source.hub for name in ("small", "full") for source in sources(name).values()}
     findings = [
         problem("Models", f"profiles.toml asks for {m.id}: {m.why}", f"write {m.instead} there")
         for m in removed_models().values()
@@ -60,12 +58,3 @@ def check_removed() -> list[Finding]:
     if findings:
         return findings
     return [good("Models", "none that has left the hub, neither in the profiles nor in the cache")]
-
-
-def _values(table: Any) -> set[str]:
-    """All strings in a table of tables."""
-    if isinstance(table, dict):
-        return set().union(*(_values(value) for value in table.values()))
-    if isinstance(table, list):
-        return set().union(*(_values(value) for value in table))
-    return {table} if isinstance(table, str) else set()

@@ -66,8 +66,8 @@ def summary(findings: list[Finding]) -> str:
     if not named:
         return "All is well: the book runs here."
     if counts[0][0]:
-        return f"{' and '.join(named)}: cells of the book will fail; begin with the first [✗]."
-    return f"{named[0]}: the book runs, but read the lines with [!]."
+        return f"{' and '.join(named)}: cells of the book will fail; begin with the first problem."
+    return f"{named[0]}: the book runs, but read the warnings."
 
 
 def _signs(to: TextIO) -> dict[Verdict, str]:

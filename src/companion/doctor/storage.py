@@ -4,11 +4,10 @@ import errno
 import os
 import shutil
 import tempfile
-import tomllib
 from pathlib import Path
 
 from companion.hub import environment
-from companion.profile import PROFILES, VARIABLE
+from companion.profile import VARIABLE, ModelSource, sources
 
 from .finding import Finding, good, problem, warning
 
@@ -101,14 +100,13 @@ def check_cache() -> list[Finding]:
 
 def missing_models(cache: Path) -> dict[str, int]:
     """Bytes of the full profile's models that are not in the cache, by id."""
-    table = tomllib.loads(PROFILES.read_text(encoding="utf-8"))["full"]
-    models = {
-        entry["hub"]: int(entry.get("bytes", 0))
-        for entry in table.values()
-        if isinstance(entry, dict) and "hub" in entry
-    }
     return {
-        name: size
-        for name, size in models.items()
-        if not any(cache.glob(f"*s--{name.replace('/', '--')}/snapshots/*"))
+        str(source.hub): source.bytes
+        for source in sources("full").values()
+        if source.hub and not any(cache.glob(f"{_folder(source)}/snapshots/*"))
     }
+
+
+def _folder(source: ModelSource) -> str:
+    """The hub library's name for the folder of a repository in its cache."""
+    return f"{source.repo_type}s--{str(source.hub).replace('/', '--')}"

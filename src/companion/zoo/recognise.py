@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
 from .registry import folder
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
     from transformers import ResNetForImageClassification
 
 SIZE = 64  # pixels a side, as the classifier was trained
@@ -77,8 +75,10 @@ def classifier() -> ResNetForImageClassification:
 def as_batch(images: Image.Image | Sequence[Image.Image] | torch.Tensor) -> torch.Tensor:
     """Pictures as the classifier takes them: float32 of shape (batch, 3, 64, 64) in -1..1, on the
     CPU."""
+    import numpy as np
     import torch
     import torch.nn.functional as F
+    from PIL import Image
 
     if isinstance(images, torch.Tensor):
         batch = images.detach().float().cpu().clamp(-1, 1)

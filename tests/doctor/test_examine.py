@@ -1,0 +1,108 @@
+"""The whole examination: the command as a reader types it."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from companion import doctor
+from companion.doctor import Verdict, examine, good, probe
+
+Stub = Callable[[str, str], Path]
+
+
+def run_doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "companion", "doctor", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=110)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], list[doctor.Finding]]]:
+    """No checks but a test's own, and a short limit."""
+    checks: dict[str, Callable[[], list[doctor.Finding]]] = {}
+    monkeypatch.setattr(sys.modules["companion.doctor.examine"], "CHECKS", checks)
+    monkeypatch.setattr(sys.modules["companion.doctor.examine"], "SPARE_SECONDS", 0.5)
+    monkeypatch.setattr(probe, "SECONDS", 0.5)
+    return checks
+
+
+def test_a_check_that_hangs_is_a_warning_and_the_others_go_on(
+    quick: dict[str, Callable[[], list[doctor.Finding]]],
+) -> None:
+    quick["Slow"] = lambda: time.sleep(60) or []
+    quick["Fast"] = lambda: [good("Fast", "done")]
+    slow, fast = examine()
+    assert (slow.check, slow.verdict) == ("Slow", Verdict.WARNING)
+    assert fast == good("Fast", "done")
+
+
+def test_a_check_that_fails_itself_is_a_warning_and_the_others_go_on(
+    quick: dict[str, Callable[[], list[doctor.Finding]]],
+) -> None:
+    quick["Broken"] = lambda: [][0]
+    quick["Fast"] = lambda: [good("Fast", "done")]
+    broken, fast = examine()
+    assert broken.verdict is Verdict.WARNING
+    assert "IndexError" in broken.text
+    assert fast == good("Fast", "done")
+
+
+def test_the_command_needs_no_library_to_start(stub: Stub) -> None:
+    for name in ("torch", "numpy", "PIL", "huggingface_hub", "transformers", "yaml"):
+        stub(name, f"raise ImportError('{name} is broken')")
+    began = time.monotonic()
+    done = run_doctor("--json")
+    assert time.monotonic() - began < 100
+    assert done.stderr == ""
+    assert done.returncode == 2
+    findings = json.loads(done.stdout)["findings"]
+    problems = [f"{f['check']}: {f['text']}" for f in findings if f["verdict"] == "problem"]
+    assert "GPU: torch cannot be imported: ImportError: torch is broken" in problems
+    assert any(p.startswith("Imports: numpy cannot be imported: ImportError") for p in problems)
+    assert not any(p.startswith("Zoo") for p in problems)
+    assert not [f for f in findings if "check itself" in f["text"]], findings
+
+
+@pytest.mark.slow
+def test_this_machine_is_well_but_for_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = run_doctor()
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert not [line for line in lines if line.startswith("[✗]")], done.stdout
+    assert len(lines) < 40
+    assert done.returncode == int(any(line.startswith("[!]") for line in lines))
+
+
+def runs(pid: str) -> bool:
+    """Whether a process is there and is no zombie, which only waits to be collected."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_an_interrupt_ends_the_probes_too(stub: Stub, tmp_path: Path) -> None:
+    notes = tmp_path / "pids"
+    notes.mkdir()
+    stub(
+        "torch",
+        f"import os, time; open(f'{notes}/{{os.getpid()}}', 'w').close(); time.sleep(99)",
+    )
+    doctor_process = subprocess.Popen(
+        [sys.executable, "-m", "companion", "doctor"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not any(notes.iterdir()):
+        time.sleep(0.1)
+    doctor_process.send_signal(2)
+    assert doctor_process.wait(20) == 1
+    for _ in range(50):
+        if not any(runs(note.name) for note in notes.iterdir()):
+            return
+        time.sleep(0.1)
+    pytest.fail("a probe still runs")
