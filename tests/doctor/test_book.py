@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from companion.doctor import Verdict, book, interpreter, removed, removed_models
+from companion.doctor import Verdict, book, interpreter, removed
 from companion.doctor.probe import Answer
+from companion.hub import replacements
 from companion.profile import sources
 from companion.zoo import registry
 
@@ -60,14 +61,14 @@ def test_a_removed_model_in_the_cache_is_named_with_what_replaces_it(bare_machin
     (cache / "models--runwayml--stable-diffusion-v1-5").mkdir(parents=True)
     (finding,) = removed.check_removed()
     assert finding.verdict is Verdict.WARNING
-    assert finding.text.startswith("runwayml/stable-diffusion-v1-5 is left in the cache alone")
-    assert finding.remedy == "load stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert finding.text.startswith("runwayml/stable-diffusion-v1-5 is in the cache alone")
+    assert finding.remedy == "load stable-diffusion-v1-5/stable-diffusion-v1-5 in its place"
 
 
 def test_nothing_that_was_removed_replaces_a_removed_model() -> None:
-    table = removed_models()
-    assert not {model.instead for model in table.values()} & set(table)
-    assert not {source.hub for source in sources("full").values()} & set(table)
+    gone = set(replacements())
+    assert not gone & set(replacements().values())
+    assert not gone & {source.hub for source in sources("full").values()}
 
 
 def kernel(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> interpreter.Finding:

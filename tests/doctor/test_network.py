@@ -160,7 +160,7 @@ def test_a_token_that_would_go_to_a_mirror_is_a_warning(
     mirror: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    assert "sends it to hf-mirror.com" in the_token().text
+    assert "takes it to hf-mirror.com" in the_token().text
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     assert the_token().verdict is Verdict.GOOD
 

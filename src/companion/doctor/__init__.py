@@ -9,19 +9,16 @@ notebook:
 
 from .examine import examine
 from .finding import Finding, Verdict, good, problem, warning, worst
-from .removed import Removed, removed_models
 from .report import as_json, lines, summary, write
 
 __all__ = [
     "Finding",
-    "Removed",
     "Verdict",
     "as_json",
     "examine",
     "good",
     "lines",
     "problem",
-    "removed_models",
     "summary",
     "warning",
     "worst",
