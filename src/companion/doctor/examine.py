@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import (
@@ -44,22 +44,37 @@ CHECKS: dict[str, Callable[[], list[Finding]]] = {
 }
 
 
-def examine() -> Iterator[Finding]:
-    """Run all checks and give their findings in the order of `CHECKS`, each as soon as it is there.
+def examine(*names: str) -> Iterator[Finding]:
+    """Run the checks and give their findings in the order of `CHECKS`, each as soon as it is there.
+
+    Without names, all of them. Capital or small letters are the same.
 
     Returns within about 70 seconds whatever the machine does: a check that gives no answer by then
     is a warning that says so. In a notebook this sees what the command cannot: variables that were
     set after huggingface_hub had read them.
+
+    Raises:
+        ValueError: there is no such check; the message lists those there are.
     """
+    chosen = _choose(names)
     running: list[_Running] = []
     deadline = time.monotonic() + probe.SECONDS + SPARE_SECONDS
     try:
-        for name, check in CHECKS.items():
+        for name, check in chosen.items():
             running.append(_Running(name, check))
         for one in running:
             yield from one.findings(deadline)
     finally:
         probe.abandon(one.thread for one in running)
+
+
+def _choose(names: Sequence[str]) -> dict[str, Callable[[], list[Finding]]]:
+    known = {name.lower(): name for name in CHECKS}
+    for name in names:
+        if name.lower() not in known:
+            raise ValueError(f"There is no check {name!r}; choose from {', '.join(CHECKS)}.")
+    wanted = {known[name.lower()] for name in names}
+    return {name: check for name, check in CHECKS.items() if name in wanted or not names}
 
 
 @dataclass
