@@ -67,6 +67,20 @@ def test_the_command_needs_no_library_to_start(stub: Stub) -> None:
     assert not [f for f in findings if "check itself" in f["text"]], findings
 
 
+def test_only_the_checks_that_are_asked_for_are_made() -> None:
+    done = run_doctor("variables", "Token")
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("[")] == [
+        "Variables",
+        "Token",
+    ]
+
+
+def test_a_check_that_is_not_there_is_one_sentence() -> None:
+    done = run_doctor("Moon")
+    assert done.returncode == 2
+    assert done.stderr.startswith("companion: There is no check 'Moon'; choose from Python, ")
+
+
 @pytest.mark.slow
 def test_this_machine_is_well_but_for_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -12,7 +12,10 @@ def add(commands: Any) -> None:
         help="what is wrong with this machine, and how to mend it",
         description="Checks Python, GPU, libraries, disks and the way to the hub. Changes nothing, "
         "needs no library, ends within about 70 seconds.",
-        epilog="Exit status: 0 all is well, 1 warnings, 2 problems.",
+        epilog="Exit status: 0 all is well, 1 warnings, 2 problems, or no check of that name.",
+    )
+    doctor.add_argument(
+        "checks", nargs="*", metavar="CHECK", help="only these, such as Variables (default: all)"
     )
     doctor.add_argument("--json", action="store_true", help="write the findings as JSON")
     doctor.set_defaults(run=_doctor)
@@ -21,11 +24,12 @@ def add(commands: Any) -> None:
 def _doctor(arguments: argparse.Namespace) -> int:
     from companion import doctor
 
-    if arguments.json:
-        findings = list(doctor.examine())
-        print(doctor.as_json(findings))
-        status = int(doctor.worst(findings))
-    else:
-        status = int(doctor.write(doctor.examine()))
-    sys.stdout.flush()
-    return status
+    try:
+        if arguments.json:
+            findings = list(doctor.examine(*arguments.checks))
+            print(doctor.as_json(findings))
+            return int(doctor.worst(findings))
+        return int(doctor.write(doctor.examine(*arguments.checks)))
+    except ValueError as error:  # called wrongly: 1 would mean warnings
+        print(f"companion: {error}", file=sys.stderr)
+        return 2
