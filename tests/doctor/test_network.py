@@ -43,12 +43,12 @@ def test_a_mirror_that_is_set_rightly_is_good(mirror: None) -> None:
 def test_a_slash_at_the_end_is_found(mirror: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", f"{MIRROR}/")
     assert variables().verdict is Verdict.WARNING
-    assert variables().remedy == f"set HF_ENDPOINT={MIRROR}."
+    assert variables().remedy == f"export HF_ENDPOINT={MIRROR}"
 
 
 def test_a_mirror_on_colab_is_found(mirror: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
-    assert variables().remedy == "unset HF_ENDPOINT."
+    assert variables().remedy == "unset HF_ENDPOINT"
 
 
 def test_proxy_and_mirror_together_are_found(mirror: None, monkeypatch: pytest.MonkeyPatch) -> None:

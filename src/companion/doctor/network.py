@@ -1,6 +1,7 @@
 """The way to the hub: what the variables say, and which route works."""
 
 import os
+import re
 
 from companion.hub import clashes, endpoint, export_lines, probe
 from companion.hub.environment import on_autodl, small_disk
@@ -30,7 +31,8 @@ def check_variables() -> list[Finding]:
     for sentence in clashes():
         if sentence == small_disk():
             continue  # the line on the cache says it
-        text, _, remedy = sentence.partition("; ")
+        text, _, remedy = sentence.rstrip(".").partition("; ")
+        remedy = re.sub(r"^set (\w+=)", r"export \1", remedy)  # to copy into a shell
         findings.append(_needed_now("Variables", text, remedy or "see chapter 1"))
     for old, new in GONE.items():
         if old in os.environ:

@@ -64,7 +64,7 @@ def summary(findings: list[Finding]) -> str:
     ]
     named = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count]
     if not named:
-        return "All is well: the book runs here."
+        return "All is well."
     if counts[0][0]:
         return f"{' and '.join(named)}: cells of the book will fail; begin with the first problem."
     return f"{named[0]}: the book runs, but read the warnings."
