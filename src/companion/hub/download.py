@@ -22,6 +22,7 @@ from .plan import Item, Plan, Remote
 # Answers that another try may better: busy, out of order for now.
 PASSING = (408, 429, 500, 502, 503, 504)
 TRIES = 5
+PAUSE = 1.0  # seconds before the second try; each further pause is twice as long
 LONGEST_WAIT = 120.0
 Progress = Callable[[int], object]
 Token = str | Literal[False]
@@ -171,7 +172,7 @@ class _File:
             if fault and (failures >= self.tries or (wait or 0) > LONGEST_WAIT):
                 raise fault
             if fault or failures:
-                self.stop.wait(wait or min(8.0, 0.5 * 2**failures))
+                self.stop.wait(wait or min(8.0, PAUSE * 2 ** (failures - 1)))
 
     def _stream(self, part: Path, start: int) -> tuple[Exception | None, float | None]:
         """One request; answers what went wrong in passing, and the wait the host asks for."""

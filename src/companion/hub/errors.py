@@ -79,7 +79,12 @@ def explain(error: Exception, place: Endpoint, what: str) -> HubError:
     host = _host(error) or place.host
     response = getattr(error, "response", None)
     if response is not None:
-        return _refused(response, place, host, what)
+        return _refused(response, place, response.url.netloc.decode(), what)
+    if type(error).__name__ == "FileMetadataError":
+        return HubError(
+            f"{place.host} sends you on to another host, which does not tell the version of its "
+            f"files; {remedy(place, host, 'another host')}."
+        )
     # The library hides some faults of the network behind one of its own.
     if error.__cause__ is not None and not hasattr(error, "request"):
         return explain(error.__cause__, place, what)  # type: ignore[arg-type]

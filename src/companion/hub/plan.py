@@ -280,9 +280,14 @@ def _ask(
     except Exception as error:
         raise explain(error, place, str(item.source.hub)) from error
     remotes = [
-        Remote(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else s.blob_id)
+        Remote(s.rfilename, s.size, s.lfs.sha256 if s.lfs else s.blob_id)
         for s in info.siblings or ()
     ]
+    if any(remote.size is None or remote.etag is None for remote in remotes):
+        raise HubError(
+            f"{place.host} tells no sizes and checksums of {item.source.hub}; take another "
+            "endpoint."
+        )
     item = _at(item, info.sha)
     note = _note(item)
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -362,7 +367,7 @@ def measure_speed(
 def size(number: float) -> str:
     """Bytes in the unit a reader expects, as the hub shows them: 455 MB."""
     for unit in ("B", "kB", "MB"):
-        if number < 1000:
+        if number < 999.5:
             return f"{number:.0f} {unit}"
         number /= 1000
     return f"{number:.1f} GB"

@@ -1,0 +1,158 @@
+"""`fetch`: only what is needed, whole, right and once; and a plan before it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from companion.hub import HubError, NoRoom, endpoint, fetch
+from companion.hub import plan as planning
+from companion.hub.download import right
+from companion.hub.plan import make_plan, measure_speed, wanted
+from companion.hub.selection import select
+
+MODEL = "google/ddpm-cat-256"
+DATASET = "huggan/flowers-102-categories"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def test_a_chapter_is_what_the_profile_says_it_loads() -> None:
+    assert set(wanted(2, "full")) == {"denoiser"}
+    assert wanted("2", "full") == wanted("denoiser", "full")
+    assert set(wanted("all", "full")) >= {"denoiser", "stable_diffusion", "flowers"}
+
+
+def test_an_id_that_the_book_knows_gets_its_commit_and_files() -> None:
+    assert list(wanted(MODEL).values()) == list(wanted(2, "full").values())
+    assert wanted(f"{MODEL}@main")[MODEL].revision == "main"
+    assert wanted(f"datasets/{DATASET}")[DATASET].repo_type == "dataset"
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("99", "Chapter 99 loads nothing; choose one of 2, 3"),
+        ("cats", "'cats' is no chapter, no name"),
+        ("https://huggingface.co/x/y", "no id such as google/ddpm-cat-256"),
+    ],
+)
+def test_what_is_no_chapter_and_no_id_is_refused(what: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        wanted(what, "full")
+
+
+def test_only_the_files_of_the_chapter_are_fetched(hub: Any, cache: Path) -> None:
+    (folder,) = fetch(2, "full", where=hub.address, progress=False).values()
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {"model_index.json", "config.json", "scheduler_config.json", WEIGHTS}
+    assert (folder / WEIGHTS).read_bytes() == (hub.folder / MODEL / WEIGHTS).read_bytes()
+
+
+def test_what_is_there_is_not_fetched_again_and_nobody_is_asked(hub: Any, cache: Path) -> None:
+    first = fetch(2, "full", where=hub.address, progress=False)
+    hub.log.clear()
+    assert fetch(2, "full", where=hub.address, progress=False) == first
+    assert hub.log == []
+
+
+def test_the_library_finds_what_was_fetched_offline(hub: Any, cache: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    (folder,) = fetch(2, "full", where=hub.address, progress=False).values()
+    commit = folder.name
+    found = snapshot_download(MODEL, revision=commit, cache_dir=cache, local_files_only=True)
+    assert Path(found) == folder
+
+
+def test_what_the_library_fetched_is_found_offline(hub: Any, cache: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    commit = hub.commits[MODEL]
+    found = snapshot_download(
+        MODEL, revision=commit, cache_dir=cache, endpoint=hub.address, token=False
+    )
+    assert list(fetch(2, "full", where="offline").values()) == [Path(found)]
+
+
+def test_offline_what_is_not_here_is_one_sentence(cache: Path) -> None:
+    with pytest.raises(HubError, match=f"{MODEL} is not whole on this machine: fetch it with a"):
+        fetch(2, "full", where="offline")
+
+
+def test_a_folder_somebody_brought_along_is_an_endpoint(
+    repositories: Path, hub: Any, cache: Path
+) -> None:
+    (folder,) = fetch(f"{MODEL}@main", where=str(repositories), progress=False).values()
+    assert (folder / WEIGHTS).is_file()
+    assert hub.log == []
+
+
+def test_a_dataset_is_fetched_and_loads(hub: Any, cache: Path) -> None:
+    from datasets import load_dataset
+
+    (folder,) = fetch("flowers", "full", where=hub.address, progress=False).values()
+    data = load_dataset(str(folder), split="train", cache_dir=str(cache))
+    assert data.num_rows == 6
+    assert data[3]["image"].getpixel((0, 0)) == (120, 0, 0)
+
+
+def test_the_plan_tells_files_bytes_and_room(hub: Any, cache: Path) -> None:
+    plan = make_plan(wanted(2, "full"), endpoint(hub.address))
+    lines = str(plan).splitlines()
+    assert lines[0] == f"{MODEL} at 82ca0d5d: 4 files, 1 MB"
+    assert lines[1].startswith(f"To fetch from {hub.address.removeprefix('http://')}: 1 MB, to")
+    assert "are free" in lines[1]
+    assert hub.requests("files") == []
+
+
+def test_the_speed_is_measured_on_the_large_file(
+    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "WORTH_MEASURING", 0)
+    plan = measure_speed(make_plan(wanted(2, "full"), endpoint(hub.address)))
+    assert plan.speed is not None
+    assert plan.speed > 0
+    assert "a second, as measured: about" in str(plan)
+    assert len(hub.requests("files")) == 1
+
+
+def test_too_little_room_is_refused_before_the_first_byte(
+    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning.Plan, "free", 500_000)
+    with pytest.raises(NoRoom, match=r"has 500 kB free and 1 MB are needed: make room .* HF_HOME"):
+        fetch(2, "full", where=hub.address, progress=False)
+    assert hub.requests("files") == []
+
+
+def test_a_small_file_has_the_sum_of_its_git_object(tmp_path: Path) -> None:
+    file = tmp_path / "empty.json"
+    file.write_bytes(b"hello\n")
+    # `printf 'hello\n' | git hash-object --stdin`
+    remote = planning.Remote("empty.json", 6, "ce013625030ba8dba906f756967f9e9ca394464a")
+    assert right(file, remote)
+    file.write_bytes(b"hellO\n")
+    assert not right(file, remote)
+
+
+def test_without_patterns_each_weight_comes_once() -> None:
+    paths = [
+        "README.md",
+        "model_index.json",
+        "v1-5-pruned-emaonly.ckpt",
+        "v1-5-pruned.safetensors",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.bin",
+    ]
+    assert select(paths) == [
+        "README.md",
+        "model_index.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.bin",
+    ]
+    assert select(["model_index.json", WEIGHTS]) == ["model_index.json", WEIGHTS]
