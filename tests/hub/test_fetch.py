@@ -1,5 +1,6 @@
 """`fetch`: only what is needed, whole, right and once; and a plan before it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from companion.hub import plan as planning
 from companion.hub.download import right
 from companion.hub.plan import make_plan, measure_speed, wanted
 from companion.hub.selection import select
+from companion.profile import sources
 
 MODEL = "google/ddpm-cat-256"
 DATASET = "huggan/flowers-102-categories"
@@ -94,6 +96,52 @@ def test_a_dataset_is_fetched_and_loads(hub: Any, cache: Path) -> None:
     data = load_dataset(str(folder), split="train", cache_dir=str(cache))
     assert data.num_rows == 6
     assert data[3]["image"].getpixel((0, 0)) == (120, 0, 0)
+
+
+def test_the_profile_fetches_what_a_chapter_asks_for(
+    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    source = sources("full")["denoiser"]
+    assert (Path(source.folder()) / WEIGHTS).is_file()
+    hub.stop_files()
+    hub.log.clear()
+    assert (Path(source.folder()) / WEIGHTS).is_file()
+    assert hub.log == []
+
+
+def test_two_at_once_fetch_a_file_once(hub: Any, cache: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(fetch, 2, "full", where=hub.address, progress=False) for _ in range(2)]
+        first, second = (run.result() for run in runs)
+    assert first == second
+    assert hub.sent() == 1_000_000
+
+
+def test_the_librarys_own_check_finds_nothing_wrong(hub: Any, shell: Any) -> None:
+    assert shell("companion", "fetch", MODEL).returncode == 0
+    verified = shell("hf", "cache", "verify", MODEL, "--revision", hub.commits[MODEL])
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "Verified 4 file(s)" in verified.stdout
+
+
+@pytest.mark.slow
+def test_from_pretrained_finds_a_fetched_model_by_its_id_without_a_network(
+    hub: Any, cache: Path, tmp_path: Path
+) -> None:
+    from diffusers import UNet2DModel
+
+    from companion.zoo import folder
+
+    link = tmp_path / "served" / MODEL
+    link.parent.mkdir(parents=True)
+    link.symlink_to(folder("ddpm"))
+    with type(hub)(tmp_path / "served", hub.commits) as zoo:
+        fetch("denoiser", "full", where=zoo.address, progress=False)
+    here = {"revision": hub.commits[MODEL], "cache_dir": cache, "local_files_only": True}
+    fetched = UNet2DModel.from_pretrained(MODEL, **here)
+    expected = UNet2DModel.from_pretrained(folder("ddpm")).state_dict()
+    assert all(value.equal(expected[name]) for name, value in fetched.state_dict().items())
 
 
 def test_the_plan_tells_files_bytes_and_room(hub: Any, cache: Path) -> None:

@@ -15,7 +15,7 @@ What was broken off goes on with the same command; Ctrl-C keeps what has come.
 exit status:
   0  all of it is there
   1  it could not be fetched, or was stopped: run the same command again
-  2  called wrongly
+  2  called wrongly, or there is no such chapter, profile or endpoint
   3  not enough room on the disk
   4  there is no such thing, or not for you: running it again does not help
 """
@@ -53,12 +53,9 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
     try:
         _carry_out(arguments)
-    except NoRoom as error:
+    except (ValueError, NoRoom, NotAllowed) as error:
         print(f"companion: {error}", file=sys.stderr)
-        return 3
-    except NotAllowed as error:
-        print(f"companion: {error}", file=sys.stderr)
-        return 4
+        return {NoRoom: 3, NotAllowed: 4}.get(type(error), 2)
     return 0
 
 

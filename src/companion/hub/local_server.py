@@ -26,6 +26,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from .repository import Repository, Stored, find, pointer
 
 CHUNK = 1 << 16
+# OWNER/NAME; no name begins with a dot, so that none leads out of the folder.
+ID = r"([\w-][\w.-]*/[\w-][\w.-]*)"
 
 
 @dataclass(frozen=True)
@@ -136,11 +138,11 @@ class LocalHub:
 
     # Method, pattern of the path, name of the function that answers; the first that fits.
     routes: ClassVar[list[tuple[str, str, str]]] = [
-        ("GET", r"/api/(model|dataset)s/([^/]+/[^/]+)(?:/revision/([^/]+))?", "info"),
-        ("GET", r"/api/(model|dataset)s/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?", "tree"),
-        ("POST", r"/api/(model|dataset)s/([^/]+/[^/]+)/paths-info/([^/]+)", "paths_info"),
-        ("GET", r"/api/(model|dataset)s/([^/]+/[^/]+)/refs", "refs"),
-        ("GET", r"/(?:(dataset)s/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", "resolve"),
+        ("GET", rf"/api/(model|dataset)s/{ID}(?:/revision/([^/]+))?", "info"),
+        ("GET", rf"/api/(model|dataset)s/{ID}/tree/([^/]+)(?:/(.*))?", "tree"),
+        ("POST", rf"/api/(model|dataset)s/{ID}/paths-info/([^/]+)", "paths_info"),
+        ("GET", rf"/api/(model|dataset)s/{ID}/refs", "refs"),
+        ("GET", rf"/(?:(dataset)s/)?{ID}/resolve/([^/]+)/(.+)", "resolve"),
     ]
 
     def __init__(self, folder: Path | str, commits: Mapping[str, str] | None = None) -> None:

@@ -217,12 +217,12 @@ class _Question:
             if status not in (301, 302, 303, 307, 308) or not location:
                 break
             target = urljoin(url, location)
-            elsewhere = urlsplit(target).netloc != self.host
-            if elsewhere and self.name != "large file" and not self.place.official:
+            next_host = urlsplit(target).netloc
+            away = next_host != self.host and not self.place.official
+            if away and self.name != "large file":
+                self.elsewhere = next_host
                 return self._part(
-                    False,
-                    latency,
-                    f"answers {status}: it sends you on to {urlsplit(target).netloc}",
+                    False, latency, f"answers {status}: it sends you on to {next_host}"
                 )
             url = target
         if status in (200, 206):
