@@ -65,7 +65,7 @@ def attribute(
             num_images_per_prompt=1,
             do_classifier_free_guidance=False,
         )
-        conditions = _conditions(pipe, embeddings, images)
+        conditions = _conditions(pipe, embeddings, images[0])
         for time in times:
             t = torch.full((len(images),), time, device=device)
             pipe.unet(
@@ -106,30 +106,23 @@ def _check(
 
 def _encode(pipe: Any, images: Sequence[Image.Image]) -> Tensor:
     """The VAE's mean, scaled as the UNet knows it, in float32."""
-    pixels = pipe.image_processor.preprocess([image.convert("RGB") for image in images])
     vae = pipe.vae
-    pixels = pixels.to(pipe._execution_device, vae.dtype)
-    latents = vae.encode(pixels).latent_dist.mode().float()
-    shift = vae.config.get("shift_factor") or 0.0
-    return (latents - shift) * vae.config.scaling_factor
+    pixels = pipe.image_processor.preprocess([image.convert("RGB") for image in images])
+    precision = vae.dtype
+    overflows = precision == torch.float16 and vae.config.force_upcast  # SDXL's does
+    if overflows:
+        vae.to(torch.float32)
+    latents = vae.encode(pixels.to(pipe._execution_device, vae.dtype)).latent_dist.mode().float()
+    if overflows:
+        vae.to(precision)
+    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
 
-def _conditions(pipe: Any, embeddings: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
-    """What SDXL's UNet takes besides: the pooled embedding, and the picture's size."""
-    if not hasattr(pipe, "_get_add_time_ids"):
+def _conditions(pipe: Any, embeddings: Any, image: Image.Image) -> dict[str, Any]:
+    """What SDXL's UNet takes besides: the pooled embeddings, and the picture's size, uncropped."""
+    if pipe.unet.config.addition_embed_type != "text_time":
         return {}
     pooled = embeddings[2]
-    size = (images[0].height, images[0].width)
-    time_ids = pipe._get_add_time_ids(
-        size,
-        (0, 0),
-        size,
-        dtype=pooled.dtype,
-        text_encoder_projection_dim=pooled.shape[-1],
-    ).to(pooled.device)
-    return {
-        "added_cond_kwargs": {
-            "text_embeds": pooled,
-            "time_ids": time_ids.repeat(len(images), 1),
-        }
-    }
+    size = (image.height, image.width)
+    time_ids = torch.tensor([[*size, 0, 0, *size]] * len(pooled)).to(pooled)
+    return {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": time_ids}}

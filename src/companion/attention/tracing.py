@@ -48,7 +48,8 @@ def trace(
     Raises:
         ValueError: a pipeline that cannot be traced.
     """
-    denoiser = _denoiser(pipe)
+    whole = _denoiser(pipe)
+    denoiser = getattr(whole, "_orig_mod", whole)  # what torch.compile wraps
     layers = find_layers(denoiser)
     maps = HeatMaps(by, [layer.name for layer in layers], [layer.heads for layer in layers])
     run = _Run(maps, layers, negative)
@@ -58,7 +59,7 @@ def trace(
         hooks.callback(handle.remove)
         for number, layer in enumerate(layers):
             hooks.enter_context(watched(layer, partial(run.add, number)))
-        if _is_compiled(pipe, denoiser):
+        if _is_compiled(whole):
             hooks.enter_context(torch.compiler.set_stance("force_eager"))
         yield maps
 
@@ -81,6 +82,13 @@ class _Run:
             raise ValueError(
                 "Without guidance the negative prompt takes no part, so there is nothing to trace."
             )
+        if _differ(given, "prompt", "prompt_3") or _differ(
+            given, "negative_prompt", "negative_prompt_3"
+        ):
+            raise ValueError(
+                "Different prompts for the text encoders of one picture cannot be told apart: "
+                "leave out prompt_3."
+            )
         tokenizers, limits = _tokenizers(pipe, given)
         self.maps.tokenize = partial(_prompt_tokens, pipe, tokenizers, limits)
         tokens = [
@@ -91,12 +99,17 @@ class _Run:
         if None in tokens:
             positions = set(range(sum(limits)))
         # SDXL's second prompt stands at the same places, and may be the longer one.
-        for prompt in _texts(given.get("prompt_2")) if len(tokenizers) == 1 else []:
+        for prompt in [] if self.negative else _texts(given.get("prompt_2")):
             positions |= {token.position for token in self.maps.tokenize(prompt).tokens}
         kept = sorted(positions)
         self.tokens = slice(len(kept)) if kept == list(range(len(kept))) else kept
         each = given.get("num_images_per_prompt") or 1
         self.maps.begin([one for one in tokens for _ in range(each)], kept)
+        self.maps.settings = {
+            "pipeline": type(pipe).__name__,
+            "negative": self.negative,
+            "guidance_scale": getattr(pipe, "_guidance_scale", None) if self.guided else None,
+        }
 
     def step(self, module: nn.Module, inputs: Any, arguments: Mapping[str, Any]) -> None:
         """The denoiser begins."""
@@ -160,18 +173,18 @@ def _listening(pipe: Any, begin: Callable[[Mapping[str, Any]], None]) -> Iterato
 
 
 def _denoiser(pipe: Any) -> nn.Module:
-    denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-    if denoiser is None:
-        raise ValueError(
-            f"A {type(pipe).__name__} cannot be traced: it has neither a UNet nor a transformer."
-        )
-    return getattr(denoiser, "_orig_mod", denoiser)  # what torch.compile wraps
+    for name in ("unet", "transformer"):
+        denoiser = getattr(pipe, name, None)
+        if denoiser is not None:  # a compiled one has no truth value
+            return denoiser
+    raise ValueError(
+        f"A {type(pipe).__name__} cannot be traced: it has neither a UNet nor a transformer."
+    )
 
 
-def _is_compiled(pipe: Any, denoiser: nn.Module) -> bool:
+def _is_compiled(denoiser: nn.Module) -> bool:
     """Whether any part of it is, by `torch.compile`, `compile`, or `compile_repeated_blocks`."""
-    whole = getattr(pipe, "unet", None) or pipe.transformer
-    return whole is not denoiser or any(
+    return any(
         module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
         for module in denoiser.modules()
     )
@@ -180,11 +193,13 @@ def _is_compiled(pipe: Any, denoiser: nn.Module) -> bool:
 def _tokenizers(pipe: Any, given: Mapping[str, Any]) -> tuple[list[Any], list[int]]:
     """The tokenizers of the runs of tokens, one behind the other, and how long each run is."""
     first = getattr(pipe, "tokenizer", None) or pipe.tokenizer_2
-    tokenizers, limits = [first], [first.model_max_length]
-    if "max_sequence_length" in given:  # SD3: T5's tokens behind CLIP's
-        limits.append(given["max_sequence_length"])
-        tokenizers.append(pipe.tokenizer_3)
-    return tokenizers, limits
+    if not getattr(pipe, "tokenizer_3", None):
+        return [first], [first.model_max_length]
+    limits = [
+        first.model_max_length,
+        given["max_sequence_length"],
+    ]
+    return [first, pipe.tokenizer_3], limits
 
 
 def _prompt_tokens(
@@ -206,6 +221,10 @@ def _prompts(given: Mapping[str, Any], negative: bool) -> list[str] | list[None]
         return [None] * count
     negatives = _texts(given.get("negative_prompt")) or [""]
     return negatives * count if len(negatives) == 1 else negatives
+
+
+def _differ(given: Mapping[str, Any], one: str, other: str) -> bool:
+    return bool(given.get(other)) and _texts(given[other]) != _texts(given[one])
 
 
 def _texts(prompt: str | Sequence[str] | None) -> list[str]:

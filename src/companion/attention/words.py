@@ -33,8 +33,8 @@ class PromptTokens:
         tokens: those that fit the text encoder, without padding: start, the prompt's, and one end.
             With several text encoders behind one another (SD3), one run of tokens after the other.
         words: where each word of the prompt starts and ends, cut off or not. Punctuation counts.
-        fitting: how many characters of the prompt lie before the cut.
-        limit: how many tokens the text encoder takes.
+        fitting: where in the prompt the last word ends that fits.
+        limit: how many tokens the text encoder takes, the longest of several.
     """
 
     prompt: str
@@ -88,7 +88,7 @@ class PromptTokens:
         ends = {end for _, end in self.words}
         for match in re.finditer(f"(?=({pattern}))", self.prompt, re.IGNORECASE):
             start, end = match.span(1)
-            if start in starts and end in ends:
+            if start < end and start in starts and end in ends:
                 yield start, end
 
     def _inside(self, start: int, end: int) -> list[int]:
@@ -113,8 +113,7 @@ def tokenize(
     limits = limits or [tokenizer.model_max_length for tokenizer in tokenizers]
     tokens: list[Token] = []
     words: list[tuple[int, int]] = []
-    fitting = len(prompt)
-    before = 0
+    fitting = before = 0
     for tokenizer, limit in zip(tokenizers, limits, strict=True):
         if not tokenizer.is_fast:
             raise ValueError(
@@ -124,18 +123,19 @@ def tokenize(
         whole = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
         spans = _spans(whole, prompt)
         words = words or _words(whole, spans)
+        last = len(prompt)
         if len(spans) > limit:
             cut = tokenizer(prompt, max_length=limit, truncation=True, return_offsets_mapping=True)
             spans = _spans(cut, prompt)
             last = max(end for _, end in spans)
-            fitting = min(fitting, max([end for _, end in words if end <= last], default=0))
             whole = cut
+        fitting = max([fitting, *(end for _, end in words if end <= last)])
         tokens += [
             Token(piece, before + i, *span)
             for i, (piece, span) in enumerate(zip(whole.tokens(), spans, strict=True))
         ]
         before += limit
-    return PromptTokens(prompt, tuple(tokens), tuple(words), fitting, limits[0])
+    return PromptTokens(prompt, tuple(tokens), tuple(words), fitting, max(limits))
 
 
 def _spans(encoding: Any, prompt: str) -> list[tuple[int, int]]:
