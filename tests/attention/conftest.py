@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 transformers.logging.set_verbosity_error()  # the pipeline's import speaks of torchvision
 from diffusers import (  # noqa: E402
     AutoencoderKL,
-    EulerDiscreteScheduler,
+    DDIMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -74,7 +74,7 @@ def sdxl() -> StableDiffusionXLPipeline:
                 projection_class_embeddings_input_dim=32 + 6 * 8,
                 norm_num_groups=8,
             ),
-            scheduler=EulerDiscreteScheduler(),
+            scheduler=DDIMScheduler(),
             add_watermarker=False,
         )
     )

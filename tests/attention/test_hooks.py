@@ -161,7 +161,14 @@ def test_an_offloaded_model(own: Any, draw: Draw) -> None:
     assert_same_maps(maps, expected)
 
 
-@pytest.mark.parametrize("way", ["torch.compile", "module.compile", "repeated blocks"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("torch.compile", marks=pytest.mark.slow),
+        pytest.param("module.compile", marks=pytest.mark.slow),
+        "repeated blocks",
+    ],
+)
 def test_a_compiled_model_runs_eagerly_while_traced(own: Any, draw: Draw, way: str) -> None:
     torch.manual_seed(0)
     own.unet = UNet2DConditionModel(

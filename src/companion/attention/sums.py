@@ -124,7 +124,8 @@ class HeatMaps:
         Each layer's and head's sum over the steps is brought to one size by bicubic interpolation,
         clamped at 0, for bicubic curves undershoot, and the mean is taken over layers and heads.
         That is daam's order. Where layers or heads are not kept apart, their sum is interpolated
-        and clamped as one, which differs by what the clamping of each takes away: hardly at all.
+        and clamped as one: then places near 0 come out a little lower, as what undershoots in one
+        head takes from what the others give.
 
         Args:
             prompt: whose tokens the maps are of: by default the one the picture was drawn from.
@@ -197,10 +198,10 @@ class HeatMaps:
         if index is None:
             return
         if axis not in self.by:
-            kept = ", ".join(repr(one) for one in AXES if one in self.by or one == axis)
+            kept = tuple(one for one in AXES if one in self.by or one == axis)
             raise ValueError(
                 f"{axis}_idx={index} asks for one {axis}, but the trace summed over them: "
-                f"trace(pipe, by=({kept},)) keeps them apart."
+                f"trace(pipe, by={kept!r}) keeps them apart."
             )
         if not 0 <= index < count:
             raise ValueError(f"{axis}_idx={index}, but there are {count} {axis}s, counted from 0.")

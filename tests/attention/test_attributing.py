@@ -1,0 +1,90 @@
+"""Pictures that exist, looked at once."""
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionInpaintPipeline
+from PIL import Image
+
+from companion.attention import attribute
+from companion.scenes import scene
+
+SCENES = [scene(seed) for seed in range(4)]
+
+
+def test_a_words_map_is_higher_on_its_object(pipe: Any) -> None:
+    maps = attribute(pipe, [one.image for one in SCENES], [one.caption for one in SCENES])
+    for i, one in enumerate(SCENES):
+        heat_map = maps.compute_global_heat_map(image_idx=i)
+        for placed, mask in zip(one.objects, torch.from_numpy(one.masks), strict=True):
+            found = heat_map.compute_word_heat_map(placed.name).expand_as(one.image)
+            assert found[mask].mean() > 1.5 * found[~mask].mean()
+
+
+def test_the_unet_runs_once_for_each_timestep(pipe: Any, recorded: Any) -> None:
+    with recorded(pipe.unet) as reference:
+        maps = attribute(
+            pipe, SCENES[0].image, SCENES[0].caption, [100, 400], by=("step", "layer", "head")
+        )
+    assert maps.timesteps == [100, 400]
+    found = maps.compute_global_heat_map().heat_maps
+    torch.testing.assert_close(
+        found, reference.heat_maps(maps, 0)[: len(found)], atol=1e-6, rtol=1e-5
+    )
+    alone = attribute(pipe, SCENES[0].image, SCENES[0].caption, 400)
+    torch.testing.assert_close(
+        maps.compute_global_heat_map(step_idx=1).heat_maps,
+        alone.compute_global_heat_map().heat_maps,
+    )
+
+
+def test_a_pictures_maps_do_not_depend_on_the_others(pipe: Any) -> None:
+    both = attribute(pipe, [s.image for s in SCENES[:2]], ["a cat", "a moon"], seeds=[3, 4])
+    second = attribute(pipe, SCENES[1].image, "a moon", seeds=4)
+    torch.testing.assert_close(
+        both.compute_global_heat_map(image_idx=1).heat_maps,
+        second.compute_global_heat_map().heat_maps,
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+def test_a_wide_picture(pipe: Any) -> None:
+    maps = attribute(pipe, Image.new("RGB", (96, 32), "red"), "a cat")
+    assert maps.compute_global_heat_map().heat_maps.shape[1:] == (8, 24)
+
+
+def test_sdxl(sdxl: Any, recorded: Any) -> None:
+    with recorded(sdxl.unet) as reference:
+        maps = attribute(sdxl, [SCENES[0].image] * 2, ["a cat", "a moon"], seeds=[1, 2])
+    found = maps.compute_global_heat_map(image_idx=1).heat_maps
+    torch.testing.assert_close(
+        found, reference.heat_maps(maps, 1)[: len(found)], atol=1e-6, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"prompt": ["a cat"] * 2}, "There are 1 pictures, 2 prompts and 1 seeds"),
+        ({"seeds": [1, 2]}, "There are 1 pictures, 1 prompts and 2 seeds"),
+        ({"timesteps": 1000}, "but the model knows 0 to 999"),
+        ({"timesteps": []}, "but the model knows 0 to 999"),
+        (
+            {"image": [Image.new("RGB", (64, 64)), Image.new("RGB", (32, 64))]}
+            | {"prompt": ["a", "b"]},
+            "several sizes",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said(pipe: Any, given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        attribute(pipe, **{"image": SCENES[0].image, "prompt": "a cat", **given})
+
+
+def test_a_pipeline_without_a_unet_is_refused(pipe: Any) -> None:
+    other = StableDiffusionInpaintPipeline(**pipe.components, requires_safety_checker=False)
+    other.unet = None
+    with pytest.raises(ValueError, match="attribute needs a text-to-image pipeline"):
+        attribute(other, SCENES[0].image, "a cat")
