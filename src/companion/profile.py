@@ -79,6 +79,7 @@ class Profile:
         models: where each model comes from, by the name a chapter calls it.
         denoiser_steps: chapter 2's number of steps, by sampler.
         prompt: chapter 3's prompt.
+        auto_prompt: chapter 4's prompt.
         height: height of chapter 3's pictures in pixels.
         width: width of chapter 3's pictures in pixels.
         num_inference_steps: chapter 3's number of steps.
@@ -91,6 +92,7 @@ class Profile:
     models: Mapping[str, ModelSource]
     denoiser_steps: Mapping[str, int]
     prompt: str
+    auto_prompt: str
     height: int
     width: int
     num_inference_steps: int
@@ -105,6 +107,11 @@ class Profile:
     def stable_diffusion(self) -> str:
         """Folder of chapter 3's Stable Diffusion, for `StableDiffusionPipeline.from_pretrained`."""
         return self.models["stable_diffusion"].folder()
+
+    @cached_property
+    def autopipeline(self) -> str:
+        """Folder of chapter 4's model, for `AutoPipelineForText2Image.from_pretrained`."""
+        return self.models["autopipeline"].folder()
 
 
 def profile(name: str | None = None) -> Profile:
@@ -163,6 +170,7 @@ def _from_table(name: str, entry: dict[str, Any], device: str) -> Profile:
         dtype=getattr(torch, entry["precision"]),
         models=models,
         denoiser_steps=entry["denoiser_steps"],
+        auto_prompt=entry["auto_prompt"],
         **entry["text_to_image"],
     )
 

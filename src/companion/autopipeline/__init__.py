@@ -1,0 +1,32 @@
+"""Chapter 4: pipelines for a task, checked, made fast, and kept with their settings.
+
+pipe = load("text-to-image")
+print(optimise(pipe))
+(picture,) = draw(pipe, "a dinosaur and sushi", seeds=37)
+save_with_settings("picture.png", picture, pipe, "a dinosaur and sushi", seed=37)
+"""
+
+from .drawing import draw
+from .loading import TASKS, load
+from .optimising import Decision, Report, optimise
+from .psnr import psnr
+from .saving import Settings, load_settings, save_with_settings
+from .schedulers import make_scheduler, scheduler_names
+from .sweeping import Drawn, sweep
+
+__all__ = [
+    "TASKS",
+    "Decision",
+    "Drawn",
+    "Report",
+    "Settings",
+    "draw",
+    "load",
+    "load_settings",
+    "make_scheduler",
+    "optimise",
+    "psnr",
+    "save_with_settings",
+    "scheduler_names",
+    "sweep",
+]
