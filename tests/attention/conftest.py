@@ -55,8 +55,8 @@ def sdxl() -> StableDiffusionXLPipeline:
     return quiet(
         StableDiffusionXLPipeline(
             vae=tiny_vae(channels=4),
-            text_encoder=tiny_text_encoder(),
-            text_encoder_2=tiny_text_encoder(),
+            text_encoder=clip_encoder(),
+            text_encoder_2=clip_encoder(),
             tokenizer=tokenizer,
             tokenizer_2=tokenizer,
             unet=UNet2DConditionModel(
@@ -92,7 +92,7 @@ def tiny_vae(channels: int) -> AutoencoderKL:
     )
 
 
-def tiny_text_encoder() -> CLIPTextModelWithProjection:
+def clip_encoder() -> CLIPTextModelWithProjection:
     """CLIP's text encoder of width 32."""
     return CLIPTextModelWithProjection(
         CLIPTextConfig(
@@ -104,6 +104,12 @@ def tiny_text_encoder() -> CLIPTextModelWithProjection:
             projection_dim=32,
         )
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_text_encoder() -> Callable[[], CLIPTextModelWithProjection]:
+    """`clip_encoder`, for tests."""
+    return clip_encoder
 
 
 @pytest.fixture(scope="session")
