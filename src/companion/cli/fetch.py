@@ -55,7 +55,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
         _carry_out(arguments)
     except (ValueError, NoRoom, NotAllowed) as error:
         print(f"companion: {error}", file=sys.stderr)
-        return {NoRoom: 3, NotAllowed: 4}.get(type(error), 2)
+        return 3 if isinstance(error, NoRoom) else 4 if isinstance(error, NotAllowed) else 2
     return 0
 
 
