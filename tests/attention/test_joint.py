@@ -166,6 +166,12 @@ def test_words_get_what_pixels_leave(sd3: Any, draw: Draw) -> None:
     assert shares.max() < 0.9
 
 
+def test_the_pass_with_layers_left_out_is_not_counted(sd3: Any, draw: Draw) -> None:
+    with trace(sd3) as maps:
+        draw(sd3, CAT, skip_guidance_layers=[1], skip_layer_guidance_stop=1.0)
+    assert maps.steps == 3
+
+
 def test_the_negative_prompt(sd3: Any, draw: Draw) -> None:
     with trace(sd3, negative=True) as maps:
         draw(sd3, CAT, negative_prompt=ROCKET)

@@ -1,5 +1,7 @@
 """Beyond daam's ground, the maps are those of the softmax written out, layer by layer."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -208,6 +210,34 @@ def test_a_learned_word_of_two_tokens_is_written_out(pipe: Any, draw: Draw) -> N
         pipe.text_encoder.resize_token_embeddings(49408)
     tokens = maps.prompts[0]
     assert [tokens.tokens[i].position for i in tokens.find("moon")[0]] == [6]
+
+
+def test_words_that_the_model_masks_get_nothing(pipe: Any) -> None:
+    mask = torch.ones(1, 77)
+    mask[:, 2] = 0
+    with trace(pipe) as maps:
+        embeddings, _ = pipe.encode_prompt(CAT, "cpu", 1, False)
+        pipe.unet(
+            torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)),
+            500,
+            encoder_hidden_states=embeddings,
+            encoder_attention_mask=mask,
+        )
+    found = maps.compute_global_heat_map()
+    assert found.compute_word_heat_map("cat").heatmap.max() == 0
+    assert found.compute_word_heat_map("blue").heatmap.max() > 0.01
+
+
+def test_maps_do_not_keep_the_pipeline(loaded: Any, draw: Draw) -> None:
+    own = StableDiffusionPipeline(**loaded.components, requires_safety_checker=False)
+    own.set_progress_bar_config(disable=True)
+    with trace(own) as maps:
+        draw(own)
+    gone = weakref.ref(own)
+    del own
+    gc.collect()
+    assert gone() is None
+    assert maps.compute_global_heat_map("a cat").words == ["a", "cat"]
 
 
 def test_the_denoiser_alone_is_refused(pipe: Any) -> None:

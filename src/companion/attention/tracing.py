@@ -7,6 +7,7 @@ from functools import partial, wraps
 from typing import Any
 
 import torch
+from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor, nn
 
 from companion.attention.layers import Layer, Seen, find_layers, grid, probabilities, watched
@@ -72,7 +73,7 @@ class _Run:
         self.layers = layers
         self.negative = negative
         self.guided = False
-        self.rows = slice(0, 0)
+        self.rows: slice | None = None
         self.tokens: slice | list[int] = slice(None)
 
     def begin(self, pipe: Any, given: Mapping[str, Any]) -> None:
@@ -90,7 +91,7 @@ class _Run:
                 "leave out prompt_3."
             )
         tokenizers, limits = _tokenizers(pipe, given)
-        self.maps.tokenize = partial(_prompt_tokens, pipe, tokenizers, limits)
+        self.maps.tokenize = partial(_prompt_tokens, tokenizers, limits)
         tokens = [
             None if prompt is None else self.maps.tokenize(prompt)
             for prompt in _prompts(given, self.negative)
@@ -99,7 +100,8 @@ class _Run:
         if None in tokens:
             positions = set(range(sum(limits)))
         # SDXL's second prompt stands at the same places, and may be the longer one.
-        for prompt in [] if self.negative else _texts(given.get("prompt_2")):
+        second = "negative_prompt_2" if self.negative else "prompt_2"
+        for prompt in _texts(given.get(second)):
             positions |= {token.position for token in self.maps.tokenize(prompt).tokens}
         kept = sorted(positions)
         self.tokens = slice(len(kept)) if kept == list(range(len(kept))) else kept
@@ -116,6 +118,9 @@ class _Run:
         given = inspect.signature(type(module).forward).bind_partial(module, *inputs, **arguments)
         name = "sample" if "sample" in given.arguments else "hidden_states"
         latents, timestep = given.arguments[name], given.arguments["timestep"]
+        if given.arguments.get("skip_layers") is not None:
+            self.rows = None  # SD3's pass with layers left out, a second one in the same step
+            return
         pictures = len(self.maps.prompts)
         if not pictures:
             raise RuntimeError(
@@ -137,6 +142,8 @@ class _Run:
 
     def add(self, number: int, seen: Seen) -> None:
         """A layer has run."""
+        if self.rows is None:
+            return
         layer = self.layers[number]
         height, width = grid(seen.queries.shape[1], self.maps.height, self.maps.width)
         for heads, some in probabilities(layer, seen, self.rows, self.tokens):
@@ -202,12 +209,9 @@ def _tokenizers(pipe: Any, given: Mapping[str, Any]) -> tuple[list[Any], list[in
     return [first, pipe.tokenizer_3], limits
 
 
-def _prompt_tokens(
-    pipe: Any, tokenizers: Sequence[Any], limits: Sequence[int], prompt: str
-) -> PromptTokens:
-    # A learned word may stand for several tokens; the pipeline writes them out.
-    if hasattr(pipe, "maybe_convert_prompt"):
-        prompt = pipe.maybe_convert_prompt(prompt, tokenizers[0])
+def _prompt_tokens(tokenizers: Sequence[Any], limits: Sequence[int], prompt: str) -> PromptTokens:
+    # A word learned by textual inversion may stand for several tokens, which pipelines write out.
+    prompt = TextualInversionLoaderMixin().maybe_convert_prompt(prompt, tokenizers[0])
     return tokenize(tokenizers, prompt, limits)
 
 
