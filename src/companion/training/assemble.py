@@ -4,7 +4,6 @@ import tomllib
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader
@@ -13,6 +12,7 @@ from .config import TrainingConfig
 from .dataset import PictureDataset, picture_loader
 from .loop import TrainingRun, train_loop
 from .pictures import load_pictures
+from .processes import processes
 from .schedule import cosine_schedule
 
 TUTORIAL_MODEL = Path(__file__).with_name("tutorial_model.toml")
@@ -45,7 +45,7 @@ def make_dataloader(config: TrainingConfig) -> DataLoader:
         num_scenes=config.num_scenes,
         on_bad=config.bad_pictures,
     )
-    device = PartialState().device if config.data_on_device else None
+    device = processes().device if config.data_on_device else None
     dataset = PictureDataset(pixels, random_flip=config.random_flip, device=device)
     return picture_loader(dataset, config.train_batch_size)
 

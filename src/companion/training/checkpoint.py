@@ -101,17 +101,24 @@ class Checkpoints:
         """
         try:
             state = json.loads((place / _RUN).read_text(encoding="utf-8"))
-            for name, value in self._same.items():
-                before = state["settings"].get(name)
-                if before != value:
-                    raise ValueError(
-                        f"The checkpoint {place} was made with {name} = {before}, but this run has "
-                        f"{value}: set it back, or begin anew with overwrite_output_dir."
-                    )
+            progress, settings = Progress(**state["progress"]), state["settings"]
+        except Exception as error:
+            raise _damaged(place, error) from error
+        for name, value in self._same.items():
+            if settings.get(name) != value:
+                raise ValueError(
+                    f"The checkpoint {place} was made with {name} = {settings.get(name)}, but this "
+                    f"run has {value}: set it back, or begin anew with overwrite_output_dir."
+                )
+        try:
             self._accelerator.load_state(str(place))
-        except (OSError, KeyError, RuntimeError, EOFError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"The checkpoint {place} is damaged ({type(error).__name__}): remove this folder, "
-                "and the run goes on from the one before."
-            ) from error
-        return Progress(**state["progress"])
+        except Exception as error:  # of any kind: unpickling rubbish raises what it likes
+            raise _damaged(place, error) from error
+        return progress
+
+
+def _damaged(place: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"The checkpoint {place} is damaged ({type(error).__name__}): remove this folder, and the "
+        "run goes on from the one before."
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
+from accelerate.utils import GradientAccumulationPlugin
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from torch.optim import Optimizer
@@ -90,7 +91,8 @@ def train_loop(
     folder = Path(config.output_dir)
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        # As a plugin: the plain argument gives way to an environment variable.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(config.gradient_accumulation_steps),
         # Else it would step the schedule once a process, and not at all in steps left out.
         step_scheduler_with_optimizer=False,
         dataloader_config=DataLoaderConfiguration(non_blocking=True),

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+
+from .processes import processes
 
 
 def batches_an_epoch(dataloader: DataLoader) -> int:
     """Micro-batches of an epoch in each process."""
-    together = int(dataloader.batch_size or 1) * PartialState().num_processes
+    together = int(dataloader.batch_size or 1) * processes().num_processes
     pictures = len(dataloader.sampler)  # type: ignore[arg-type]
     return pictures // together if dataloader.drop_last else -(-pictures // together)
 
@@ -32,7 +33,7 @@ class RunOrder(Sampler[int]):
 
     def __init__(self, dataloader: DataLoader, seed: int) -> None:
         self._sampler = dataloader.sampler
-        self._together = int(dataloader.batch_size or 1) * PartialState().num_processes
+        self._together = int(dataloader.batch_size or 1) * processes().num_processes
         self._drop_last = dataloader.drop_last
         self._seed = seed
         self.start_at(0, 0)
@@ -51,7 +52,7 @@ class RunOrder(Sampler[int]):
         over = len(order) % self._together
         if over and self._drop_last:
             order = order[:-over]
-        elif over and PartialState().num_processes > 1:
+        elif over and processes().num_processes > 1:
             order += (order * self._together)[: self._together - over]
         yield from islice(order, self._start, None)
 
@@ -60,7 +61,7 @@ class RunOrder(Sampler[int]):
         over = pictures % self._together
         if over and self._drop_last:
             pictures -= over
-        elif over and PartialState().num_processes > 1:
+        elif over and processes().num_processes > 1:
             pictures += self._together - over
         return pictures - self._start
 

@@ -1,0 +1,88 @@
+"""`companion train`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from diffusers import DDPMPipeline
+
+from companion.cli import main
+from companion.scenes import export_imagefolder
+
+SETTINGS = """
+image_size = 16
+train_batch_size = 4
+eval_batch_size = 4
+num_epochs = 2
+lr_warmup_steps = 1
+sample_steps = 2
+num_scenes = 16
+progress_bar = false
+{}
+[model]
+layers_per_block = 1
+block_out_channels = [8, 8]
+down_block_types = ["DownBlock2D", "DownBlock2D"]
+up_block_types = ["UpBlock2D", "UpBlock2D"]
+norm_num_groups = 4
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    file = tmp_path / "settings.toml"
+    file.write_text(SETTINGS.format('dataset_name = "scenes:flowers"'))
+    return file
+
+
+def test_a_folder_of_pictures_becomes_a_pipeline(
+    settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_imagefolder(tmp_path / "mine", range(8), subset="pets", image_size=16)
+    out = tmp_path / "run"
+    arguments = ["train", str(tmp_path / "mine"), "--config", str(settings), "--output", str(out)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("4 steps done, loss ")
+    assert DDPMPipeline.from_pretrained(out).unet.config.sample_size == 16
+    assert main(arguments) == 1
+    assert "holds a training run already" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ("image_sise = 3", "unknown setting image_sise; did you mean image_size?"),
+        ("bad_pictures = 'maybe'", "bad_pictures is one of 'fail', 'skip'"),
+        ("dataset_name = './nowhere'", "There is no folder nowhere."),
+        ("dataset_name = 'scenes:dragons'", "dragons"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_nothing_is_written(
+    settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, sentence: str
+) -> None:
+    settings.write_text(SETTINGS.format(more))
+    out = tmp_path / "run"
+    assert main(["train", "--config", str(settings), "--output", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert len(error.splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_the_same_command_trains_in_two_processes(settings: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
+    command = ["-m", "companion", "train", "--config", str(settings), "--output"]
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [*launch, *command, str(out)], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    rows = (out / "log.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 16 // 8
+    DDPMPipeline.from_pretrained(out)
