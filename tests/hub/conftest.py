@@ -86,6 +86,15 @@ class FaultyHub(LocalHub):
 
         self.faults.append(Fault("files", times, send=send))
 
+    def silence(self, times: int = 1) -> None:
+        """Take questions to the API, and say nothing."""
+
+        def change(request: Request, answer: Answer) -> Answer:
+            self.over.wait(60)
+            return answer
+
+        self.faults.append(Fault("hub", times, change))
+
     def refuse(self, status: int, host: str = "files", times: int = 1, **headers: str) -> None:
         """Answer with a status."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}

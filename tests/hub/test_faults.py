@@ -96,6 +96,12 @@ def test_a_stall_ends_at_the_time_limit_and_it_goes_on(
     assert hub.sent() == SIZE
 
 
+def test_an_api_that_says_nothing_is_given_up(hub: Any, fails: Callable[..., str]) -> None:
+    hub.silence()
+    sentence = fails()
+    assert sentence.startswith(f"{hub.address.removeprefix('http://')} does not answer within the")
+
+
 def test_too_many_requests_it_waits_as_long_as_it_is_told(
     hub: Any, get: Callable[[], bytes], weights: bytes
 ) -> None:
