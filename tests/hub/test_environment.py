@@ -120,3 +120,38 @@ def test_a_variable_set_after_the_import_is_found() -> None:
     (sentence,) = answer.stdout.splitlines()
     assert sentence.startswith("HF_ENDPOINT was changed to https://too-late.example after")
     assert "restart Python" in sentence
+
+
+@pytest.fixture
+def turbo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script like AutoDL's."""
+    for name in environment.PROXIES:
+        # So that what the script sets is taken back after the test.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    script = tmp_path / "network_turbo"
+    script.write_text(
+        "echo 设置成功\nexport http_proxy=http://10.0.0.1:12798\n"
+        "export https_proxy=http://10.0.0.1:12798\nexport OTHER=1\n",
+        encoding="utf-8",
+    )
+    return script
+
+
+def test_the_proxy_of_autodl_reaches_this_process(turbo: Path) -> None:
+    assert hub.use_autodl_proxy(turbo) == ["http_proxy", "https_proxy"]
+    assert environment.proxy() == "http://10.0.0.1:12798"
+
+
+def test_the_proxy_of_autodl_and_a_mirror_exclude_each_other(
+    turbo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", MIRROR)
+    with pytest.raises(ValueError, match="choose it or the proxy"):
+        hub.use_autodl_proxy(turbo)
+    assert environment.proxy() is None
+
+
+def test_elsewhere_there_is_no_proxy_of_autodl(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="belongs to AutoDL's machines"):
+        hub.use_autodl_proxy(tmp_path / "network_turbo")

@@ -4,7 +4,7 @@ Light to import and standard library only: huggingface_hub, which reads the envi
 imported, is imported by what downloads."""
 
 from .endpoints import Endpoint, endpoint, endpoints
-from .environment import clashes, export_lines, too_late
+from .environment import clashes, export_lines, too_late, use_autodl_proxy
 from .errors import HubError, NoRoom, NotAllowed, replacements
 from .fetch import fetch
 from .local_server import LocalHub
@@ -30,4 +30,5 @@ __all__ = [
     "replacements",
     "token_place",
     "too_late",
+    "use_autodl_proxy",
 ]

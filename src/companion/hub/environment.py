@@ -6,6 +6,7 @@ huggingface_hub reads them once, when it is imported: setting them later does no
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from .endpoints import Endpoint, endpoint
 
 AUTODL_DATA_DISK = Path("/root/autodl-tmp")
+AUTODL_PROXY = Path("/etc/network_turbo")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 # What a mirror needs besides its address. Xet's own servers are not the mirror's; ten seconds, the
@@ -41,6 +43,32 @@ def proxy() -> str | None:
     proxies = urllib.request.getproxies()
     address = proxies.get("https") or proxies.get("http") or proxies.get("all")
     return address.rsplit("@", 1)[-1] if address else None
+
+
+def use_autodl_proxy(script: Path = AUTODL_PROXY) -> list[str]:
+    """Take AutoDL's proxy for GitHub and huggingface.co into this process, before anything is
+    fetched; `!source` in a notebook reaches a shell of its own only. AutoDL promises nothing.
+
+    Returns:
+        The names of the variables that were set; removing them from os.environ undoes it.
+
+    Raises:
+        FileNotFoundError: this machine has no such script.
+        ValueError: HF_ENDPOINT names a mirror, which a proxy would lead out of China.
+    """
+    if not script.is_file():
+        raise FileNotFoundError(f"There is no {script} here: it belongs to AutoDL's machines.")
+    if not endpoint().official:
+        raise ValueError(
+            f"HF_ENDPOINT={endpoint().address} is a mirror: choose it or the proxy, and for the "
+            "proxy unset HF_ENDPOINT before Python starts."
+        )
+    bash = ["bash", "-c", 'source "$0" > /dev/null 2>&1; env -0', str(script)]
+    answer = subprocess.run(bash, capture_output=True, text=True, check=True).stdout
+    values = dict(line.partition("=")[::2] for line in answer.split("\0") if line)
+    found = {name: value for name, value in values.items() if name.lower() in PROXIES}
+    os.environ.update(found)
+    return sorted(found)
 
 
 def home() -> Path:
