@@ -11,11 +11,12 @@ NOT_THE_MODEL = ("checkpoints/*", "logs/*", "best/*", "log.csv", "best.json", ".
 def push(config: TrainingConfig, folder: Path, message: str) -> str:
     """Upload a saved pipeline; the address of the commit.
 
+    An upload that breaks off is tried again, by huggingface_hub itself, up to five times.
+
     Raises:
         OSError: the hub refused or could not be reached; the pipeline is on the disk all the same.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     name = config.hub_model_id or folder.resolve().name
     api = HfApi()
@@ -27,8 +28,9 @@ def push(config: TrainingConfig, folder: Path, message: str) -> str:
             commit_message=message,
             ignore_patterns=list(NOT_THE_MODEL),
         ).commit_url
-    except (HfHubHTTPError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # the library, its HTTP client and hf_xet have errors of their own
+        cause = error.__cause__ or error  # else "Error while uploading" and no why
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise OSError(
             f"The pipeline could not be uploaded as {name} ({reason}): it is whole in {folder}; "
             f"upload it with `hf upload {name} {folder}`."
