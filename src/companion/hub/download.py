@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import Any, Literal
 
 from .endpoints import Endpoint
@@ -57,25 +57,38 @@ def download(
     """
     # A mirror turns away those who ask for too much at once.
     workers = 4 if plan.endpoint.official else 2
-    stop = threading.Event()
-    tasks = [(item, file) for item in plan.items for file in item.missing]
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [
-            pool.submit(
-                _File(item, file, plan.endpoint, token, timeout, tries, progress, stop).fetch
-            )
-            for item, file in tasks
-        ]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            from huggingface_hub import close_session
+    stop = Event()
+    files = [
+        _File(item, file, plan.endpoint, token, timeout, tries, progress, stop)
+        for item in plan.items
+        for file in item.missing
+    ]
+    waiting: SimpleQueue[_File] = SimpleQueue()
+    done: SimpleQueue[BaseException | None] = SimpleQueue()
+    for one in files:
+        waiting.put(one)
+    for _ in range(workers):
+        # Left behind when the reader presses Ctrl-C: none may wait for a silent host to answer.
+        Thread(target=_work, args=(waiting, done, stop), daemon=True).start()
+    try:
+        for _ in files:
+            if fault := done.get():
+                raise fault
+    finally:
+        stop.set()
 
-            close_session()  # wakes those who wait for a byte
-            raise
+
+def _work(
+    waiting: SimpleQueue[_File], done: SimpleQueue[BaseException | None], stop: Event
+) -> None:
+    while not stop.is_set():
+        try:
+            waiting.get_nowait().fetch()
+            done.put(None)
+        except Empty:
+            return
+        except BaseException as error:
+            done.put(error)
 
 
 def request(
@@ -121,7 +134,7 @@ class _File:
         timeout: float,
         tries: int,
         progress: Progress,
-        stop: threading.Event,
+        stop: Event,
     ) -> None:
         self.item, self.file, self.place, self.token = item, file, place, token
         self.timeout, self.tries, self.progress, self.stop = timeout, tries, progress, stop
