@@ -55,8 +55,8 @@ def test_a_second_run_says_that_it_is_here(
 def test_what_comes_with_the_package_needs_no_network(
     hub: Any, command: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("all", "--profile", "small") == 0
-    assert "denoiser: comes with the package." in capsys.readouterr().out.splitlines()
+    assert command("all", "--profile", "small", "--endpoint", "auto") == 0
+    assert "nothing to fetch, it comes with the package" in capsys.readouterr().out
     assert hub.log == []
 
 
@@ -103,6 +103,17 @@ def test_a_fault_is_one_sentence_with_a_status(
     assert sentence in printed.err
     assert printed.err.startswith("companion: ")
     assert printed.err.count("\n") == 1
+
+
+def test_of_all_what_can_be_had_is_fetched_and_the_rest_is_said(
+    hub: Any, command: Any, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("all", "--profile", "full") == 4
+    printed = capsys.readouterr()
+    assert f"{MODEL} is in" in printed.out
+    assert list(cache.rglob(WEIGHTS))
+    said = printed.err.splitlines()
+    assert any("has no CompVis/stable-diffusion-v1-4" in line for line in said)
 
 
 def test_no_room_is_status_3(

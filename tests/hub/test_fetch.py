@@ -173,6 +173,23 @@ def test_too_little_room_is_refused_before_the_first_byte(
     assert hub.requests("files") == []
 
 
+def test_too_little_room_on_the_system_disk_of_autodl_names_the_data_disk(
+    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning.Plan, "free", 500_000)
+    monkeypatch.setattr(planning, "small_disk", lambda: "set HF_HOME=/root/autodl-tmp/huggingface")
+    with pytest.raises(NoRoom, match="are needed: set HF_HOME=/root/autodl-tmp/huggingface"):
+        fetch(2, "full", where=hub.address, progress=False)
+
+
+def test_a_file_of_a_wrong_size_in_the_cache_is_fetched_again(hub: Any, cache: Path) -> None:
+    (folder,) = fetch(2, "full", where=hub.address, progress=False).values()
+    with (folder / WEIGHTS).resolve().open("r+b") as stream:
+        stream.truncate(10)
+    fetch(2, "full", where=hub.address, progress=False)
+    assert (folder / WEIGHTS).read_bytes() == (hub.folder / MODEL / WEIGHTS).read_bytes()
+
+
 def test_a_small_file_has_the_sum_of_its_git_object(tmp_path: Path) -> None:
     file = tmp_path / "empty.json"
     file.write_bytes(b"hello\n")

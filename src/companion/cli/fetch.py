@@ -1,14 +1,20 @@
 """`companion fetch`: fetch what a chapter loads."""
 
+from __future__ import annotations
+
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from companion.hub import NotAllowed
 
 EPILOG = """
 examples:
-  companion fetch 3 --profile full --plan   what chapter 3 would fetch, how much and how long
-  companion fetch all --endpoint auto       everything, by the first route that works
-  companion fetch google/ddpm-cat-256       one model; datasets/OWNER/NAME for a dataset
+  companion fetch 3 --profile full --plan      what chapter 3 would fetch, and how long it takes
+  companion fetch all --profile full --endpoint auto
+                                               everything, by the first route that works
+  companion fetch google/ddpm-cat-256          one model; datasets/OWNER/NAME for a dataset
 
 What was broken off goes on with the same command; Ctrl-C keeps what has come.
 
@@ -52,20 +58,27 @@ def _fetch(arguments: argparse.Namespace) -> int:
     from companion.hub.errors import NoRoom, NotAllowed
 
     try:
-        _carry_out(arguments)
+        refused = _carry_out(arguments)
     except (ValueError, NoRoom, NotAllowed) as error:
         print(f"companion: {error}", file=sys.stderr)
         return 3 if isinstance(error, NoRoom) else 4 if isinstance(error, NotAllowed) else 2
-    return 0
+    for sentence in refused:
+        print(f"companion: {sentence}", file=sys.stderr)
+    return 4 if refused else 0
 
 
-def _carry_out(arguments: argparse.Namespace) -> None:
+def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
+    """Fetch what can be had; answers with what was refused, if there was something else."""
     from companion import hub
     from companion.hub.fetch import carry_out, opened, time_limit
     from companion.hub.plan import make_plan, measure_speed, wanted
     from companion.hub.tokens import token_for
 
     chosen = wanted(arguments.what, arguments.profile)
+    if not any(source.hub for source in chosen.values()):
+        print(f"{', '.join(chosen)}: nothing to fetch, it comes with the package.")
+        print("The original models of the hub: --profile full")
+        return []
     for sentence in hub.clashes():
         print(f"companion: {sentence}", file=sys.stderr)
     with opened(arguments.endpoint) as place:
@@ -73,12 +86,14 @@ def _carry_out(arguments: argparse.Namespace) -> None:
             print(f"# {place.address or place.name} works. For your shell, before Python starts:")
             print(hub.export_lines(place))
         token = token_for(place, arguments.send_token)
-        plan = make_plan(chosen, place, token=token, timeout=time_limit())
+        refused: list[NotAllowed] | None = [] if len(chosen) > 1 else None
+        plan = make_plan(chosen, place, token=token, timeout=time_limit(), refused=refused)
         plan.check_room()
         plan = measure_speed(plan, token=token, timeout=time_limit())
         print(plan)
         if arguments.plan:
-            return
+            return refused or []
         carry_out(plan, send_token=arguments.send_token)
         for item in plan.items:
             print(f"{item.source.hub} is in {item.snapshot}")
+        return refused or []

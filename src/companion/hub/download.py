@@ -149,6 +149,7 @@ class _File:
         blob = self.item.blob(self.file)
         try:
             with WeakFileLock(lock):
+                self._remove_broken(blob)
                 if not blob.is_file():
                     self._content(blob)
             self._link()
@@ -158,6 +159,12 @@ class _File:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 error.filename = str(self.item.cache)
             raise explain(error, self.place, str(self.item.source.hub)) from error
+
+    def _remove_broken(self, blob: Path) -> None:
+        """Remove what bears the file's name but has not its size: somebody else left it there."""
+        for path in (self.item.snapshot / self.file.path, blob):
+            if path.is_file() and path.stat().st_size != self.file.size:
+                path.unlink()
 
     def _content(self, blob: Path) -> None:
         part = self.item.part(self.file)

@@ -103,7 +103,10 @@ def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
     status, code = response.status_code, response.headers.get("X-Error-Code")
     at = _at(host, place)
     if code == "RevisionNotFound":
-        return NotAllowed(f"{at} has {what}, but not this version of it: check the revision.")
+        return NotAllowed(
+            f"{at} has {what}, but not this version of it: check the revision, or take the version "
+            f"that it has with {what}@main."
+        )
     if code == "EntryNotFound":
         return NotAllowed(f"{at} has {what}, but not the file {response.request.url.path}.")
     if code == "GatedRepo" or (status in (401, 403) and code != "RepoNotFound"):

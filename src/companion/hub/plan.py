@@ -15,7 +15,7 @@ from companion.profile import ModelSource, sources
 
 from .endpoints import Endpoint
 from .environment import small_disk
-from .errors import HubError, NoRoom, explain
+from .errors import HubError, NoRoom, NotAllowed, explain
 from .selection import select
 
 # The speed is measured where it tells something: not for what comes in seconds anyway.
@@ -77,12 +77,12 @@ class Item:
         return self.storage / "blobs" / f"{file.etag}.companion.incomplete"
 
     def is_here(self, file: Remote) -> bool:
-        """Whether a file is under its final name."""
-        return (self.snapshot / file.path).is_file()
+        """Whether a file is under its final name, with its size."""
+        return _is_whole(self.snapshot / file.path, file)
 
     def here(self, file: Remote) -> int:
         """Bytes of a file that are on the disk already."""
-        if self.is_here(file) or self.blob(file).is_file():
+        if self.is_here(file) or _is_whole(self.blob(file), file):
             return file.size
         part = self.part(file)
         return min(part.stat().st_size, file.size) if part.is_file() else 0
@@ -217,6 +217,7 @@ def make_plan(
     token: str | Literal[False] = False,
     timeout: float = 30.0,
     cache: Path | None = None,
+    refused: list[NotAllowed] | None = None,
 ) -> Plan:
     """Look up what is wanted: one question a repository, none where the listing is known.
 
@@ -226,6 +227,7 @@ def make_plan(
         token: to send along, or False.
         timeout: limit of each answer in seconds.
         cache: the folder to fetch to; the hub's library's own by default.
+        refused: takes what the endpoint refuses, so that the plan is made without it.
 
     Raises:
         HubError: the endpoint does not answer, or refuses.
@@ -233,11 +235,16 @@ def make_plan(
     from huggingface_hub import constants
 
     cache = Path(cache or constants.HF_HUB_CACHE)
-    items = [
-        _look_up(source, place, token, timeout, cache)
-        for source in chosen.values()
-        if source.hub is not None
-    ]
+    items = []
+    for source in chosen.values():
+        if source.hub is None:
+            continue
+        try:
+            items.append(_look_up(source, place, token, timeout, cache))
+        except NotAllowed as error:
+            if refused is None:
+                raise
+            refused.append(error)
     embedded = tuple(name for name, source in chosen.items() if source.zoo)
     return Plan(place, tuple(items), embedded, cache)
 
@@ -380,6 +387,10 @@ def span(seconds: float) -> str:
     if seconds < 5400:
         return f"about {round(seconds / 60)} minutes"
     return f"about {seconds / 3600:.1f} hours"
+
+
+def _is_whole(path: Path, file: Remote) -> bool:
+    return path.is_file() and path.stat().st_size == file.size
 
 
 def _existing(folder: Path) -> Path:
