@@ -84,7 +84,7 @@ def test_settings_that_clash_are_said_before(
         (["17"], 2, "Chapter 17 loads nothing"),
         (["2", "--profile", "huge"], 2, "There is no profile 'huge'"),
         (["2", "--profile", "full", "--endpoint", "http://127.0.0.1:9"], 1, "refuses the connect"),
-        (["2", "--endpoint", "mirror"], 2, "There is no endpoint 'mirror'"),
+        (["2", "--profile", "full", "--endpoint", "mirror"], 2, "There is no endpoint 'mirror'"),
         (["someone/unknown"], 4, "has no someone/unknown"),
     ],
 )
