@@ -3,13 +3,15 @@
     python benchmarks/attention_overhead.py        # both models
     python benchmarks/attention_overhead.py zoo    # or one: zoo, sd14
 
-On a GPU in half precision and 50 steps; on a CPU in single precision and few. The latents are not
-decoded: tracing has no part in that.
+On a GPU in half precision and 50 steps; on a CPU in single precision and few, by the time that the
+processor spent on it. The latents are not decoded: tracing has no part in that.
 """
 
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
+from time import perf_counter, process_time
 from typing import Any
 
 import diffusers
@@ -35,8 +37,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer  # noqa: E
 from companion.attention import trace  # noqa: E402
 from companion.zoo import folder  # noqa: E402
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-PRECISION = torch.float16 if DEVICE == "cuda" else torch.float32
+ON_GPU = torch.cuda.is_available()
+DEVICE, PRECISION = ("cuda", torch.float16) if ON_GPU else ("cpu", torch.float32)
 PROMPT = "a cat above a moon on a blue background"
 MIB = 2**20
 
@@ -80,17 +82,23 @@ def compare(name: str, pipe: Any, steps: int, rounds: int) -> None:
     def draw() -> None:
         noise = torch.Generator().manual_seed(0)
         pipe(PROMPT, num_inference_steps=steps, output_type="latent", generator=noise)
-        if DEVICE == "cuda":
+        if ON_GPU:
             torch.cuda.synchronize()
 
-    def traced(tracer: Callable[[Any], Any]) -> Any:
+    gathered: dict[str, Any] = {}
+
+    def traced(tracer: Callable[[Any], Any], label: str) -> None:
         with tracer(pipe) as maps:
             draw()
-        return maps
+        gathered[label] = maps
 
-    ways = {"untraced": draw, "ours": lambda: traced(trace), "daam": lambda: traced(daam.trace)}
+    ways = {
+        "untraced": draw,
+        "ours": partial(traced, trace, "ours"),
+        "daam": partial(traced, daam.trace, "daam"),
+    }
     print(f"\n{name}, {steps} step{'s' * (steps > 1)} on {DEVICE} in {PRECISION}:")
-    side_by_side(ways, rounds)
+    side_by_side(ways, rounds, perf_counter if ON_GPU else process_time)
 
     untraced, ours, theirs = (peak_memory(way) / MIB for way in ways.values())
     print(
@@ -98,7 +106,7 @@ def compare(name: str, pipe: Any, steps: int, rounds: int) -> None:
         f"{ours - untraced:+.1f} MiB ours, {theirs - untraced:+.1f} MiB daam"
     )
 
-    found, reference = traced(trace), traced(daam.trace)
+    found, reference = gathered["ours"], gathered["daam"]
     held = sum(one.nbytes for one in found.sums.values()) / MIB
     held_by_daam = sum(one.nbytes for _, one in reference.all_heat_maps) / MIB
     print(f"maps held after: {held:.1f} MiB ours, {held_by_daam:.1f} MiB daam")
@@ -106,29 +114,26 @@ def compare(name: str, pipe: Any, steps: int, rounds: int) -> None:
     factors = {1, 2, 4, 6, 12}
     size = (int(reference.latent_hw**0.5),) * 2
     aggregate = {
-        "daam, a map for every token": lambda: reference.compute_global_heat_map(factors=factors),
-        "ours, of that size": lambda: found.compute_global_heat_map(size=size),
-        "ours, of the latents'": found.compute_global_heat_map,
+        "daam": partial(reference.compute_global_heat_map, factors=factors),
+        "ours, maps of daam's size": partial(found.compute_global_heat_map, size=size),
+        "ours, maps of the latents' size": found.compute_global_heat_map,
     }
+    print("a map for every token:")
     side_by_side(aggregate)
     for label, case in aggregate.items():
         print(f"peak memory of {label}: {peak_memory(case) / MIB:.1f} MiB")
-    difference = (
-        found.compute_global_heat_map(size=size).heat_maps
-        - reference.compute_global_heat_map(factors=factors).heat_maps
-    )
-    print(f"largest difference of the two: {difference.abs().max():.1e}")
+    ours, theirs = (aggregate[label]().heat_maps for label in list(aggregate)[1::-1])
+    print(f"largest difference of the two: {(ours - theirs).abs().max():.1e}")
 
 
 def main() -> None:
     """Compare at the models named on the command line, or at both."""
-    on_gpu = DEVICE == "cuda"
     for name in sys.argv[1:] or ("zoo", "sd14"):
         if name == "zoo":
-            compare("the zoo's model", zoo(), steps=50 if on_gpu else 10, rounds=7)
+            compare("the zoo's model", zoo(), steps=50 if ON_GPU else 10, rounds=7)
         else:
             pipe = sd14()
-            compare("SD 1.4's networks", pipe, steps=50 if on_gpu else 1, rounds=7 if on_gpu else 5)
+            compare("SD 1.4's networks", pipe, steps=50 if ON_GPU else 1, rounds=7 if ON_GPU else 3)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-# Float32 scores that are held at one time, unless a single head has more.
-CHUNK = 8 * 2**20 // 4
+# Scores that are held at one time, unless a single head has more: what stays in a CPU's cache.
+CHUNK = 2**20
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def trace(
     denoiser = getattr(whole, "_orig_mod", whole)  # what torch.compile wraps
     layers = find_layers(denoiser)
     maps = HeatMaps(by, [layer.name for layer in layers], [layer.heads for layer in layers])
-    run = _Run(maps, layers, negative)
+    run = _Run(maps, layers, inspect.signature(type(denoiser).forward), negative)
     with ExitStack() as hooks:
         hooks.enter_context(_listening(pipe, partial(run.begin, pipe)))
         handle = denoiser.register_forward_pre_hook(run.step, with_kwargs=True)
@@ -68,9 +68,16 @@ def trace(
 class _Run:
     """One call of the pipeline: who is drawn, and which rows of the batch are theirs."""
 
-    def __init__(self, maps: HeatMaps, layers: Sequence[Layer], negative: bool) -> None:
+    def __init__(
+        self,
+        maps: HeatMaps,
+        layers: Sequence[Layer],
+        forward: inspect.Signature,
+        negative: bool,
+    ) -> None:
         self.maps = maps
         self.layers = layers
+        self.forward = forward
         self.negative = negative
         self.guided = False
         self.rows: slice | None = None
@@ -115,7 +122,7 @@ class _Run:
 
     def step(self, module: nn.Module, inputs: Any, arguments: Mapping[str, Any]) -> None:
         """The denoiser begins."""
-        given = inspect.signature(type(module).forward).bind_partial(module, *inputs, **arguments)
+        given = self.forward.bind_partial(module, *inputs, **arguments)
         name = "sample" if "sample" in given.arguments else "hidden_states"
         latents, timestep = given.arguments[name], given.arguments["timestep"]
         if given.arguments.get("skip_layers") is not None:
@@ -192,7 +199,7 @@ def _denoiser(pipe: Any) -> nn.Module:
 def _is_compiled(denoiser: nn.Module) -> bool:
     """Whether any part of it is, by `torch.compile`, `compile`, or `compile_repeated_blocks`."""
     return any(
-        module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
+        module._compiled_call_impl is not None or "_orig_mod" in module._modules
         for module in denoiser.modules()
     )
 
