@@ -74,15 +74,19 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
 
 @pytest.mark.slow
 def test_the_same_command_trains_in_two_processes(settings: Path, tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    # On a CPU the launcher's own --cpu starts one process only.
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
     command = ["-m", "companion", "train", "--config", str(settings), "--output"]
     out = tmp_path / "run"
     done = subprocess.run(
-        [*launch, *command, str(out)], capture_output=True, text=True, env=os.environ
+        [sys.executable, "-m", *launch, "--main_process_port", "0", *command, str(out)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
     )
     assert done.returncode == 0, done.stderr
     rows = (out / "log.csv").read_text().splitlines()
-    assert len(rows) == 1 + 2 * 16 // 8
+    assert len(rows) == 1 + 2 * 16 // (2 * 4)
+    assert done.stdout.count("steps done") == 1
     DDPMPipeline.from_pretrained(out)

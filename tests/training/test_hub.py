@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -168,6 +169,27 @@ def test_an_upload_that_breaks_off_is_tried_again(hub: WritableHub, tiny: Make) 
     run = train(tiny(push_to_hub=True))
     assert hub.cuts == 0
     assert same_pipeline(run.folder, hub.folder / "reader" / "run")
+
+
+def test_saved_pipelines_are_uploaded_as_training_goes(hub: WritableHub, tiny: Make) -> None:
+    train(tiny(push_to_hub=True, save_model_epochs=2))
+    assert hub.messages == ["2 epochs, 6 steps", "3 epochs, 9 steps"]
+
+
+def test_resuming_a_finished_run_uploads_what_failed(
+    hub: WritableHub, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = os.environ["HF_TOKEN"]
+    monkeypatch.setenv("HF_TOKEN", "")
+    with (
+        pytest.raises(OSError, match="resuming the finished run uploads it"),
+        pytest.warns(UserWarning, match=r"401.*Training goes on"),
+    ):
+        train(tiny(push_to_hub=True, save_model_epochs=2))
+    monkeypatch.setenv("HF_TOKEN", token)
+    run = train(tiny(push_to_hub=True, save_model_epochs=2, resume=True))
+    assert len(run.losses) == 9
+    assert hub.messages == ["3 epochs, 9 steps"]
 
 
 def test_without_a_token_the_pipeline_stays_here_whole(

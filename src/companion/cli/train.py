@@ -39,13 +39,14 @@ def _train(arguments: argparse.Namespace) -> None:
         )
         if value is not None
     }
-    from companion.training.config import TrainingConfig, load_config
+    from companion.training import TrainingConfig, load_config, train
+    from companion.training.processes import processes
 
     if arguments.config:
         config = load_config(arguments.config, **changes)
     else:
         config = TrainingConfig(**changes)
-    from companion.training import train
-
     run = train(config)
-    print(f"{run.steps[-1]:,} steps done, loss {run.losses[-1]:.4f}; see {run.folder}.")
+    if processes().is_main_process:
+        print(f"{run.steps[-1]:,} steps done, loss {run.losses[-1]:.4f}; see {run.folder}.")
+    processes().destroy_process_group()

@@ -32,6 +32,6 @@ def push(config: TrainingConfig, folder: Path, message: str) -> str:
         cause = error.__cause__ or error  # else "Error while uploading" and no why
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise OSError(
-            f"The pipeline could not be uploaded as {name} ({reason}): it is whole in {folder}; "
-            f"upload it with `hf upload {name} {folder}`."
+            f"The pipeline could not be uploaded as {name} ({reason}): it is whole in {folder}, "
+            "and resuming the finished run uploads it."
         ) from error

@@ -282,9 +282,18 @@ class _Evaluation:
                     self._sample(progress)
                 if saving:
                     save_pipeline(self._unet, self._noise_scheduler, self._folder)
+            if saving and config.push_to_hub and not last:
+                self._push(f"{done} epochs, {progress.step} steps")
         if sampling:
             progress.loss_sum, progress.loss_count = 0.0, 0
         self._accelerator.wait_for_everyone()
+
+    def _push(self, message: str) -> None:
+        """Upload what is there so far; a hub that is away does not end a run of days."""
+        try:
+            push(self._config, self._folder, message)
+        except OSError as error:
+            warnings.warn(f"{error} Training goes on.", stacklevel=2)
 
     def _sample(self, progress: Progress) -> None:
         config = self._config

@@ -1,0 +1,39 @@
+"""Compiled blocks are used only where they compute what eager ones do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from companion.training import TrainingConfig, make_model, train
+from companion.training.compiling import compile_blocks
+
+Make = Callable[..., TrainingConfig]
+
+
+@pytest.mark.slow
+def test_compiled_blocks_train_as_eager_ones_do(tiny: Make) -> None:
+    eager = train(tiny(overwrite_output_dir=True))
+    compiled = train(tiny(overwrite_output_dir=True, compile=True))
+    assert compiled.losses == pytest.approx(eager.losses, rel=1e-4)
+
+
+def test_blocks_that_compute_something_else_stay_eager(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(function: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            answer = function(*arguments, **named)
+            return answer * 1.1 if isinstance(answer, torch.Tensor) else answer
+
+        return call
+
+    model = make_model(tiny())
+    sample = torch.ones(2, 3, 16, 16)
+    before = model(sample, 5).sample
+    monkeypatch.setattr(torch, "compile", wrong)
+    with pytest.warns(UserWarning, match=r"compiled model is not used: .* differ .* by \d+\.\d%"):
+        assert not compile_blocks(model, 2, torch.float32)
+    assert torch.equal(model(sample, 5).sample, before)
+    assert all(parameter.grad is None for parameter in model.parameters())
