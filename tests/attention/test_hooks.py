@@ -212,6 +212,14 @@ def test_a_compiled_model_runs_eagerly_while_traced(own: Any, draw: Draw, way: s
         torch._dynamo.reset()
 
 
+def test_inference_mode(pipe: Any, draw: Draw) -> None:
+    _, expected = maps_of(pipe, draw)
+    with torch.inference_mode():
+        _, maps = maps_of(pipe, draw)
+    assert_same_maps(maps, expected)
+    assert maps.compute_global_heat_map(normalize=True).heat_maps.max() <= 1
+
+
 def test_half_precision_sums_in_float32(own: Any, draw: Draw) -> None:
     for part in (own.unet, own.text_encoder, own.vae):
         assert part.dtype == torch.float32

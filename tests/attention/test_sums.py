@@ -97,7 +97,7 @@ def test_timesteps_are_known(maps: HeatMaps) -> None:
         ({"head_idx": -1}, "head_idx=-1, but there are 2 heads"),
         ({"step_idx": 4}, "step_idx=4, but there are 4 steps"),
         ({"image_idx": 2}, "image_idx=2, but 2 pictures were drawn"),
-        ({"factors": {4}}, r"No layer has a factor of \[4\].*: there are \[1, 2\]"),
+        ({"factors": {4}}, r"No layer fits factors=.4.: the factors are \[1, 2\], and"),
         ({"prompt": "a cat " * 20}, "more tokens than the prompts that were traced"),
     ],
 )

@@ -138,6 +138,9 @@ def test_sdxl(sdxl: StableDiffusionXLPipeline, recorded: Any, draw: Draw) -> Non
     assert maps.factors() == [2, 4]
     assert len(maps.layers) == 9
     assert set(maps.heads) == {4, 8}
+    few = maps.heads.index(4)
+    with pytest.raises(ValueError, match=f"No layer fits layer_idx={few}, head_idx=5"):
+        maps.compute_global_heat_map(layer_idx=few, head_idx=5)
 
 
 def test_sdxls_second_prompt(sdxl: StableDiffusionXLPipeline, recorded: Any, draw: Draw) -> None:

@@ -154,10 +154,13 @@ class HeatMaps:
             for layer in self.members[key]:
                 maps_in_total += self.heads[layer] if head_idx is None else 1
         if total is None:
+            asked = {"factors": factors, "layer_idx": layer_idx, "head_idx": head_idx}
+            given = ", ".join(
+                f"{name}={value}" for name, value in asked.items() if value is not None
+            )
             raise ValueError(
-                f"No layer has a factor of {sorted(factors or [])}"
-                f"{'' if layer_idx is None else f' and the number {layer_idx}'}: "
-                f"there are {self.factors()}."
+                f"No layer fits {given}: the factors are {self.factors()}, and the layers have "
+                f"{' or '.join(map(str, sorted(set(self.heads))))} heads."
             )
         total /= maps_in_total
         if normalize:
