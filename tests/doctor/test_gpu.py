@@ -39,6 +39,17 @@ def test_a_gpu_that_computes_rightly_is_good_with_its_memory_driver_and_precisio
     assert {f.verdict for f in (card, driver, precision)} == {Verdict.GOOD}
 
 
+def test_a_gpu_too_small_for_the_full_profile_is_a_warning_with_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = T4 | {"total": 4_000_000_000, "free": 3_900_000_000}
+    assert first(DRIVER, small).verdict is Verdict.GOOD
+    monkeypatch.setenv("COMPANION_PROFILE", "full")
+    assert first(DRIVER, T4).verdict is Verdict.GOOD
+    assert first(DRIVER, small).verdict is Verdict.WARNING
+    assert first(DRIVER, small).text.endswith("needs about 6.0 GB")
+
+
 def test_a_gpu_with_bfloat16_says_so() -> None:
     assert gpu.judge(DRIVER, Answer(T4 | {"bf16": True}))[-1].text == "the GPU computes in it"
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from companion.doctor import Finding, Verdict, network, token
+from companion.hub import Endpoint
 
 MIRROR = "https://hf-mirror.com"
 SECRET = "hf_" + "aB3" * 11  # made up
@@ -124,6 +125,24 @@ def test_an_endpoint_that_is_dead_is_a_warning_with_a_remedy(
     assert finding.verdict is Verdict.WARNING
     assert "refuses the connection" in finding.text
     assert finding.remedy
+
+
+def test_for_a_dead_endpoint_one_that_works_is_named(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = Endpoint("works", server, official=True)
+    monkeypatch.setattr(network, "endpoints", lambda: {"works": works})
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    (finding,) = network.check_endpoint()
+    assert finding.remedy.startswith(f"{works.host} works; before Python starts: unset HF_ENDPOINT")
+
+
+def test_on_colab_no_mirror_is_named(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "endpoints", lambda: {"mirror": Endpoint("mirror", server)})
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert "works; before" in network.check_endpoint()[0].remedy
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    assert "works; before" not in network.check_endpoint()[0].remedy
 
 
 def test_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 
 from companion.hub.environment import on_autodl, on_colab
-from companion.profile import VARIABLE
+from companion.profile import VARIABLE, sources
 
 from . import commands
 from .finding import Finding, good, problem, warning
@@ -74,8 +74,18 @@ def judge(driver: Driver, answer: Answer) -> list[Finding]:
         return [_kernel_failed(name, driver, answer), *_driver_line(driver, answer)]
     if answer.error:
         return [problem("GPU", f"{name} stopped answering: {answer.error}", RESTART)]
-    findings = [good("GPU", f"{name}: a convolution on it gives what the CPU gives")]
+    findings = [_right(name, facts["total"])]
     return [*findings, *_driver_line(driver, answer), _bf16_line(answer)]
+
+
+def _right(name: str, total: int) -> Finding:
+    text = f"{name}: a convolution on it gives what the CPU gives"
+    needs = max(sources("full").values(), key=lambda source: source.gpu_memory)
+    if os.environ.get(VARIABLE) == "full" and total < needs.gpu_memory:
+        text += f"; {needs.hub} needs about {gigabytes(needs.gpu_memory)}"
+        chapters = " and ".join(map(str, needs.chapters))
+        return warning("GPU", text, f"export {VARIABLE}=small for chapter {chapters}")
+    return good("GPU", text)
 
 
 RESTART = "restart the machine, then run the doctor again"

@@ -3,8 +3,8 @@
 import os
 import re
 
-from companion.hub import clashes, endpoint, export_lines, probe
-from companion.hub.environment import on_autodl, small_disk
+from companion.hub import clashes, endpoint, endpoints, export_lines, probe_all
+from companion.hub.environment import on_colab, proxy, small_disk
 from companion.profile import VARIABLE
 
 from .finding import Finding, good, problem, warning
@@ -45,21 +45,25 @@ def check_variables() -> list[Finding]:
 
 
 def check_endpoint() -> list[Finding]:
-    """Ask the endpoint for its API, a small file and a large one."""
+    """Ask the endpoint for its API, a small and a large file; if it fails, name one that works."""
     if offline():
         return [good("Endpoint", "not asked: HF_HUB_OFFLINE is set, so nothing is fetched")]
     try:
         place = endpoint()
     except ValueError:
         return [problem("Endpoint", f"HF_ENDPOINT={os.environ['HF_ENDPOINT']} is no address", FIX)]
-    route = probe(place, timeout=PROBE_SECONDS)
+    mirrors_work = not (on_colab() or proxy())  # there a mirror sends its readers away
+    others = [e for e in endpoints().values() if e != place and (e.official or mirrors_work)]
+    route, *rest = probe_all([place, *others], timeout=PROBE_SECONDS)
     if route.ok:
         hosts = [f"{part.name} {part.latency_ms:.0f} ms from {part.host}" for part in route.parts]
         return [good("Endpoint", ", ".join(hosts))]
     text, _, remedy = route.sentence.rstrip(".").partition("; ")
-    if on_autodl() and place.official:
-        mirror = export_lines(endpoint("hf-mirror")).splitlines()
-        remedy = f"before Python starts: {'; '.join(mirror)}"
+    for other in rest:
+        if other.ok:
+            lines = export_lines(other.endpoint).replace("\n", "; ")
+            remedy = f"{other.endpoint.host} works; before Python starts: {lines}"
+            break
     return [_needed_now("Endpoint", text, remedy)]
 
 
