@@ -3,6 +3,8 @@
 import io
 import json
 
+import pytest
+
 from companion import doctor
 from companion.doctor import Verdict, good, problem, warning
 
@@ -64,3 +66,10 @@ def test_json_says_the_same() -> None:
 
 def test_a_good_report_ends_in_one_sentence() -> None:
     assert doctor.summary(FINDINGS[:1]) == "All is well."
+
+
+def test_a_narrow_terminal_gets_narrow_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    to = io.StringIO()
+    doctor.write([warning("Packages", "words " * 40, "mend them")], to)
+    assert max(len(line) for line in to.getvalue().splitlines()[:-1]) <= 50

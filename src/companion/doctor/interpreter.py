@@ -19,7 +19,11 @@ def check_python() -> list[Finding]:
     """Its version."""
     table = tomllib.loads(REQUIREMENTS.read_text(encoding="utf-8"))["python"]
     version = platform.python_version()
-    where = "in a virtual environment" if sys.prefix != sys.base_prefix else "no environment"
+    where = "in no environment"
+    if sys.prefix != sys.base_prefix:
+        where = "in a virtual environment"
+    elif os.environ.get("CONDA_PREFIX") == sys.prefix:
+        where = f"in conda's environment {os.environ.get('CONDA_DEFAULT_ENV', sys.prefix)}"
     if sys.maxsize < 2**32:
         return [
             problem(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterable
@@ -29,9 +30,11 @@ def as_json(findings: Iterable[Finding]) -> str:
 def write(findings: Iterable[Finding], to: TextIO | None = None) -> Verdict:
     """Write each finding as it comes, then the sum; give the worst verdict."""
     to = to or sys.stdout
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     listed = []
     for finding in findings:
-        print(lines(finding, signs=_signs(to), colour=_colours(to)), file=to, flush=True)
+        text = lines(finding, signs=_signs(to), colour=_colours(to), width=width)
+        print(text, file=to, flush=True)
         listed.append(finding)
     print(f"\n{summary(listed)}", file=to)
     return worst(listed)
@@ -46,7 +49,7 @@ def lines(
         sign = f"\x1b[{COLOURS[finding.verdict]}m{sign}\x1b[0m"
     indent = " " * (len(signs[finding.verdict]) + 3 + NAME_WIDTH)
     head = f"{sign} {finding.check:{NAME_WIDTH}}"
-    room = width - len(indent)
+    room = max(20, width - len(indent))
     text = textwrap.wrap(finding.text, room, break_long_words=False, break_on_hyphens=False)
     written = head + f"\n{indent}".join(text or [""])
     if finding.remedy:
