@@ -1,5 +1,6 @@
 """Pictures that exist, looked at once."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -62,6 +63,16 @@ def test_sdxl(sdxl: Any, recorded: Any) -> None:
     torch.testing.assert_close(
         found, reference.heat_maps(maps, 1)[: len(found)], atol=1e-6, rtol=1e-5
     )
+
+
+def test_a_vae_that_overflows_in_half_precision_encodes_in_single(sdxl: Any) -> None:
+    picture, own = SCENES[0].image, copy.copy(sdxl)
+    expected = attribute(own, picture, "a cat").compute_global_heat_map()
+    own.vae = copy.deepcopy(own.vae).half()
+    assert own.vae.config.force_upcast
+    found = attribute(own, picture, "a cat").compute_global_heat_map()
+    assert own.vae.dtype == torch.float16
+    torch.testing.assert_close(found.heat_maps, expected.heat_maps, atol=1e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ class HeatMaps:
         image_idx: int = 0,
         size: tuple[int, int] | None = None,
     ) -> GlobalHeatMap:
-        """One map for each token of a picture's prompt (Tang et al. 2023, equation 8).
+        """One map for each token of a picture's prompt.
 
         Each layer's and head's sum over the steps is brought to one size by bicubic interpolation,
         clamped at 0, for bicubic curves undershoot, and the mean is taken over layers and heads.
