@@ -165,10 +165,20 @@ class LocalHub:
         """Where large files are fetched from."""
         return f"http://localhost:{self._servers['files'].server_port}"
 
-    def __enter__(self) -> LocalHub:
+    def start(self) -> LocalHub:
+        """Begin to serve, in threads of this process."""
         for server in self._servers.values():
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return self
+
+    def stop(self) -> None:
+        """Serve no more."""
+        for server in self._servers.values():
+            server.shutdown()
+            server.server_close()
+
+    def __enter__(self) -> LocalHub:
+        return self.start()
 
     def __exit__(
         self,
@@ -176,9 +186,7 @@ class LocalHub:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        for server in self._servers.values():
-            server.shutdown()
-            server.server_close()
+        self.stop()
 
     def answer(self, request: Request) -> Answer:
         """Answer a request; a derived class may change what comes out."""
