@@ -28,6 +28,7 @@ def python(shell: Any) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_through_the_endpoint_then_offline_from_the_cache(hub: Any, python: Any) -> None:
     assert python(LOAD) == SIX
     assert len(hub.requests("files")) == 1
@@ -37,6 +38,7 @@ def test_through_the_endpoint_then_offline_from_the_cache(hub: Any, python: Any)
     assert hub.log == []
 
 
+@pytest.mark.slow
 def test_download_mode_reuse_is_the_default_and_force_redownload_fetches_again(
     hub: Any, python: Any
 ) -> None:

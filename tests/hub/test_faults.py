@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,30 @@ def test_an_endpoint_that_tells_no_checksums_is_refused(
 ) -> None:
     monkeypatch.setattr("companion.hub.local_server._blob", lambda stored: {})
     assert "tells no sizes and checksums" in fails()
+
+
+@pytest.mark.parametrize("name", ["oid", "sha256"])
+def test_a_checksum_that_is_a_path_gets_nowhere(
+    hub: Any, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, cache: Path, name: str
+) -> None:
+    from companion.hub import repository
+
+    evil = "../../../../evil"
+    honest = repository.Stored
+    monkeypatch.setattr(
+        repository, "Stored", lambda *values: replace(honest(*values), **{name: evil})
+    )
+    repository._stored.cache_clear()
+    assert "tells no sizes and checksums" in fails()
+    repository._stored.cache_clear()
+    assert not list(cache.parent.parent.rglob("*evil*"))
+
+
+def test_a_cache_that_cannot_be_made_is_one_sentence(
+    hub: Any, cache: Path, fails: Callable[..., str]
+) -> None:
+    cache.parent.write_text("a file where the folder should be", encoding="utf-8")
+    assert "cannot be written: set HF_HOME to a folder of yours" in fails()
 
 
 def test_metadata_but_a_dead_host_of_large_files(

@@ -9,8 +9,10 @@ import pytest
 from companion.hub import HubError, NoRoom, endpoint, fetch
 from companion.hub import plan as planning
 from companion.hub.download import right
-from companion.hub.plan import make_plan, measure_speed, wanted
+from companion.hub.lookup import make_plan
 from companion.hub.selection import select
+from companion.hub.speed import measure_speed
+from companion.hub.wanted import wanted
 from companion.profile import sources
 
 MODEL = "google/ddpm-cat-256"
@@ -156,7 +158,7 @@ def test_the_plan_tells_files_bytes_and_room(hub: Any, cache: Path) -> None:
 def test_the_speed_is_measured_on_the_large_file(
     hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "WORTH_MEASURING", 0)
+    monkeypatch.setattr("companion.hub.speed.WORTH_MEASURING", 0)
     plan = measure_speed(make_plan(wanted(2, "full"), endpoint(hub.address)))
     assert plan.speed is not None
     assert plan.speed > 0

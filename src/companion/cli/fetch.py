@@ -71,8 +71,10 @@ def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
     """Fetch what can be had; answers with what was refused, if there was something else."""
     from companion import hub
     from companion.hub.fetch import carry_out, opened, time_limit
-    from companion.hub.plan import make_plan, measure_speed, wanted
+    from companion.hub.lookup import make_plan
+    from companion.hub.speed import measure_speed
     from companion.hub.tokens import token_for
+    from companion.hub.wanted import wanted
 
     chosen = wanted(arguments.what, arguments.profile)
     if not any(source.hub for source in chosen.values()):

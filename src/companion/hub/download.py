@@ -13,11 +13,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Any, Literal
+from typing import Any
 
 from .endpoints import Endpoint
 from .errors import DISK_FULL, HubError, damaged, explain
 from .plan import Item, Plan, Remote
+from .tokens import Token
 
 # Answers that another try may better: busy, out of order for now.
 PASSING = (408, 429, 500, 502, 503, 504)
@@ -25,7 +26,6 @@ TRIES = 5
 PAUSE = 1.0  # seconds before the second try; each further pause is twice as long
 LONGEST_WAIT = 120.0
 Progress = Callable[[int], object]
-Token = str | Literal[False]
 
 
 class Stopped(Exception):

@@ -99,9 +99,9 @@ def too_late() -> list[str]:
     now = {
         "HF_ENDPOINT": endpoint().address,
         "HF_HOME": str(home()),
-        "HF_HUB_OFFLINE": _true("HF_HUB_OFFLINE") or _true("TRANSFORMERS_OFFLINE"),
-        "HF_HUB_DISABLE_XET": _true("HF_HUB_DISABLE_XET"),
-        "HF_HUB_DISABLE_IMPLICIT_TOKEN": _true("HF_HUB_DISABLE_IMPLICIT_TOKEN"),
+        "HF_HUB_OFFLINE": is_on("HF_HUB_OFFLINE") or is_on("TRANSFORMERS_OFFLINE"),
+        "HF_HUB_DISABLE_XET": is_on("HF_HUB_DISABLE_XET"),
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN"),
         "HF_HUB_ETAG_TIMEOUT": _seconds("HF_HUB_ETAG_TIMEOUT", constants.DEFAULT_ETAG_TIMEOUT),
         "HF_HUB_DOWNLOAD_TIMEOUT": _seconds(
             "HF_HUB_DOWNLOAD_TIMEOUT", constants.DEFAULT_DOWNLOAD_TIMEOUT
@@ -139,7 +139,7 @@ def clashes() -> list[str]:
             f"HF_ENDPOINT={place.address} is a mirror and requests go through the proxy {proxy()}: "
             "choose one; either unset HF_ENDPOINT, or unset http_proxy https_proxy all_proxy."
         )
-    if not place.official and not _true("HF_HUB_DISABLE_XET"):
+    if not place.official and not is_on("HF_HUB_DISABLE_XET"):
         found.append(
             f"HF_ENDPOINT={place.address} is a mirror, but large files would come from Xet's "
             "servers; set HF_HUB_DISABLE_XET=1."
@@ -171,7 +171,8 @@ def export_lines(place: Endpoint) -> str:
     return "\n".join([*lines, *([f"unset {' '.join(gone)}"] if gone else [])])
 
 
-def _true(name: str) -> bool:
+def is_on(name: str) -> bool:
+    """Whether a variable says yes, read as the hub's library reads it."""
     return os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
 
 

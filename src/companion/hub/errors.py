@@ -12,6 +12,7 @@ from .endpoints import Endpoint
 from .environment import proxy
 
 TABLE = Path(__file__).with_name("removed.toml")
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -75,6 +76,11 @@ def explain(error: Exception, place: Endpoint, what: str) -> HubError:
         return NoRoom(
             f"The disk is full at {error.filename or 'the cache'}: make room (`hf cache rm`), or "
             "set HF_HOME to a larger disk; what came is kept, the same command goes on from there."
+        )
+    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
+        return HubError(
+            f"{error.filename or 'The cache'} cannot be written: set HF_HOME to a folder of yours "
+            "before Python starts."
         )
     host = _host(error) or place.host
     response = getattr(error, "response", None)

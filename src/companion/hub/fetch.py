@@ -14,9 +14,11 @@ from .download import TRIES, download
 from .endpoints import OFFLINE, Endpoint, endpoint
 from .errors import HubError
 from .local_server import LocalHub
-from .plan import Plan, make_plan, wanted
+from .lookup import make_plan
+from .plan import Plan
 from .probe import choose
 from .tokens import token_for
+from .wanted import wanted
 
 TIMEOUT = 30.0
 
@@ -35,7 +37,7 @@ def fetch(
     again, what was broken off goes on, and every file's checksum is compared.
 
     Args:
-        what: a chapter's number, `all`, a name in the profile, or an id (see `plan.wanted`).
+        what: a chapter's number, `all`, a name in the profile, or an id (see `wanted.wanted`).
         profile: of COMPANION_PROFILE, by default.
         where: an endpoint's name or address, `auto`, `offline`, or a folder of repositories.
             By default what HF_ENDPOINT says, or the official one.

@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
 from .endpoints import OFFLINE, Endpoint, endpoint, endpoints
-from .environment import on_colab, proxy
+from .environment import is_on, on_colab, proxy
 from .errors import remedy
 
 TIMEOUT = 8.0
@@ -142,12 +142,7 @@ def choose(
         ValueError: neither `auto`, a name nor an address.
         ConnectionError: `auto` found no route that works; the sentence names each host and fault.
     """
-    if where == "auto" and os.environ.get("HF_HUB_OFFLINE", "").upper() in (
-        "1",
-        "ON",
-        "YES",
-        "TRUE",
-    ):
+    if where == "auto" and is_on("HF_HUB_OFFLINE"):
         return OFFLINE, "HF_HUB_OFFLINE is set: only what is on this machine is used."
     if where != "auto":
         chosen = endpoint(where)

@@ -9,6 +9,8 @@ from typing import Literal
 from .endpoints import Endpoint
 from .environment import home
 
+Token = str | Literal[False]
+
 
 def token_place() -> str | None:
     """Where a token lies, never the token itself: a variable's name, a path, or None.
@@ -22,7 +24,7 @@ def token_place() -> str | None:
     return str(path) if path.is_file() else None
 
 
-def token_for(place: Endpoint, send_token: bool = False) -> str | Literal[False]:
+def token_for(place: Endpoint, send_token: bool = False) -> Token:
     """The token to send to an endpoint, or False for none.
 
     Args:

@@ -1,0 +1,41 @@
+"""How long a plan will take: the speed of its largest file, measured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from .download import request
+from .errors import explain
+from .plan import Plan
+from .tokens import Token
+
+# The speed is measured where it tells something: not for what comes in seconds anyway.
+WORTH_MEASURING = 100_000_000
+MEASURED_SECONDS = 2.0
+MEASURED_BYTES = 32_000_000
+
+
+def measure_speed(plan: Plan, *, token: Token = False, timeout: float = 30.0) -> Plan:
+    """The plan with the speed at which two seconds' worth of its largest file came, if it is worth
+    measuring; those bytes are thrown away.
+
+    Raises:
+        HubError: the host of the file does not answer, or refuses.
+    """
+    missing = [(file, item) for item in plan.items for file in item.missing if not item.here(file)]
+    if not missing or plan.endpoint.offline or plan.to_fetch < WORTH_MEASURING:
+        return plan
+    file, item = max(missing, key=lambda pair: pair[0].size)
+    try:
+        with request(item, file, plan.endpoint, token, timeout) as response:
+            response.raise_for_status()
+            started, got = time.monotonic(), 0
+            for chunk in response.iter_raw():
+                got += len(chunk)
+                if got >= MEASURED_BYTES or time.monotonic() - started > MEASURED_SECONDS:
+                    break
+            speed = got / max(time.monotonic() - started, 1e-6)
+    except Exception as error:
+        raise explain(error, plan.endpoint, str(item.source.hub)) from error
+    return replace(plan, speed=speed)
