@@ -39,7 +39,7 @@ def test_daams_numbers_at_512_pixels() -> None:
             up_block_types=("UpDecoderBlock2D",) * 4,
             norm_num_groups=8,
         ),
-        scheduler=DDIMScheduler(),
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
