@@ -1,5 +1,6 @@
 """`fetch`: only what is needed, whole, right and once; and a plan before it."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,16 @@ def test_a_folder_somebody_brought_along_is_an_endpoint(
     (folder,) = fetch(f"{MODEL}@main", where=str(repositories), progress=False).values()
     assert (folder / WEIGHTS).is_file()
     assert hub.log == []
+
+
+def test_a_folder_is_reached_past_a_proxy(
+    repositories: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    (folder,) = fetch(f"{MODEL}@main", where=str(repositories), progress=False).values()
+    assert (folder / WEIGHTS).is_file()
+    assert "no_proxy" not in os.environ
 
 
 def test_a_dataset_is_fetched_and_loads(hub: Any, cache: Path) -> None:

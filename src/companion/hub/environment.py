@@ -6,6 +6,7 @@ huggingface_hub reads them once, when it is imported: setting them later does no
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import urllib.request
@@ -166,7 +167,9 @@ def variables(place: Endpoint) -> dict[str, str | None]:
 def export_lines(place: Endpoint) -> str:
     """The shell's lines for `variables`: `export NAME=VALUE`, and `unset` for what must go."""
     values = variables(place)
-    lines = [f"export {name}={value}" for name, value in values.items() if value is not None]
+    lines = [
+        f"export {name}={shlex.quote(value)}" for name, value in values.items() if value is not None
+    ]
     gone = [name for name, value in values.items() if value is None and name in os.environ]
     return "\n".join([*lines, *([f"unset {' '.join(gone)}"] if gone else [])])
 

@@ -114,8 +114,11 @@ def fetch_source(source: ModelSource) -> Path:
 @contextmanager
 def opened(where: str | None) -> Iterator[Endpoint]:
     """The endpoint of a name, an address, `auto`, `offline` or a folder, while it is in use."""
+    from huggingface_hub import close_session
+
     if where and where not in ("auto", "offline") and Path(where).is_dir():
         with LocalHub(where) as hub:
+            close_session()  # the next one passes the proxy by
             yield Endpoint(f"the folder {where}", hub.address)
         return
     yield choose(where)[0] if where else endpoint(OFFLINE.name if _offline() else None)

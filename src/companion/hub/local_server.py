@@ -13,6 +13,7 @@ It answers what readers' programs ask for: information, trees, files with ranges
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from .repository import Repository, Stored, find, pointer
 
 CHUNK = 1 << 16
+THIS_MACHINE = "127.0.0.1,localhost"
 # OWNER/NAME; no name begins with a dot, so that none leads out of the folder.
 ID = r"([\w-][\w.-]*/[\w-][\w.-]*)"
 
@@ -151,6 +153,7 @@ class LocalHub:
         self.commits = dict(commits or {})
         self.log: list[Logged] = []
         self._lock = threading.Lock()
+        self._no_proxy: dict[str, str | None] = {"no_proxy": None, "NO_PROXY": None}
         self._servers = {
             host: _Server(("127.0.0.1", 0), _handler(self, host)) for host in ("hub", "files")
         }
@@ -166,13 +169,21 @@ class LocalHub:
         return f"http://localhost:{self._servers['files'].server_port}"
 
     def start(self) -> LocalHub:
-        """Begin to serve, in threads of this process."""
+        """Begin to serve, in threads of this process; no proxy is asked for it meanwhile."""
+        for name in self._no_proxy:
+            before = self._no_proxy[name] = os.environ.get(name)
+            os.environ[name] = f"{before},{THIS_MACHINE}" if before else THIS_MACHINE
         for server in self._servers.values():
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def stop(self) -> None:
         """Serve no more."""
+        for name, before in self._no_proxy.items():
+            if before is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = before
         for server in self._servers.values():
             server.shutdown()
             server.server_close()
