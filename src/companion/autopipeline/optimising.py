@@ -105,7 +105,9 @@ def _precision_on_gpu(pipe: Any) -> Decision:
     if pipe.unet.dtype in (torch.float16, torch.bfloat16):
         return Decision("half precision", True, f"the weights are in {_name(pipe.unet)} already")
     was = _name(pipe.unet)
-    pipe.to(dtype=torch.float16)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            _cast(part, torch.float16)
     return Decision(
         "half precision",
         True,
@@ -122,11 +124,11 @@ def _precision_on_cpu(pipe: Any, machine: Machine) -> Decision:
         return Decision(name, False, reason)
 
     def use() -> None:
-        pipe.unet.to(torch.bfloat16)
+        _cast(pipe.unet, torch.bfloat16)
         _translate(pipe.unet)
 
     def undo() -> None:
-        pipe.unet.to(torch.float32)
+        _cast(pipe.unet, torch.float32)
 
     error = _try(pipe, use, undo)
     if error > LARGEST_ERROR:
@@ -137,6 +139,11 @@ def _precision_on_cpu(pipe: Any, machine: Machine) -> Decision:
         "the UNet in bfloat16, which this CPU has instructions for; latents, scheduler, text "
         f"encoder and VAE in float32 (its answer moved by {error:.1%})",
     )
+
+
+def _cast(network: Any, dtype: torch.dtype) -> None:
+    """PyTorch's own `to`: that of Diffusers warns of a list that is empty for Stable Diffusion."""
+    torch.nn.Module.to(network, dtype)
 
 
 def _translate(unet: Any) -> None:
