@@ -21,7 +21,6 @@ transformers.logging.set_verbosity_error()  # the pipelines' import speaks of to
 
 from companion import profile  # noqa: E402
 from companion.autopipeline import (  # noqa: E402
-    TASKS,
     draw,
     load,
     load_settings,
@@ -84,7 +83,7 @@ def close(left: Image.Image, right: Image.Image, shades: int = 1) -> bool:
 # Loading
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", AUTO)
 def test_load_gives_the_class_that_autopipeline_finds(task: str, pipes: dict[str, Any]) -> None:
     loaded = load(task, profile("small"))
     assert type(loaded) is type(pipes[task])
@@ -169,6 +168,25 @@ def test_a_prompt_of_several_gets_its_own_seed(pipe: Any) -> None:
     assert close(both[1], draw(pipe, "a moon", seeds=5, **few)[0])
 
 
+@pytest.mark.parametrize("task", ["text-to-image", "image-to-image"])
+def test_the_unguided_steps_cost_half(pipes: dict[str, Any], task: str) -> None:
+    sizes: list[int] = []
+    pipe = pipes[task]
+    inputs = {"image": FROG.image, "strength": 1.0} if task == "image-to-image" else {}
+    hook = pipe.unet.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    draw(pipe, "a cat", seeds=[1, 2], guided=0.5, num_inference_steps=6, **inputs)
+    hook.remove()
+    assert sizes == [4] * 3 + [2] * 3
+
+
+def test_without_guidance_in_the_end_the_picture_stays_nearly_the_same(pipe: Any) -> None:
+    settings = {"seeds": 1, "num_inference_steps": 15, "guidance_scale": 4.0}
+    prompt = "a rocket on a green background"
+    (whole,), (most,) = (draw(pipe, prompt, guided=part, **settings) for part in (1, 0.7))
+    assert 25 < psnr(whole, most) < 60
+    assert recognise(whole) == recognise(most)
+
+
 # Bad input, each in one sentence
 
 
@@ -185,6 +203,12 @@ GREY = Image.new("RGB", (64, 64), "gray")
         ("text-to-image", {"prompt": []}, "A prompt is a text or a list of texts"),
         ("text-to-image", {"prompt": ["cat", "moon"]}, "2 prompts but 1 seeds"),
         ("text-to-image", {"seeds": []}, "There are no seeds"),
+        ("text-to-image", {"guided": 1.5}, r"guided is 1\.5, but it is a part of the steps"),
+        (
+            "inpainting",
+            {"image": GREY, "mask_image": GREY, "guided": 0.5},
+            "inpainting cannot drop guidance on the way",
+        ),
         ("image-to-image", {}, "image-to-image needs image, a picture"),
         ("image-to-image", {"image": "cat.png"}, "image is a PIL picture, but str"),
         ("image-to-image", {"image": GREY, "strength": 1.2}, r"strength is 1\.2, but it is 0 "),

@@ -16,7 +16,11 @@ PIPELINE_FACTOR = 8
 
 
 def check_call(
-    pipe: Any, prompt: str | Sequence[str], seeds: Sequence[int], arguments: Mapping[str, Any]
+    pipe: Any,
+    prompt: str | Sequence[str],
+    seeds: Sequence[int],
+    arguments: Mapping[str, Any],
+    guided: float,
 ) -> None:
     """Look through the arguments of a call; warn of a prompt that is too long.
 
@@ -30,6 +34,12 @@ def check_call(
         raise ValueError(f"num_inference_steps is {steps}, but at least 1 is needed.")
     _check_inputs(pipe, arguments)
     _check_strength(arguments, steps)
+    if not 0 <= guided <= 1:
+        raise ValueError(f"guided is {guided}, but it is a part of the steps: 0 to 1.")
+    if guided < 1 and task_of(pipe) not in ("text-to-image", "image-to-image"):
+        raise ValueError(
+            f"The task {task_of(pipe)} cannot drop guidance on the way: leave guided at 1."
+        )
     for side in ("height", "width"):
         if arguments.get(side) is not None:
             _check_side(pipe, f"The {side}", arguments[side])

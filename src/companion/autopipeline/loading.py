@@ -39,8 +39,8 @@ def load(task: str, profile: Profile | None = None) -> Any:
         profile: by default `companion.profile()`.
 
     Returns:
-        The pipeline, of the class that Diffusers finds by the model's `model_index.json`, without
-        a progress bar.
+        The pipeline, without a progress bar. For the first three tasks AutoPipeline finds its
+        class, by the model's `model_index.json`.
 
     Raises:
         ValueError: an unknown task.
@@ -59,9 +59,16 @@ def load(task: str, profile: Profile | None = None) -> Any:
 
 
 def task_of(pipe: Any) -> str:
-    """The task that a pipeline does, by the mappings that AutoPipeline itself chooses from."""
+    """The task that a pipeline does, by the mappings that AutoPipeline itself chooses from.
+
+    Raises:
+        ValueError: a pipeline of no task of `TASKS`.
+    """
     from diffusers.pipelines import auto_pipeline
 
+    for task, entry in TASKS.items():
+        if type(pipe).__name__ == entry.loader:
+            return task
     for task, mapping in (
         ("inpainting", auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING),
         ("image-to-image", auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING),

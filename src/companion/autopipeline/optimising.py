@@ -268,10 +268,13 @@ def _answer(unet: Any) -> Tensor:
     side = config.sample_size
     noise = torch.randn((2, config.in_channels, side, side), generator=generator)
     text = torch.randn((2, 77, config.cross_attention_dim), generator=generator)
+    # The upscaler's UNet is told a level of noise besides.
+    labels = torch.zeros(2, dtype=torch.long) if config.num_class_embeds else None
     answer = unet(
         noise.to(unet.device, unet.dtype),
         500,
         encoder_hidden_states=text.to(unet.device, unet.dtype),
+        class_labels=labels if labels is None else labels.to(unet.device),
     )
     return answer.sample.float().cpu()
 

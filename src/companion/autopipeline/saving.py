@@ -153,7 +153,8 @@ def model_of(pipe: Any) -> str:
 
     folder = Path(str(pipe.config._name_or_path))
     for name, entry in entries().items():
-        if folder == entry.path:
+        # A model that shares parts lies in the cache, under its name and a digest of its files.
+        if folder == entry.path or re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", folder.name):
             return name
     cached = re.search(r"models--(.+?)--(.+?)[/\\]snapshots[/\\](\w+)", str(folder))
     return "{}/{}@{}".format(*cached.groups()) if cached else folder.name
