@@ -174,7 +174,7 @@ def test_a_schedule_that_counts_micro_batches_is_noticed(tiny: Make) -> None:
     optimizer = make_optimizer(config, model)
     tutorial = get_cosine_schedule_with_warmup(optimizer, 2, len(loader) * config.num_epochs)
     with pytest.warns(
-        UserWarning, match=r"still 9\d% of its highest after the last of 3 .* step 9"
+        UserWarning, match=r"still 9\d% of its highest after the last of 3 .* near step 9"
     ):
         train_loop(config, model, make_noise_scheduler(config), optimizer, loader, tutorial)
 

@@ -1,14 +1,20 @@
 """What a run writes down of each step: `log.csv`, the tracker, the progress bar."""
 
 import csv
+import io
+import json
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
+
+from .config import TrainingConfig
+from .files import replace_text
 
 COLUMNS = ("step", "loss", "learning_rate")
 Row = tuple[int, float, float]
@@ -38,13 +44,19 @@ class Log:
         self._waiting: list[tuple[int, str, float, Tensor]] = []
         self._looked = time.perf_counter()
         self.rows = read_log(path, done)
+        accelerator.wait_for_everyone()  # until all have read it
         if accelerator.is_main_process:
-            with path.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([COLUMNS, *map(_text, self.rows)])
+            text = io.StringIO()
+            csv.writer(text).writerows([COLUMNS, *map(_text, self.rows)])
+            replace_text(path, text.getvalue())
 
     def note(self, step: int, where: str, rate: float, loss: Tensor, norm: Tensor) -> None:
         """Note a step: where in the data it was, its learning rate, loss and gradient norm."""
         self._waiting.append((step, where, rate, torch.stack([loss, norm])))
+
+    def leave_out_time(self) -> None:
+        """Let the speed not count the time since the last look: it went into something else."""
+        self._looked = time.perf_counter()
 
     def write(self, last_good: str) -> list[float]:
         """Write what was noted; its losses.
@@ -110,3 +122,18 @@ def read_log(path: Path, done: int) -> list[Row]:
 
 def _text(row: Row) -> tuple[str, ...]:
     return tuple(map(repr, row))  # repr: read back to the same bits
+
+
+def start_trackers(
+    accelerator: Accelerator, config: TrainingConfig, folder: Path, done: int
+) -> None:
+    """Begin the curves of a run, or go on with them after the steps that are done."""
+    if config.log_with is None:
+        return
+    settings = {
+        name: value if isinstance(value, (int, float, str)) else json.dumps(value)
+        for name, value in asdict(config).items()
+    }
+    # Steps that a kill undid are taken out of the curves.
+    extra = {"tensorboard": {"purge_step": done + 1}} if done else {}
+    accelerator.init_trackers(folder.resolve().name, settings, extra)

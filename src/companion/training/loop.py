@@ -1,38 +1,33 @@
 """The training loop, with the tutorial's signature."""
 
-import json
-import math
-import shutil
 import warnings
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
 from accelerate.utils import GradientAccumulationPlugin
 from diffusers import DDPMScheduler, UNet2DModel
-from diffusers.training_utils import EMAModel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from companion.zoo.attention_precision import attention_in_float32
-from companion.zoo.pictures import tile
 
+from .averaging import make_ema
 from .checkpoint import Checkpoints, Progress
 from .compiling import compile_blocks
 from .config import TrainingConfig
+from .evaluation import Evaluation
+from .folder import prepare_folder
 from .hub import push
-from .log import Log
+from .log import Log, start_trackers
 from .loss import diffusion_loss, target
 from .noise import draw_noise
 from .order import batches_an_epoch, repeatable
-from .pipeline import save_pipeline
-from .sampling import averaged, draw, features_of, kid_to
 from .schedule import optimizer_steps, warn_if_too_long
 
 PRECISION = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -87,30 +82,20 @@ def train_loop(
         OSError: a checkpoint, the pipeline or the upload failed.
     """
     _check(config, noise_scheduler)
-    AcceleratorState._reset_state()  # else a notebook could not train again in another precision
-    folder = Path(config.output_dir)
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        # As a plugin: the plain argument gives way to an environment variable.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(config.gradient_accumulation_steps),
-        # Else it would step the schedule once a process, and not at all in steps left out.
-        step_scheduler_with_optimizer=False,
-        dataloader_config=DataLoaderConfiguration(non_blocking=True),
-        log_with=config.log_with,
-        project_dir=folder / "logs",
-    )
-    if accelerator.is_main_process:
-        _prepare_folder(config, folder)
-    accelerator.wait_for_everyone()
+    folder, accelerator = Path(config.output_dir), _accelerator(config)
     train_dataloader, order, items = repeatable(train_dataloader, config.seed)
+    batch_size = int(train_dataloader.batch_size or 1)
     batches, steps = batches_an_epoch(train_dataloader), optimizer_steps(config, train_dataloader)
     if not steps:
         raise ValueError(
-            f"The {len(items)} pictures do not fill a batch of {train_dataloader.batch_size} in "
-            f"each of {accelerator.num_processes} processes: lower train_batch_size, or set "
+            f"The {len(items)} pictures do not fill a batch of {batch_size} in each of "
+            f"{accelerator.num_processes} processes: lower train_batch_size, or set "
             "drop_last=False."
         )
     warn_if_too_long(lr_scheduler, steps)
+    if accelerator.is_main_process:
+        prepare_folder(config, folder)
+    accelerator.wait_for_everyone()
 
     unet = model.to(accelerator.device)
     unet.train()
@@ -118,71 +103,64 @@ def train_loop(
         unet.to(memory_format=torch.channels_last)
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    batch_size = int(train_dataloader.batch_size or 1)
     if config.compile:
         compile_blocks(unet, batch_size, PRECISION[config.mixed_precision])
-    parameters = [p for p in unet.parameters() if p.requires_grad]
-    ema = None
-    if config.ema_decay:
-        ema = EMAModel(
-            unet.parameters(),
-            decay=config.ema_decay,
-            use_ema_warmup=True,
-            power=0.75,
-            foreach=True,
-        )
+    ema = make_ema(config, unet)
+    if ema is not None:
         accelerator.register_for_checkpointing(ema)
     model, optimizer, train_dataloader, lr_scheduler = accelerator.prepare(
         model, optimizer, train_dataloader, lr_scheduler
     )
-    checkpoints = Checkpoints(
-        accelerator,
-        folder / "checkpoints",
-        {
-            "train_batch_size": batch_size,
-            "gradient_accumulation_steps": config.gradient_accumulation_steps,
-            "processes": accelerator.num_processes,
-            "pictures": len(items),
-            "seed": config.seed,
-            "prediction_type": config.prediction_type,
-            "ema": ema is not None,
-        },
-    )
-    progress, newest = Progress(), checkpoints.newest()
-    if config.resume and newest is not None:
-        progress = checkpoints.load(newest)
-    if ema is not None:
-        ema.to(accelerator.device)
-    _start_trackers(accelerator, config, folder, progress.step)
+    # On a CPU attention is up to four times as fast in float32 as in bfloat16, see benchmarks.
+    on_cpu = accelerator.device.type == "cpu" and config.mixed_precision != "no"
+    attention = attention_in_float32 if on_cpu else nullcontext
+    pictures = batch_size * accelerator.num_processes  # a micro-batch, over all processes
     bar = tqdm(
         total=steps,
-        initial=progress.step,
         desc=folder.name,
         unit="step",
         disable=not (config.progress_bar and accelerator.is_local_main_process),
     )
-    pictures = batch_size * accelerator.num_processes
-    log = Log(
-        accelerator,
-        folder / "log.csv",
-        progress.step,
-        bar,
-        pictures * config.gradient_accumulation_steps,
-    )
-    evaluation = _Evaluation(config, accelerator, unet, noise_scheduler, ema, folder, items)
-    # On a CPU attention is up to four times as fast in float32 as in bfloat16, see benchmarks.
-    on_cpu = accelerator.device.type == "cpu" and config.mixed_precision != "no"
-    attention = attention_in_float32 if on_cpu else nullcontext
-
-    def write_log() -> None:
-        last = checkpoints.newest()
-        losses = log.write(
-            f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-        )
-        progress.loss_sum += sum(losses)
-        progress.loss_count += len(losses)
-
     try:
+        checkpoints = Checkpoints(
+            accelerator,
+            folder / "checkpoints",
+            {
+                "train_batch_size": batch_size,
+                "gradient_accumulation_steps": config.gradient_accumulation_steps,
+                "processes": accelerator.num_processes,
+                "pictures": len(items),
+                "seed": config.seed,
+                "prediction_type": config.prediction_type,
+                "ema": ema is not None,
+            },
+        )
+        progress, newest = Progress(), checkpoints.newest()
+        if config.resume and newest is not None:
+            progress = checkpoints.load(newest)
+            bar.update(progress.step)
+            bar.unpause()  # the time left counts from here
+        if ema is not None:
+            ema.to(accelerator.device)
+        start_trackers(accelerator, config, folder, progress.step)
+        log = Log(
+            accelerator,
+            folder / "log.csv",
+            progress.step,
+            bar,
+            pictures * config.gradient_accumulation_steps,
+        )
+        evaluation = Evaluation(
+            config, accelerator, unet, noise_scheduler, ema, folder, items.dataset
+        )
+
+        def write_log() -> None:
+            last = checkpoints.newest()
+            good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+            losses = log.write(good)
+            progress.loss_sum += sum(losses)
+            progress.loss_count += len(losses)
+
         while progress.epoch < config.num_epochs:
             items.epoch = progress.epoch
             order.start_at(progress.epoch, progress.batch)
@@ -209,7 +187,7 @@ def train_loop(
                     accelerator.backward(loss * share * config.gradient_accumulation_steps)
                     step_loss += loss.detach() * share
                     if accelerator.sync_gradients:
-                        norm = accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
+                        norm = accelerator.clip_grad_norm_(unet.parameters(), config.max_grad_norm)
                     optimizer.step()
                     optimizer.zero_grad()
                 progress.batch += 1
@@ -231,8 +209,10 @@ def train_loop(
                 if config.checkpoint_every and progress.step % config.checkpoint_every == 0:
                     write_log()
                     checkpoints.save(progress)
+                    log.leave_out_time()
             write_log()
             evaluation.after_epoch(progress)
+            log.leave_out_time()
             progress.epoch, progress.batch = progress.epoch + 1, 0
         checkpoints.save(progress)
     finally:
@@ -248,80 +228,6 @@ def train_loop(
     return TrainingRun(folder, list(numbers), list(losses), list(rates), progress.best)
 
 
-class _Evaluation:
-    """Sample grids, scores, and the saved pipelines: what happens between two epochs."""
-
-    def __init__(
-        self,
-        config: TrainingConfig,
-        accelerator: Accelerator,
-        unet: UNet2DModel,
-        noise_scheduler: DDPMScheduler,
-        ema: EMAModel | None,
-        folder: Path,
-        items: Any,
-    ) -> None:
-        self._config, self._accelerator = config, accelerator
-        self._unet, self._noise_scheduler, self._ema = unet, noise_scheduler, ema
-        self._folder = folder
-        self._features = None
-        if config.kid_samples and accelerator.is_main_process:
-            self._features = features_of(items.dataset, config.kid_samples)
-
-    def after_epoch(self, progress: Progress) -> None:
-        """Draw, score and save what is due after the epoch that was just done."""
-        config, done = self._config, progress.epoch + 1
-        last = done == config.num_epochs
-        sampling = last or done % config.save_image_epochs == 0
-        saving = last or done % config.save_model_epochs == 0
-        if not (sampling or saving):
-            return
-        if self._accelerator.is_main_process:
-            with averaged(self._unet, self._ema):
-                if sampling:
-                    self._sample(progress)
-                if saving:
-                    save_pipeline(self._unet, self._noise_scheduler, self._folder)
-            if saving and config.push_to_hub and not last:
-                self._push(f"{done} epochs, {progress.step} steps")
-        if sampling:
-            progress.loss_sum, progress.loss_count = 0.0, 0
-        self._accelerator.wait_for_everyone()
-
-    def _push(self, message: str) -> None:
-        """Upload what is there so far; a hub that is away does not end a run of days."""
-        try:
-            push(self._config, self._folder, message)
-        except OSError as error:
-            warnings.warn(f"{error} Training goes on.", stacklevel=2)
-
-    def _sample(self, progress: Progress) -> None:
-        config = self._config
-        count = max(config.eval_batch_size, config.kid_samples)
-        images = draw(
-            self._unet, self._noise_scheduler, count, steps=config.sample_steps, seed=config.seed
-        )
-        shown = images[: config.eval_batch_size]
-        picture = tile(shown, columns=math.ceil(len(shown) ** 0.5))
-        (self._folder / "samples").mkdir(exist_ok=True)
-        picture.save(self._folder / "samples" / f"{progress.epoch:04d}.png")
-        for tracker in self._accelerator.trackers:
-            if hasattr(tracker, "log_images"):
-                pixels = (shown / 2 + 0.5).permute(0, 2, 3, 1).numpy()
-                kind = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-                tracker.log_images({"samples": pixels}, step=progress.step, **kind)
-        if self._features is not None:
-            measure, score = "kid", kid_to(self._features, images[: config.kid_samples])
-            self._accelerator.log({"kid": score}, step=progress.step)
-        else:
-            measure, score = "loss", progress.loss_sum / max(1, progress.loss_count)
-        if progress.best is None or score < progress.best:
-            progress.best = score
-            save_pipeline(self._unet, self._noise_scheduler, self._folder / "best")
-            found = {"step": progress.step, "epoch": progress.epoch, measure: score}
-            (self._folder / "best.json").write_text(json.dumps(found, indent=1) + "\n")
-
-
 def _check(config: TrainingConfig, noise_scheduler: DDPMScheduler) -> None:
     kind = noise_scheduler.config.prediction_type
     if kind != config.prediction_type:
@@ -335,36 +241,18 @@ def _check(config: TrainingConfig, noise_scheduler: DDPMScheduler) -> None:
         )
 
 
-def _prepare_folder(config: TrainingConfig, folder: Path) -> None:
-    """Make the folder of the run; an earlier run in it is gone on with, removed, or refused."""
-    ours = ("checkpoints", "samples", "logs", "best", "unet", "scheduler")
-    files = ("log.csv", "best.json", "model_index.json")
-    there = any((folder / name).exists() for name in ("checkpoints", "log.csv", *files))
-    if there and not config.resume:
-        if not config.overwrite_output_dir:
-            raise FileExistsError(
-                f"The folder {folder} holds a training run already: resume goes on with it, "
-                "overwrite_output_dir removes it, another output_dir leaves it alone."
-            )
-        for name in ours:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in files:
-            (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-
-
-def _start_trackers(
-    accelerator: Accelerator, config: TrainingConfig, folder: Path, done: int
-) -> None:
-    if config.log_with is None:
-        return
-    settings = {
-        name: value if isinstance(value, (int, float, str)) else json.dumps(value)
-        for name, value in asdict(config).items()
-    }
-    # Steps that a kill undid are taken out of the curves.
-    extra = {"tensorboard": {"purge_step": done + 1}} if done else {}
-    accelerator.init_trackers(folder.resolve().name, settings, extra)
+def _accelerator(config: TrainingConfig) -> Accelerator:
+    AcceleratorState._reset_state()  # else a notebook could not train again in another precision
+    return Accelerator(
+        mixed_precision=config.mixed_precision,
+        # As a plugin: the plain argument gives way to an environment variable.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(config.gradient_accumulation_steps),
+        # Else it would step the schedule once a process, and not at all in steps left out.
+        step_scheduler_with_optimizer=False,
+        dataloader_config=DataLoaderConfiguration(non_blocking=True),
+        log_with=config.log_with,
+        project_dir=Path(config.output_dir) / "logs",
+    )
 
 
 def _together(batch: int, batches: int, config: TrainingConfig) -> int:

@@ -1,32 +1,14 @@
-"""Pictures drawn while a model trains: from the averaged weights, in few steps."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""Pictures drawn while a model trains, in few steps, and how far they are from real ones."""
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from companion.zoo.kid import kid
 from companion.zoo.recognise import as_batch, scene_features
 
-
-@contextmanager
-def averaged(unet: UNet2DModel, ema: EMAModel | None) -> Iterator[None]:
-    """Within, the model has its averaged weights and is in evaluation mode."""
-    parameters = list(unet.parameters())
-    if ema is not None:
-        ema.store(parameters)
-        ema.copy_to(parameters)
-    unet.eval()
-    try:
-        yield
-    finally:
-        unet.train()
-        if ema is not None:
-            ema.restore(parameters)
+from .order import seeded
 
 
 @torch.no_grad()
@@ -73,7 +55,8 @@ def draw(
 def features_of(dataset: Dataset, count: int) -> Tensor:
     """Features of a dataset's first pictures: what drawn ones are compared with for KID."""
     count = min(count, len(dataset))  # type: ignore[arg-type]
-    images = torch.stack([dataset[index]["images"] for index in range(count)])
+    with seeded(0):  # flips: a resumed run comes here too
+        images = torch.stack([dataset[index]["images"] for index in range(count)])
     return scene_features(as_batch(images))
 
 

@@ -47,11 +47,12 @@ def warn_if_too_long(lr_scheduler: LRScheduler, steps: int) -> None:
     if not isinstance(lr_scheduler, LambdaLR):
         return
     factor = lr_scheduler.lr_lambdas[0]
-    end = next((step for step in range(steps + 1, 64 * steps) if factor(step) < 1e-6), None)
+    later = range(steps + 1, 64 * steps, 1 + steps // 1000)
+    end = next((step for step in later if factor(step) < 1e-4), None)
     if end is not None and factor(steps) > 0.01:
         warnings.warn(
             f"The learning rate is still {factor(steps):.0%} of its highest after the last of "
-            f"{steps} optimiser steps, its schedule ends at step {end}: count its steps with "
+            f"{steps} optimiser steps, its schedule ends near step {end}: count its steps with "
             "companion.training.optimizer_steps.",
             stacklevel=3,
         )

@@ -1,0 +1,105 @@
+"""Sample grids, scores, and the saved pipelines: what happens between two epochs."""
+
+import json
+import math
+import warnings
+from pathlib import Path
+
+from accelerate import Accelerator
+from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.training_utils import EMAModel
+from torch.utils.data import Dataset
+
+from companion.zoo.pictures import tile
+
+from .averaging import averaged
+from .checkpoint import Progress
+from .config import TrainingConfig
+from .files import replace_text
+from .hub import push
+from .pipeline import save_pipeline
+from .sampling import draw, features_of, kid_to
+
+
+class Evaluation:
+    """Draws, scores and saves after the epochs for which the settings say so.
+
+    Args:
+        config: the settings.
+        accelerator: its main process does it all, the others wait.
+        unet: the model that is trained.
+        noise_scheduler: what it is trained with.
+        ema: its averaged weights, or None.
+        folder: of the run.
+        dataset: whose pictures drawn ones are compared with.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        unet: UNet2DModel,
+        noise_scheduler: DDPMScheduler,
+        ema: EMAModel | None,
+        folder: Path,
+        dataset: Dataset,
+    ) -> None:
+        self._config, self._accelerator = config, accelerator
+        self._unet, self._noise_scheduler, self._ema = unet, noise_scheduler, ema
+        self._folder = folder
+        self._features = None
+        if config.kid_samples and accelerator.is_main_process:
+            self._features = features_of(dataset, config.kid_samples)
+
+    def after_epoch(self, progress: Progress) -> None:
+        """Draw, score and save what is due after the epoch that was just done."""
+        config, done = self._config, progress.epoch + 1
+        last = done == config.num_epochs
+        sampling = last or done % config.save_image_epochs == 0
+        saving = last or done % config.save_model_epochs == 0
+        if not (sampling or saving):
+            return
+        if self._accelerator.is_main_process:
+            with averaged(self._unet, self._ema):
+                if sampling:
+                    self._sample(progress)
+                if saving:
+                    save_pipeline(self._unet, self._noise_scheduler, self._folder)
+            if saving and config.push_to_hub and not last:
+                self._push(f"{done} epochs, {progress.step} steps")
+        if sampling:
+            progress.loss_sum, progress.loss_count = 0.0, 0
+        self._accelerator.wait_for_everyone()
+
+    def _push(self, message: str) -> None:
+        """Upload what is there so far; a hub that is away does not end a run of days."""
+        try:
+            push(self._config, self._folder, message)
+        except OSError as error:
+            warnings.warn(f"{error} Training goes on.", stacklevel=2)
+
+    def _sample(self, progress: Progress) -> None:
+        config = self._config
+        count = max(config.eval_batch_size, config.kid_samples)
+        images = draw(
+            self._unet, self._noise_scheduler, count, steps=config.sample_steps, seed=config.seed
+        )
+        shown = images[: config.eval_batch_size]
+        picture = tile(shown, columns=math.ceil(len(shown) ** 0.5))
+        (self._folder / "samples").mkdir(exist_ok=True)
+        picture.save(self._folder / "samples" / f"{progress.epoch:04d}.png")
+        for tracker in self._accelerator.trackers:
+            if hasattr(tracker, "log_images"):
+                pixels = (shown / 2 + 0.5).permute(0, 2, 3, 1).numpy()
+                kind = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({"samples": pixels}, step=progress.step, **kind)
+        if self._features is not None:
+            measure, score = "kid", kid_to(self._features, images[: config.kid_samples])
+            self._accelerator.log({"kid": score}, step=progress.step)
+        else:
+            measure, score = "loss", progress.loss_sum / max(1, progress.loss_count)
+        if progress.best is None or score < progress.best:
+            progress.best = score
+            save_pipeline(self._unet, self._noise_scheduler, self._folder / "best")
+            found = {"step": progress.step, "epoch": progress.epoch, measure: score}
+            replace_text(self._folder / "best.json", json.dumps(found, indent=1) + "\n")
