@@ -47,7 +47,7 @@ def test_a_second_run_says_that_it_is_here(
     capsys.readouterr()
     assert command("2", "--profile", "full") == 0
     printed = capsys.readouterr()
-    assert "1 MB of it here already" in printed.out
+    assert "4 files, 1 MB, here already" in printed.out
     assert "%|" not in printed.err
     assert hub.sent() == SIZE
 

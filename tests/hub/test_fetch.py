@@ -166,6 +166,16 @@ def test_the_plan_tells_files_bytes_and_room(hub: Any, cache: Path) -> None:
     assert hub.requests("files") == []
 
 
+def test_the_plan_tells_what_an_earlier_run_has_brought(hub: Any, cache: Path) -> None:
+    hub.cut(after=600_000)
+    hub.cut(after=0, times=5)
+    with pytest.raises(HubError):
+        fetch(2, "full", where=hub.address, progress=False)
+    plan = make_plan(wanted(2, "full"), endpoint(hub.address))
+    assert str(plan).splitlines()[0].endswith("1 MB, 600 kB here already")
+    assert plan.to_fetch <= 400_000 + 200  # the small files may have come or not
+
+
 def test_the_speed_is_measured_on_the_large_file(
     hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,15 @@ def test_a_large_file_is_elsewhere_and_a_small_one_is_not(hub: Any, shell: Any) 
     assert f"X-Repo-Commit: {hub.commits[MODEL]}" in headers
 
 
+def test_the_log_reads_the_same_in_every_run(hub: Any, shell: Any) -> None:
+    url = f"{hub.address}/{MODEL}/resolve/main/{WEIGHTS}"
+    shell("curl", "--silent", "--location", "--range", "10-", "--output", "part", url)
+    first, second = map(str, hub.log)
+    assert first == f"hub   GET  /{MODEL}/resolve/main/{WEIGHTS} [bytes=10-]: 302, on to localhost"
+    assert second.startswith("files GET  /")
+    assert second.endswith(f"/{WEIGHTS} [bytes=10-]: 206, 999,990 bytes")
+
+
 @pytest.mark.parametrize(
     ("asked", "status", "bytes_"),
     [("0-9", 206, 10), ("999990-", 206, 10), ("999990-2000000", 206, 10), ("1000000-", 416, 0)],

@@ -115,6 +115,13 @@ class Logged:
     sent: int = 0
     location: str = ""
 
+    def __str__(self) -> str:
+        """The line without ports, which differ from run to run."""
+        asked = f"{self.host:5} {self.method:4} {self.path.partition('?')[0]}"
+        asked += f" [{self.range}]" if self.range else ""
+        on = f", on to {urlsplit(self.location).hostname}" if self.location else ""
+        return f"{asked}: {self.status}{on}" + (f", {self.sent:,} bytes" if self.sent else "")
+
 
 def as_json(value: Any, status: int = 200, **headers: str) -> Answer:
     """An answer in JSON."""

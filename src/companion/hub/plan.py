@@ -141,10 +141,10 @@ class Plan:
         for item in self.items:
             whole = sum(file.size for file in item.contents)
             here = sum(item.here(file) for file in item.contents)
-            lines.append(
-                f"{item.source.hub} at {item.commit[:8]}: {len(item.files)} files, {size(whole)}"
-                + (f", {size(here)} of it here already" if here else "")
-            )
+            line = f"{item.source.hub} at {item.commit[:8]}: {len(item.files)} files, {size(whole)}"
+            if here:
+                line += ", here already" if here == whole else f", {size(here)} here already"
+            lines.append(line)
         if self.items:
             where = "this machine" if self.endpoint.offline else self.endpoint.shown
             lines.append(
