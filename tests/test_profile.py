@@ -34,6 +34,17 @@ def test_the_variable_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (p.height, p.num_inference_steps, p.guidance_scale) == (512, 50, 7.5)
 
 
+@pytest.mark.parametrize(("name", "size"), [("small", 16), ("full", 128)])
+def test_chapter_5_trains_at_the_size_of_its_profile(
+    monkeypatch: pytest.MonkeyPatch, name: str, size: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    training = profile(name).training
+    halvings = 2 ** (len(training["model"]["block_out_channels"]) - 1)
+    assert training["image_size"] == size
+    assert size % halvings == 0
+
+
 def test_an_unknown_profile_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPANION_PROFILE", "huge")
     with pytest.raises(

@@ -84,6 +84,7 @@ class Profile:
         width: width of chapter 3's pictures in pixels.
         num_inference_steps: chapter 3's number of steps.
         guidance_scale: chapter 3's guidance scale.
+        training: chapter 5's settings, by the names of its `TrainingConfig`.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Profile:
     width: int
     num_inference_steps: int
     guidance_scale: float
+    training: Mapping[str, Any]
 
     @cached_property
     def denoiser(self) -> str:
@@ -172,6 +174,7 @@ def _from_table(name: str, entry: dict[str, Any], device: str) -> Profile:
         denoiser_steps=entry["denoiser_steps"],
         auto_prompt=entry["auto_prompt"],
         **entry["text_to_image"],
+        training=entry["training"],
     )
 
 

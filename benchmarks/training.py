@@ -1,0 +1,462 @@
+"""Training loops side by side, and what each trick of a good trainer is worth.
+
+    python benchmarks/training.py loops       # time and memory: the notes', the script's, ours
+    python benchmarks/training.py budget      # loss for equal samples
+    python benchmarks/training.py speed       # tricks that change the time of a step, one by one
+    python benchmarks/training.py quality     # tricks that change what is learned, one by one
+    python benchmarks/training.py processes   # two processes against one
+
+On a CPU the model and the pictures are those of chapter 5's small profile. On a CUDA GPU they are
+the notes': 128x128, six blocks, 113.7 million parameters, batches of 16; scenes stand in for the
+photographs. Every loop gets the same pictures, first weights, batch size and learning rate.
+"""
+
+import argparse
+import gc
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from PIL import Image, ImageOps
+from side_by_side import side_by_side
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from companion import scenes, training
+from companion.profile import PROFILES
+from companion.training.pictures import to_square
+from companion.training.sampling import draw, features_of, kid_to
+
+CUDA = torch.cuda.is_available()
+SETTINGS: dict[str, Any] = tomllib.loads(PROFILES.read_text())["full" if CUDA else "small"][
+    "training"
+]
+SIZE, BATCH = SETTINGS["image_size"], SETTINGS["train_batch_size"]
+FILE_SIZE = 256 if CUDA else 64  # side of the pictures in their files
+PICTURES = 960
+# On a CPU: seconds that this process had a core, whatever else the machine does. One thread.
+CLOCK = time.perf_counter if CUDA else time.process_time
+if not CUDA:
+    torch.set_num_threads(1)
+HELD_OUT = 1_000_000  # first seed of scenes that no run trains on
+SHARED_FOLDER = "COMPANION_BENCHMARK_FOLDER"  # where several processes of one run meet
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run leaves.
+
+    Attributes:
+        unet: the model for drawing, with averaged weights where the run has them.
+        noise_scheduler: says how its predictions are to be read.
+        steps: optimiser steps done.
+        last: the model with its last weights.
+    """
+
+    unet: UNet2DModel
+    noise_scheduler: DDPMScheduler
+    steps: int
+    last: UNet2DModel
+
+
+# ---------------------------------------------------------------- what all runs share
+
+
+@cache
+def dataset(pictures: int = PICTURES, first_seed: int = 0) -> Any:
+    """Scenes of flowers as files in a `datasets.Dataset`, larger than what is trained on."""
+    return scenes.dataset(
+        pictures, subset="flowers", image_size=FILE_SIZE, first_seed=first_seed
+    ).select_columns("image")
+
+
+@cache
+def held_out(count: int = 128) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures that no run sees, with noise and timesteps that are the same for every run."""
+    images = torch.stack([to_square(i, SIZE) for i in dataset(count, HELD_OUT)["image"]])
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(images.shape, generator=generator)
+    return images / 127.5 - 1, noise, (torch.arange(count) * 1000) // count
+
+
+def fresh_model() -> UNet2DModel:
+    """The same first weights every time."""
+    torch.manual_seed(0)
+    return UNet2DModel(sample_size=SIZE, **SETTINGS["model"])
+
+
+@torch.no_grad()
+def held_out_error(run: Outcome, part: int = 32) -> tuple[float, float]:
+    """Loss of the noise and error of the clean picture, which can be compared between types.
+
+    Returns:
+        Mean squared error of the noise that follows from the prediction, and root mean squared
+        error of the x_0 that follows from it, cut to -1..1 as a sampler cuts it.
+    """
+    images, noise, timesteps = held_out()
+    device = run.unet.device
+    noise_losses, picture_losses = [], []
+    for x, eps, t in zip(*(a.split(part) for a in (images, noise, timesteps)), strict=True):
+        x, eps, t = x.to(device), eps.to(device), t.to(device)
+        noisy = run.noise_scheduler.add_noise(x, eps, t)
+        answer = run.unet(noisy, t).sample.float()
+        alpha_bar = run.noise_scheduler.alphas_cumprod.to(device)[t].view(-1, 1, 1, 1)
+        signal, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        kind = run.noise_scheduler.config.prediction_type
+        if kind == "epsilon":
+            guess, clean = answer, (noisy - sigma * answer) / signal
+        elif kind == "sample":
+            guess, clean = (noisy - signal * answer) / sigma, answer
+        else:
+            guess, clean = sigma * noisy + signal * answer, signal * noisy - sigma * answer
+        noise_losses.append(F.mse_loss(guess, eps))
+        picture_losses.append(F.mse_loss(clean.clamp(-1, 1), x))
+    return (
+        float(torch.stack(noise_losses).mean()),
+        float(torch.stack(picture_losses).mean().sqrt()),
+    )
+
+
+def transformed(pictures: int, prepare: Callable[[Image.Image], Tensor]) -> Any:
+    """The dataset with a transform that runs whenever an item is read."""
+    data = dataset(pictures)
+    return data.with_transform(
+        lambda rows: {"images": [prepare(image.convert("RGB")) for image in rows["image"]]}
+    )
+
+
+def to_floats(image: Image.Image) -> Tensor:
+    """Mirror by chance; then what torchvision's ToTensor and Normalize([0.5], [0.5]) give."""
+    if torch.rand(()) < 0.5:
+        image = ImageOps.mirror(image)
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(image.height, image.width, 3).permute(2, 0, 1) / 127.5 - 1
+
+
+# ---------------------------------------------------------------- three loops
+
+
+def notes_loop(epochs: int, pictures: int = PICTURES) -> Outcome:
+    """As the notes have it: squashed by PIL in every epoch, no workers, fp16 on a GPU, no EMA."""
+    data = transformed(
+        pictures, lambda image: to_floats(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    )
+    return plain_loop(data, epochs, mixed_precision="fp16" if CUDA else "no", ema=False)
+
+
+def script_loop(epochs: int, pictures: int = PICTURES) -> Outcome:
+    """Settings of diffusers' train_unconditional.py: its AdamW, EMA of 0.9999, float32."""
+    data = transformed(
+        pictures,
+        lambda image: to_floats(ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.BILINEAR)),
+    )
+    adam = {"betas": (0.95, 0.999), "weight_decay": 1e-6, "eps": 1e-8}
+    return plain_loop(data, epochs, mixed_precision="no", ema=True, **adam)
+
+
+def plain_loop(data: Any, epochs: int, *, mixed_precision: str, ema: bool, **adam: Any) -> Outcome:
+    """A loop on accelerate that looks at the loss after each step, and logs it."""
+    AcceleratorState._reset_state()
+    model, noise_scheduler = fresh_model(), DDPMScheduler(num_train_timesteps=1000)
+    loader = DataLoader(data, batch_size=BATCH, shuffle=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS["learning_rate"], **adam)
+    steps = len(loader) * epochs
+    schedule = get_cosine_schedule_with_warmup(optimizer, warm_up(steps), steps)
+    with tempfile.TemporaryDirectory() as folder:
+        accelerator = Accelerator(
+            mixed_precision=mixed_precision, log_with="tensorboard", project_dir=folder
+        )
+        accelerator.init_trackers("run")
+        model, optimizer, loader, schedule = accelerator.prepare(model, optimizer, loader, schedule)
+        unet = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        average = EMAModel(unet.parameters(), decay=0.9999, use_ema_warmup=True, power=0.75)
+        average.to(accelerator.device)
+        step = 0
+        for _ in range(epochs):
+            for batch in loader:
+                clean = batch["images"]
+                noise = torch.randn(clean.shape, device=clean.device)
+                t = torch.randint(0, 1000, (len(clean),), device=clean.device)
+                noisy = noise_scheduler.add_noise(clean, noise, t)
+                with accelerator.accumulate(model):
+                    loss = F.mse_loss(model(noisy, t, return_dict=False)[0], noise)
+                    accelerator.backward(loss)
+                    accelerator.clip_grad_norm_(model.parameters(), 1.0)
+                    optimizer.step()
+                    schedule.step()
+                    optimizer.zero_grad()
+                if ema:
+                    average.step(unet.parameters())
+                logs = {"loss": loss.detach().item(), "lr": schedule.get_last_lr()[0]}
+                accelerator.log(logs, step=step)
+                step += 1
+        accelerator.end_training()
+        if ema:
+            average.copy_to(unet.parameters())
+        DDPMPipeline(unet=unet, scheduler=noise_scheduler).save_pretrained(folder)
+    return Outcome(unet.eval(), noise_scheduler, step, unet)
+
+
+def our_loop(epochs: int, pictures: int = PICTURES, **changes: Any) -> Outcome:
+    """`companion.training`, with the settings that are best on this device."""
+    best = {"mixed_precision": "bf16", "snr_gamma": 5.0, "ema_decay": SETTINGS["ema_decay"]}
+    return companion_loop(epochs, pictures, **{**best, **changes})
+
+
+def companion_loop(epochs: int, pictures: int = PICTURES, **changes: Any) -> Outcome:
+    """`companion.training.train_loop` without any trick, but for those in `changes`.
+
+    `fused=False` and `on_device=False` undo what the package does by default.
+    """
+    fused, on_device = changes.pop("fused", True), changes.pop("on_device", True)
+    steps = pictures // BATCH * epochs
+    settings = {
+        **{name: SETTINGS[name] for name in ("image_size", "train_batch_size", "learning_rate")},
+        "num_epochs": epochs,
+        "save_image_epochs": epochs,
+        "lr_warmup_steps": warm_up(steps),
+        "ema_decay": 0.0,
+        "eval_batch_size": 1,
+        "sample_steps": 1,
+        "checkpoint_every": 0,
+        "progress_bar": False,
+        **changes,
+    }
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(os.environ.get(SHARED_FOLDER, own)) / f"run-{epochs}-{pictures}"
+        config = training.TrainingConfig(output_dir=str(folder), **settings)
+        if on_device:
+            pixels = torch.stack([to_square(i, SIZE) for i in dataset(pictures)["image"]])
+            device = "cuda" if CUDA else "cpu"
+            loader = training.picture_loader(training.PictureDataset(pixels, device=device), BATCH)
+        else:
+            fit = partial(ImageOps.fit, size=(SIZE, SIZE), method=Image.Resampling.BILINEAR)
+            data = transformed(pictures, lambda image: to_floats(fit(image)))
+            loader = DataLoader(data, batch_size=BATCH, shuffle=True, drop_last=True)
+        model, noise_scheduler = fresh_model(), training.make_noise_scheduler(config)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=fused
+        )
+        schedule = training.cosine_schedule(config, optimizer, loader)
+        run = training.train_loop(config, model, noise_scheduler, optimizer, loader, schedule)
+        drawing = DDPMPipeline.from_pretrained(run.folder).unet.to(model.device)
+    return Outcome(drawing.eval(), noise_scheduler, len(run.steps), model.eval())
+
+
+def warm_up(steps: int) -> int:
+    """The profile's warm-up, shorter in a short run."""
+    return min(SETTINGS["lr_warmup_steps"], max(1, steps // 8))
+
+
+LOOPS = {"the notes' loop": notes_loop, "train_unconditional.py": script_loop, "ours": our_loop}
+
+
+# ---------------------------------------------------------------- what is asked of them
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """Within, the list's one number becomes the memory that was taken at most, in MB."""
+    taken = [float("nan")]
+    gc.collect()
+    if CUDA:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        yield taken
+        taken[0] = torch.cuda.max_memory_allocated() / 1e6
+        return
+    reset = Path("/proc/self/clear_refs")  # Linux forgets the highest mark so far
+    if not reset.exists():
+        yield taken
+        return
+    reset.write_text("5")
+    before = _high_water()
+    yield taken
+    taken[0] = (_high_water() - before) / 1e6
+
+
+def _high_water() -> float:
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return 1024 * float(found[1]) if found else 1024 * resource.getrusage(0).ru_maxrss
+
+
+def loops(rounds: int) -> None:
+    """Time of the same pictures in each loop, loading and saving included; memory."""
+    pictures, epochs = 8 * BATCH, 4
+    dataset(pictures)
+    print(f"{epochs} epochs of {pictures} pictures, {SIZE}x{SIZE}, loading and saving included:")
+    cases = {name: partial(loop, epochs, pictures) for name, loop in LOOPS.items()}
+    side_by_side(cases, rounds, CLOCK)
+    print()
+    for name, loop in LOOPS.items():
+        with peak_memory() as taken:
+            loop(1, pictures)
+        print(f"{name:24} takes {taken[0]:6.0f} MB at most")
+
+
+def budget(rounds: int) -> None:
+    """Each loop, trained from the beginning for a budget of pictures, with its own schedule."""
+    print("loss of held-out pictures (noise), error of their x_0; by pictures seen")
+    for epochs in (2, 4, 8)[: max(1, rounds)]:
+        for name, loop in LOOPS.items():
+            loss, error = held_out_error(loop(epochs))
+            print(f"{epochs * PICTURES:6}  {name:24} {loss:.4f}  {error:.3f}", flush=True)
+
+
+SPEED: dict[str, dict[str, Any]] = {
+    "nothing": {"fused": False, "on_device": False},
+    "data on the device": {"fused": False},
+    "fused AdamW": {"on_device": False},
+    "EMA": {"fused": False, "on_device": False, "ema_decay": 0.99},
+    "bf16": {"fused": False, "on_device": False, "mixed_precision": "bf16"},
+    "channels_last": {"fused": False, "on_device": False, "channels_last": True},
+    "all but channels_last": {"ema_decay": 0.99, "mixed_precision": "bf16"},
+}
+
+
+def speed(rounds: int) -> None:
+    """Time of a short run with one trick each. Loading and saving are in all of them."""
+    pictures, epochs = 8 * BATCH, 4
+    dataset(pictures)
+    print(f"{epochs} epochs of {pictures} pictures, {SIZE}x{SIZE}, loading and saving included:")
+    cases = {
+        name: partial(companion_loop, epochs, pictures, **changes)
+        for name, changes in SPEED.items()
+    }
+    side_by_side(cases, rounds, CLOCK)
+
+
+AVERAGED = {"ema_decay": SETTINGS["ema_decay"]}
+QUALITY: dict[str, dict[str, Any]] = {
+    "EMA": {},
+    "EMA, min-SNR": {"snr_gamma": 5.0},
+    "EMA, v": {"prediction_type": "v_prediction"},
+    "EMA, x_0": {"prediction_type": "sample"},
+    "EMA, v, min-SNR": {"prediction_type": "v_prediction", "snr_gamma": 5.0},
+    "EMA, bf16": {"mixed_precision": "bf16"},
+}
+
+
+QUALITY_EPOCHS = 16
+
+
+def quality(_: int) -> None:
+    """A whole run with one trick each: error on held-out pictures, and KID of drawn ones."""
+    real = features_of(_Images(held_out()[0]), 128)
+    print("trick              loss    x_0    KID, DDIM in 25   KID, DDPM in 50")
+
+    def report(name: str, unet: UNet2DModel, run: Outcome) -> None:
+        loss, error = held_out_error(replace(run, unet=unet))
+        ddim = draw(unet, run.noise_scheduler, 64, steps=25, seed=0)
+        pipeline = DDPMPipeline(
+            unet=unet, scheduler=DDPMScheduler.from_config(run.noise_scheduler.config)
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        generator = torch.Generator().manual_seed(0)
+        arrays = pipeline(
+            batch_size=64, generator=generator, num_inference_steps=50, output_type="np"
+        ).images
+        ddpm = torch.from_numpy(arrays).permute(0, 3, 1, 2) * 2 - 1
+        scores = f"{kid_to(real, ddim):15.0f}   {kid_to(real, ddpm):15.0f}"
+        print(f"{name:16} {loss:.4f}  {error:.3f}   {scores}", flush=True)
+
+    for name, changes in QUALITY.items():
+        run = companion_loop(QUALITY_EPOCHS, **{**AVERAGED, **changes})
+        if name == "EMA":
+            report("no EMA", run.last, run)
+        report(name, run.unet, run)
+
+
+@dataclass
+class _Images:
+    """Pictures as `features_of` takes them."""
+
+    images: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"images": self.images[index]}
+
+
+def processes(rounds: int) -> None:
+    """Pictures a second of two processes, each on one thread, against one such process."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--multi_gpu"] if CUDA else ["--cpu"]
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for count, measured in rates.items():
+            command = [*launch, "--num_processes", str(count), __file__, "one"]
+            if count == 1 and CUDA:
+                command.remove("--multi_gpu")
+            with tempfile.TemporaryDirectory() as shared:
+                answer = subprocess.run(
+                    command,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", SHARED_FOLDER: shared},
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
+                )
+            measured.append(float(answer.stdout.split()[-1]))
+    one, two = (statistics.median(measured) for measured in rates.values())
+    print(f"one process: {one:.0f} pictures a second; two: {two:.0f}, {two / one:.2f} times")
+
+
+def one(_: int) -> None:
+    """A run inside a process that accelerate launched: its pictures a second."""
+    epochs = 6
+    companion_loop(1, 4 * BATCH)  # the first steps are slower
+    began = time.perf_counter()
+    run = companion_loop(epochs, 8 * BATCH)
+    seconds = time.perf_counter() - began
+    state = Accelerator()
+    if state.is_main_process:
+        print(run.steps * BATCH * state.num_processes / seconds)
+
+
+PARTS = {
+    "loops": loops,
+    "budget": budget,
+    "speed": speed,
+    "quality": quality,
+    "processes": processes,
+    "one": one,
+}
+
+
+def main() -> None:
+    """Run the part that the command line names, or all that print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("part", nargs="?", choices=PARTS, help="default: all tables")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of a table of times")
+    options = parser.parse_args()
+    for name in [options.part] if options.part else [name for name in PARTS if name != "one"]:
+        if name != "one":
+            print(f"\n== {name}")
+        PARTS[name](options.rounds)
+
+
+if __name__ == "__main__":
+    main()
