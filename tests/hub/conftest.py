@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from companion.hub import download, environment
+from companion.hub import environment, patience
 from companion.hub.local_server import Answer, LocalHub, Logged, Request
 
 MODEL = "google/ddpm-cat-256"
@@ -133,6 +133,14 @@ class FaultyHub(LocalHub):
 
         self.faults.append(Fault("files", times, change))
 
+    def log_in_first(self, times: int) -> None:
+        """Answer with a page, as a hotel's network does."""
+
+        def change(request: Request, answer: Answer) -> Answer:
+            return Answer(200, {"Content-Type": "text/html"}, b"<html>Please log in.</html>")
+
+        self.faults.append(Fault("files", times, change))
+
     def stop_files(self) -> None:
         """From now on the host of large files is dead."""
         self._servers["files"].shutdown()
@@ -208,7 +216,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(patience, "PAUSE", 0.01)
     return home / "hub"
 
 

@@ -132,8 +132,28 @@ def test_out_of_order_for_good_it_fails(hub: Any, fails: Callable[..., str]) -> 
     assert "answers 503; try again later" in sentence
 
 
-def test_the_api_out_of_order_it_fails(hub: Any, fails: Callable[..., str]) -> None:
+def test_the_api_busy_for_a_moment_it_asks_again(
+    hub: Any, get: Callable[[], bytes], weights: bytes
+) -> None:
     hub.refuse(503, host="hub")
+    hub.refuse(429, host="hub", Retry_After="0")
+    assert get() == weights
+
+
+def test_a_page_in_place_of_the_file_is_no_file(
+    hub: Any, get: Callable[[], bytes], weights: bytes
+) -> None:
+    hub.log_in_first(times=2)
+    assert get() == weights
+
+
+def test_a_page_again_and_again_is_one_sentence(hub: Any, fails: Callable[..., str]) -> None:
+    hub.log_in_first(times=100)
+    assert "does the network want you to log in first?" in fails()
+
+
+def test_the_api_out_of_order_it_fails(hub: Any, fails: Callable[..., str]) -> None:
+    hub.refuse(503, host="hub", times=5)
     assert fails().startswith(f"{hub.address.removeprefix('http://')} answers 503; try again")
 
 

@@ -2,7 +2,8 @@
 
 huggingface_hub 2 drops what a broken download has fetched so far (huggingface_hub#4228: its partial
 file has a name of its own in every process) and compares sizes only. Here the partial file keeps
-its name, and a file gets its final name when its checksum is the hub's."""
+its name, and a file gets its final name when its checksum is the hub's. Large files come over plain
+HTTP from every endpoint: Xet's own servers are no mirror's, and do not go on where they stopped."""
 
 from __future__ import annotations
 
@@ -16,15 +17,11 @@ from threading import Event, Thread
 from typing import Any
 
 from .endpoints import Endpoint
-from .errors import DISK_FULL, HubError, damaged, explain
+from .errors import DISK_FULL, HubError, damaged, explain, incomplete
+from .patience import PASSING, pause
 from .plan import Item, Plan, Remote
 from .tokens import Token
 
-# Answers that another try may better: busy, out of order for now.
-PASSING = (408, 429, 500, 502, 503, 504)
-TRIES = 5
-PAUSE = 1.0  # seconds before the second try; each further pause is twice as long
-LONGEST_WAIT = 120.0
 Progress = Callable[[int], object]
 
 
@@ -37,7 +34,6 @@ def download(
     *,
     token: Token = False,
     timeout: float = 30.0,
-    tries: int = TRIES,
     progress: Progress = lambda new: None,
 ) -> None:
     """Fetch what of a plan is missing.
@@ -48,7 +44,6 @@ def download(
         plan: what to fetch; its room has been checked.
         token: to send to the plan's endpoint, or False.
         timeout: limit in seconds of a silence of the host.
-        tries: how often a file is tried without a new byte before it fails.
         progress: called with the bytes that have come since the last call; with a negative number
             when bytes turn out to be worthless.
 
@@ -59,7 +54,7 @@ def download(
     workers = 4 if plan.endpoint.official else 2
     stop = Event()
     files = [
-        _File(item, file, plan.endpoint, token, timeout, tries, progress, stop)
+        _File(item, file, plan.endpoint, token, timeout, progress, stop)
         for item in plan.items
         for file in item.missing
     ]
@@ -132,12 +127,11 @@ class _File:
         place: Endpoint,
         token: Token,
         timeout: float,
-        tries: int,
         progress: Progress,
         stop: Event,
     ) -> None:
         self.item, self.file, self.place, self.token = item, file, place, token
-        self.timeout, self.tries, self.progress, self.stop = timeout, tries, progress, stop
+        self.timeout, self.progress, self.stop = timeout, progress, stop
         self.host = place.host  # the one that sent the last bytes
 
     def fetch(self) -> None:
@@ -187,15 +181,16 @@ class _File:
         while (start := part.stat().st_size) < self.file.size:
             if self.stop.is_set():
                 raise Stopped
-            fault, wait = self._stream(part, start)
+            fault = self._stream(part, start)
             failures = 0 if part.stat().st_size > start else failures + 1
-            if fault and (failures >= self.tries or (wait or 0) > LONGEST_WAIT):
-                raise fault
             if fault or failures:
-                self.stop.wait(wait or min(8.0, PAUSE * 2 ** (failures - 1)))
+                wait = pause(failures, getattr(fault, "response", None))
+                if wait is None:
+                    raise fault or incomplete(self.place, self.host, self.file.path)
+                self.stop.wait(wait)
 
-    def _stream(self, part: Path, start: int) -> tuple[Exception | None, float | None]:
-        """One request; answers what went wrong in passing, and the wait the host asks for."""
+    def _stream(self, part: Path, start: int) -> Exception | None:
+        """One request; answers what went wrong in passing."""
         try:
             with request(
                 self.item, self.file, self.place, self.token, self.timeout, start
@@ -204,7 +199,7 @@ class _File:
                 if response.status_code == 416:
                     self._drop(part)
                     part.touch()
-                    return None, None
+                    return None
                 if response.status_code >= 400:
                     return self._refusal(response)
                 if start and response.status_code != 206:  # the host sends it all again
@@ -215,11 +210,11 @@ class _File:
                         self.progress(len(chunk))
                         if self.stop.is_set():
                             raise Stopped
-            return None, None
+            return None
         except _transport_error() as error:
-            return error, None
+            return error
 
-    def _refusal(self, response: Any) -> tuple[Exception, float | None]:
+    def _refusal(self, response: Any) -> Exception:
         from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.utils import hf_raise_for_status
 
@@ -231,9 +226,8 @@ class _File:
             aged = response.status_code == 403 and self.host != self.place.host
             if response.status_code not in PASSING and not aged:
                 raise
-            after = response.headers.get("Retry-After", "")
-            return error, float(after) if after.isdigit() else None
-        return HubError(f"{self.host} answers {response.status_code}."), None
+            return error
+        return HubError(f"{self.host} answers {response.status_code}.")
 
     def _drop(self, part: Path) -> None:
         self.progress(-part.stat().st_size)

@@ -105,6 +105,14 @@ def damaged(place: Endpoint, host: str, path: str) -> HubError:
     )
 
 
+def incomplete(place: Endpoint, host: str, path: str) -> HubError:
+    """The sentence for a file of which a host sends something else, or no more."""
+    return HubError(
+        f"{_at(host, place)} sends too little in place of {path}, again and again: does the "
+        "network want you to log in first? If not, take another endpoint."
+    )
+
+
 def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
     status, code = response.status_code, response.headers.get("X-Error-Code")
     at = _at(host, place)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from companion.profile import ModelSource
 
-from .download import TRIES, download
+from .download import download
 from .endpoints import OFFLINE, Endpoint, endpoint
 from .errors import HubError
 from .local_server import LocalHub
@@ -60,9 +60,7 @@ def fetch(
     return {name: item.snapshot for name, item in zip(hub, plan.items, strict=True)}
 
 
-def carry_out(
-    plan: Plan, *, send_token: bool = False, progress: bool = True, tries: int = TRIES
-) -> None:
+def carry_out(plan: Plan, *, send_token: bool = False, progress: bool = True) -> None:
     """Fetch what a plan says, after its room has been checked.
 
     Raises:
@@ -88,7 +86,6 @@ def carry_out(
             plan,
             token=token_for(plan.endpoint, send_token),
             timeout=time_limit(),
-            tries=tries,
             progress=bar.update,
         )
 

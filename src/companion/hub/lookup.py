@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import re
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from companion.profile import ModelSource
 
 from .endpoints import Endpoint
 from .errors import HubError, NotAllowed, explain
+from .patience import PASSING, pause
 from .plan import Item, Plan, Remote
 from .selection import select
 from .tokens import Token
@@ -85,14 +90,16 @@ def _ask(item: Item, place: Endpoint, token: Token, timeout: float) -> tuple[Ite
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=place.address, token=token)
+    ask = partial(
+        api.repo_info,
+        str(item.source.hub),
+        repo_type=item.source.repo_type,
+        revision=item.commit,
+        timeout=timeout,
+        files_metadata=True,
+    )
     try:
-        info: Any = api.repo_info(
-            str(item.source.hub),
-            repo_type=item.source.repo_type,
-            revision=item.commit,
-            timeout=timeout,
-            files_metadata=True,
-        )
+        info = _patiently(ask)
     except Exception as error:
         raise explain(error, place, str(item.source.hub)) from error
     remotes = [
@@ -116,10 +123,24 @@ def _ask(item: Item, place: Endpoint, token: Token, timeout: float) -> tuple[Ite
     return item, remotes
 
 
+def _patiently(ask: Callable[[], Any]) -> Any:
+    """The answer to a question, asked again while the host is busy."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for failures in itertools.count(1):
+        try:
+            return ask()
+        except HfHubHTTPError as error:
+            wait = pause(failures, error.response)
+            if error.response.status_code not in PASSING or wait is None:
+                raise
+            time.sleep(wait)
+
+
 def _write_note(item: Item, remotes: list[Remote]) -> None:
     note = _note(item)
     note.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = note.with_suffix(f".{os.getpid()}")
+    unfinished = note.with_suffix(f".{uuid.uuid4().hex[:8]}")
     unfinished.write_text(json.dumps([asdict(remote) for remote in remotes]), encoding="utf-8")
     unfinished.replace(note)
 
