@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from datasets import Dataset, concatenate_datasets
 from diffusers import DDPMPipeline
 
 from companion.cli import main
-from companion.scenes import export_imagefolder
+from companion.hub import LocalHub
+from companion.scenes import dataset, export_imagefolder
 
 SETTINGS = """
 image_size = 16
@@ -70,6 +72,38 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     assert sentence in error
     assert len(error.splitlines()) == 1
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_dataset_of_the_hub_becomes_a_pipeline(settings: Path, tmp_path: Path) -> None:
+    data = tmp_path / "hub" / "datasets" / "garden" / "flowers" / "data"
+    data.mkdir(parents=True)
+    pictures = dataset(8, subset="flowers", image_size=20).select_columns("image")
+    spoiled = Dataset.from_list([{"image": {"bytes": b"?", "path": None}}], pictures.features)
+    both = concatenate_datasets([pictures, spoiled])
+    both.to_parquet(str(data / "train-00000-of-00001.parquet"))
+    settings.write_text("bad_pictures = 'skip'\n" + settings.read_text())
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "companion", "train", "garden/flowers"]
+    with LocalHub(tmp_path / "hub") as hub:
+        done = subprocess.run(
+            [*command, "--config", str(settings), "--output", str(out)],
+            capture_output=True,
+            text=True,
+            env={
+                **{
+                    name: value for name, value in os.environ.items() if "proxy" not in name.lower()
+                },
+                "HF_ENDPOINT": hub.address,
+                "HF_HOME": str(tmp_path / "home"),
+                "HF_HUB_OFFLINE": "0",
+                "HF_HUB_DISABLE_XET": "1",
+            },
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("4 steps done")
+    assert "Left out 1 of 9 pictures that cannot be read: garden/flowers, row 8 (" in done.stderr
+    assert DDPMPipeline.from_pretrained(out).unet.config.sample_size == 16
 
 
 @pytest.mark.slow

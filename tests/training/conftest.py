@@ -1,11 +1,15 @@
 """A run so small that it takes a second: 16x16 pixels, two blocks of eight channels."""
 
+import multiprocessing
+import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import PartialState
 
 from companion.training import TrainingConfig
 
@@ -51,3 +55,49 @@ def tiny(tmp_path: Path) -> Callable[..., TrainingConfig]:
         return TrainingConfig(**{**TINY, "output_dir": str(tmp_path / "run"), **changes})
 
     return make
+
+
+def _one_of_two(rank: int, port: int, answers: Any, task: Callable[..., Any], given: Any) -> None:
+    PartialState._reset_state()
+    os.environ |= {
+        "ACCELERATE_USE_CPU": "true",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    answer = task(*given)
+    if rank == 0:
+        answers.put(answer)
+    PartialState().destroy_process_group()
+
+
+@pytest.fixture
+def in_two_processes() -> Callable[..., Any]:
+    """Calls a function in two processes that are joined by gloo; what the first one answers, and
+    how they ended."""
+    fork = multiprocessing.get_context("fork")
+
+    def run(task: Callable[..., Any], *given: Any) -> tuple[Any, list[int | None]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        answers = fork.Queue()
+        both = [
+            fork.Process(target=_one_of_two, args=(rank, port, answers, task, given))
+            for rank in range(2)
+        ]
+        for one in both:
+            one.start()
+        both[0].join(0.01)
+        answer = None
+        while any(one.is_alive() for one in both) or not answers.empty():
+            if not answers.empty():
+                answer = answers.get()
+            both[0].join(0.01)
+        for one in both:
+            one.join()
+        return answer, [one.exitcode for one in both]
+
+    return run

@@ -1,5 +1,6 @@
 """Compiled blocks are used only where they compute what eager ones do."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,9 @@ Make = Callable[..., TrainingConfig]
 @pytest.mark.slow
 def test_compiled_blocks_train_as_eager_ones_do(tiny: Make) -> None:
     eager = train(tiny(overwrite_output_dir=True))
-    compiled = train(tiny(overwrite_output_dir=True, compile=True))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The model stays eager")
+        compiled = train(tiny(overwrite_output_dir=True, compile=True))
     assert compiled.losses == pytest.approx(eager.losses, rel=1e-4)
 
 
@@ -33,7 +36,23 @@ def test_blocks_that_compute_something_else_stay_eager(
     sample = torch.ones(2, 3, 16, 16)
     before = model(sample, 5).sample
     monkeypatch.setattr(torch, "compile", wrong)
-    with pytest.warns(UserWarning, match=r"compiled model is not used: .* differ .* by \d+\.\d%"):
+    with pytest.warns(UserWarning, match=r"stays eager: the gradients .* differ .* by \d+\.\d%"):
         assert not compile_blocks(model, 2, torch.float32)
     assert torch.equal(model(sample, 5).sample, before)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_blocks_that_cannot_be_compiled_stay_eager(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(function: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            raise RuntimeError("no C++ compiler")
+
+        return call
+
+    model = make_model(tiny())
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.warns(UserWarning, match="stays eager: compiling it failed with RuntimeError"):
+        assert not compile_blocks(model, 2, torch.float32)
+    model(torch.ones(2, 3, 16, 16), 5)

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import multiprocessing
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import PartialState
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
@@ -62,21 +58,10 @@ def same(first: Weights, second: Weights) -> bool:
     return all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
 
 
-def one_of_two(rank: int, port: int, config: TrainingConfig, answers: Any) -> None:
-    PartialState._reset_state()
-    os.environ |= {
-        "ACCELERATE_USE_CPU": "true",
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+def plain_step_as_lists(config: TrainingConfig) -> tuple[dict[str, Any], list[float]]:
+    """The same, without tensors: one in a queue needs its process alive."""
     weights, losses = plain_step(config)
-    if rank == 0:
-        # As lists: a tensor in a queue needs its process alive.
-        answers.put(({name: value.tolist() for name, value in weights.items()}, losses))
-    PartialState().destroy_process_group()
+    return {name: value.tolist() for name, value in weights.items()}, losses
 
 
 @pytest.fixture
@@ -100,23 +85,13 @@ def exact(tiny: Make) -> Make:
     return make
 
 
-def test_two_processes_give_the_gradients_of_one_with_the_doubled_batch(exact: Make) -> None:
+def test_two_processes_give_the_gradients_of_one_with_the_doubled_batch(
+    exact: Make, in_two_processes: Callable[..., Any]
+) -> None:
     weights, losses = plain_step(exact(train_batch_size=8))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    fork = multiprocessing.get_context("fork")
-    answers = fork.SimpleQueue()
-    config = exact(train_batch_size=4)
-    both = [
-        fork.Process(target=one_of_two, args=(rank, port, config, answers)) for rank in range(2)
-    ]
-    for one in both:
-        one.start()
-    shared, shared_losses = answers.get()
-    for one in both:
-        one.join()
-        assert one.exitcode == 0
+    answer, ends = in_two_processes(plain_step_as_lists, exact(train_batch_size=4))
+    assert ends == [0, 0]
+    shared, shared_losses = answer
     assert len(shared_losses) == len(losses) == 2
     assert shared_losses == pytest.approx(losses, abs=1e-5)
     assert same(weights, {name: torch.tensor(value) for name, value in shared.items()})

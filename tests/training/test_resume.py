@@ -62,3 +62,19 @@ def test_a_killed_run_goes_on_to_the_very_same_losses_and_weights(
     assert resumed.learning_rates == expected.learning_rates
     first, second = weights(whole), weights(cut)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def losses_of(config: TrainingConfig) -> list[float]:
+    return train(config).losses
+
+
+def test_two_killed_processes_go_on_together_to_the_very_same_losses(
+    tiny: Make, tmp_path: Path, in_two_processes: Callable[..., Any]
+) -> None:
+    # 22 pictures, two processes, batches of 4: the last batches are filled up from the beginning.
+    whole = tiny(num_scenes=22, num_epochs=2, output_dir=str(tmp_path / "whole"))
+    cut = replace(whole, output_dir=str(tmp_path / "cut"))
+    expected, ends = in_two_processes(losses_of, whole)
+    assert ends == [0, 0]
+    assert in_two_processes(train_and_die, cut, 4) == (None, [-signal.SIGKILL] * 2)
+    assert in_two_processes(losses_of, replace(cut, resume=True)) == (expected, [0, 0])

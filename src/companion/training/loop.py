@@ -239,6 +239,14 @@ def _check(config: TrainingConfig, noise_scheduler: DDPMScheduler) -> None:
         raise ValueError(
             "mixed_precision 'fp16' needs a CUDA GPU; take 'bf16', or 'no', on this machine."
         )
+    imitated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(
+        including_emulation=False
+    )
+    if config.mixed_precision == "bf16" and imitated:
+        warnings.warn(
+            "This GPU has no bf16 of its own and imitates it slowly: take 'fp16' or 'no'.",
+            stacklevel=3,
+        )
 
 
 def _accelerator(config: TrainingConfig) -> Accelerator:
