@@ -14,7 +14,7 @@ from companion.hub.lookup import make_plan
 from companion.hub.selection import select
 from companion.hub.speed import measure_speed
 from companion.hub.wanted import wanted
-from companion.profile import sources
+from companion.profile import ModelSource, sources
 
 MODEL = "google/ddpm-cat-256"
 DATASET = "huggan/flowers-102-categories"
@@ -121,6 +121,23 @@ def test_the_profile_fetches_what_a_chapter_asks_for(
     hub.log.clear()
     assert (Path(source.folder()) / WEIGHTS).is_file()
     assert hub.log == []
+
+
+def test_what_is_here_in_part_only_is_not_taken_for_the_whole(
+    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ModelSource(hub=MODEL, revision="main", files=("config.json", WEIGHTS))
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    hub.refuse(404)
+    with pytest.raises(FileNotFoundError, match="answers 404; try again later"):
+        source.folder()
+    fetch(f"{MODEL}@main", where=hub.address, progress=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    folder = Path(source.folder())
+    assert (folder / WEIGHTS).is_file()
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(FileNotFoundError, match=r"127.0.0.1:9 refuses the connection"):
+        source.folder()
 
 
 def test_two_at_once_fetch_a_file_once(hub: Any, cache: Path) -> None:

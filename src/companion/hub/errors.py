@@ -131,7 +131,7 @@ def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
             f"{at} answers {status}: {what} is only for those who have accepted its terms at "
             f"https://huggingface.co/{what}; accept them, then {token}."
         )
-    if code == "RepoNotFound" or status == 404:
+    if code == "RepoNotFound" or (status == 404 and host == place.host):
         if new := replacements().get(what):
             return NotAllowed(f"{what} was removed from the hub: use {new} in its place.")
         return NotAllowed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from companion.profile import ModelSource
@@ -101,10 +101,13 @@ def fetch_source(source: ModelSource) -> Path:
     try:
         plan = make_plan(chosen, place, token=token_for(place), timeout=time_limit())
     except HubError as error:
-        with suppress(HubError):  # the network is down, but what is wanted may be here
-            return make_plan(chosen, OFFLINE).items[0].snapshot
-        raise error
-    carry_out(plan)
+        try:  # the network is down, but what is wanted may be here
+            plan = make_plan(chosen, OFFLINE)
+            carry_out(plan)
+        except HubError:
+            raise error from None
+    else:
+        carry_out(plan)
     return plan.items[0].snapshot
 
 

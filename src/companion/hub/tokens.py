@@ -20,7 +20,7 @@ def token_place() -> str | None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if os.environ.get(name, "").strip():
             return name
-    path = Path(os.environ.get("HF_TOKEN_PATH") or home() / "token")
+    path = Path(os.environ.get("HF_TOKEN_PATH") or home() / "token").expanduser()
     return str(path) if path.is_file() else None
 
 
