@@ -62,6 +62,23 @@ def test_a_loss_that_is_no_number_stops_with_step_batch_and_last_good_checkpoint
     assert len(resumed.losses) == 9
 
 
+class TooLarge(PictureDataset):
+    """Pictures for which there is no room."""
+
+    def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+def test_too_little_memory_is_one_sentence_that_says_what_to_lower(tiny: Make) -> None:
+    config = tiny()
+    loader = picture_loader(TooLarge(load_pictures("scenes:flowers", 16, num_scenes=14)), 4)
+    model = make_model(config)
+    optimizer = make_optimizer(config, model)
+    schedule = cosine_schedule(config, optimizer, loader)
+    with pytest.raises(RuntimeError, match=r"does not suffice for batches of 4 .* lower train_b"):
+        train_loop(config, model, make_noise_scheduler(config), optimizer, loader, schedule)
+
+
 def test_a_run_in_the_folder_is_not_overwritten_unasked(tiny: Make) -> None:
     before = train(tiny())
     with pytest.raises(FileExistsError, match="holds a training run already: resume goes on"):

@@ -46,7 +46,13 @@ def make_dataloader(config: TrainingConfig) -> DataLoader:
         on_bad=config.bad_pictures,
     )
     device = processes().device if config.data_on_device else None
-    dataset = PictureDataset(pixels, random_flip=config.random_flip, device=device)
+    try:
+        dataset = PictureDataset(pixels, random_flip=config.random_flip, device=device)
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"The {len(pixels)} pictures take {pixels.numel() / 2**20:,.0f} MiB and do not fit on "
+            "the device: set data_on_device to false."
+        ) from error
     return picture_loader(dataset, config.train_batch_size)
 
 

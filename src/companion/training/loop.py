@@ -79,6 +79,7 @@ def train_loop(
         FileExistsError: `output_dir` holds a run, and neither `resume` nor `overwrite_output_dir`
             was set.
         FloatingPointError: the loss is not a number any more.
+        RuntimeError: the device has too little memory.
         OSError: a checkpoint, the pipeline or the upload failed.
     """
     _check(config, noise_scheduler)
@@ -215,6 +216,12 @@ def train_loop(
             log.leave_out_time()
             progress.epoch, progress.batch = progress.epoch + 1, 0
         checkpoints.save(progress)
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"The memory of the {accelerator.device.type} device does not suffice for batches of "
+            f"{batch_size} pictures: lower train_batch_size and raise gradient_accumulation_steps "
+            "by as much, set gradient_checkpointing, or begin with smaller pictures."
+        ) from error
     finally:
         bar.close()
         for tracker in accelerator.trackers:
