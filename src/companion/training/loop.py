@@ -139,8 +139,7 @@ def train_loop(
         progress, newest = Progress(), checkpoints.newest()
         if config.resume and newest is not None:
             progress = checkpoints.load(newest)
-            bar.update(progress.step)
-            bar.unpause()  # the time left counts from here
+            bar.initial = bar.n = progress.step  # the time left counts from here
         if ema is not None:
             ema.to(accelerator.device)
         start_trackers(accelerator, config, folder, progress.step)
