@@ -21,9 +21,9 @@ def test_a_line_a_finding_with_the_remedy_below() -> None:
     assert to.getvalue().splitlines() == [
         "[ok] Python      3.11.7",
         "[!] Cache       on the small disk",
-        "                -> export HF_HOME=/data",
+        "    -> export HF_HOME=/data",
         "[x] GPU         none",
-        "                -> take another machine",
+        "    -> take another machine",
         "",
         "1 problem and 1 warning: cells of the book will fail; begin with the first problem.",
     ]

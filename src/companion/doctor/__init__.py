@@ -4,7 +4,7 @@ Starts with Python's standard library alone, since it is needed when the rest is
 notebook:
 
     from companion import doctor
-    doctor.write(doctor.examine())
+    verdict = doctor.write(doctor.examine())
 """
 
 from .examine import examine

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from companion.hub.environment import on_autodl, on_colab
 
@@ -86,7 +87,10 @@ def _compare(kernel: Path, what: str, folder: Path | None = None) -> Finding:
 
 
 def _running_kernel() -> Path | None:
-    """The Python of the notebook that `!companion doctor` was typed in, on Linux."""
+    """The Python of the notebook that called the doctor: here, or with `!companion doctor`."""
+    ipython: Any = sys.modules.get("IPython")
+    if ipython and hasattr(ipython.get_ipython(), "kernel"):  # called in the notebook itself
+        return Path(sys.executable)
     pid = os.getpid()
     try:
         while pid > 1:

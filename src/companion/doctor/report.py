@@ -53,9 +53,9 @@ def lines(
     text = textwrap.wrap(finding.text, room, break_long_words=False, break_on_hyphens=False)
     written = head + f"\n{indent}".join(text or [""])
     if finding.remedy:
-        # Not wrapped: a command is there to be copied.
+        # Not wrapped, and far to the left: a command is there to be copied.
         arrow = "→" if signs is SIGNS else "->"
-        written += f"\n{indent}{arrow} {finding.remedy}"
+        written += f"\n    {arrow} {finding.remedy}"
     return written
 
 
@@ -70,7 +70,7 @@ def summary(findings: list[Finding]) -> str:
         return "All is well."
     if counts[0][0]:
         return f"{' and '.join(named)}: cells of the book will fail; begin with the first problem."
-    return f"{named[0]}: the book runs, but read the warnings."
+    return f"{named[0]}: the book runs; what they name may go wrong."
 
 
 def _signs(to: TextIO) -> dict[Verdict, str]:
