@@ -13,6 +13,7 @@ out. daam 0.2.0 draws each of those pictures anew, one at a time.
 import argparse
 import json
 import random
+import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,14 +25,12 @@ from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from diffusers.utils.logging import disable_progress_bar
 from transformers import logging
 
-import companion.attention
 from companion.attention import GlobalHeatMap, HeatMaps, attribute, trace
-from companion.attention.truth import bootstrap, centre_square, iou, object_masks
+from companion.attention.truth import TABLE, bootstrap, centre_square, iou, object_masks
 from companion.scenes import Scene, scene, subset
 from companion.zoo import folder
 from companion.zoo.measure import HELD_OUT, one_object_prompts, two_object_prompts
 
-TABLE = Path(companion.attention.__file__).with_name("agreement.json")
 CACHE = Path("runs/attention")
 THRESHOLDS = [round(0.05 * n, 2) for n in range(1, 20)]
 PAPER_THRESHOLD = 0.4
@@ -298,6 +297,12 @@ def show(table: dict[str, dict[str, dict]]) -> None:
         print(f"{name:38}{100 * value:8.1f}   (published, other pictures)")
 
 
+def as_text(found: dict) -> str:
+    """JSON with each list on a line, to be read and compared by people too."""
+    text = json.dumps(found, ensure_ascii=False, indent=1)
+    return re.sub(r"\[[^\[\]]*\]", lambda one: " ".join(one[0].split()), text) + "\n"
+
+
 def main() -> int:
     """Measure, print, and perhaps write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -318,7 +323,7 @@ def main() -> int:
             "published": PUBLISHED,
             "groups": table,
         }
-        TABLE.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        TABLE.write_text(as_text(found), encoding="utf-8")
     return 0
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import companion
-from companion.profile import ModelSource, profile
+from companion.profile import PROFILES, ModelSource, profile
 
 
 @pytest.fixture
@@ -91,6 +92,14 @@ def test_a_model_that_cannot_be_fetched_is_one_sentence(tmp_path: Path) -> None:
     assert "127.0.0.1:9 refuses the connection" in answer.stdout
     assert "COMPANION_PROFILE=small" in answer.stdout
     assert answer.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["small", "full"])
+def test_the_words_of_chapter_6_stand_in_their_prompts(name: str) -> None:
+    table = tomllib.loads(PROFILES.read_text())[name]
+    attention, prompt = table["attention"], table["text_to_image"]["prompt"]
+    assert attention["word"] in prompt
+    assert all(word in attention["pair"] for word in attention["pair_words"])
 
 
 def test_a_profile_cannot_be_changed() -> None:

@@ -85,6 +85,8 @@ class Profile:
         num_inference_steps: chapter 3's number of steps.
         guidance_scale: chapter 3's guidance scale.
         training: chapter 5's settings, by the names of its `TrainingConfig`.
+        attention: chapter 6's: a `word` of chapter 3's prompt; a prompt of a `pair` of things, the
+            `pair_words` that name them, and the `pair_seed`.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Profile:
     num_inference_steps: int
     guidance_scale: float
     training: Mapping[str, Any]
+    attention: Mapping[str, Any]
 
     @cached_property
     def denoiser(self) -> str:
@@ -173,6 +176,7 @@ def _from_table(name: str, entry: dict[str, Any], device: str) -> Profile:
         models=models,
         denoiser_steps=entry["denoiser_steps"],
         auto_prompt=entry["auto_prompt"],
+        attention=entry["attention"],
         **entry["text_to_image"],
         training=entry["training"],
     )

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from companion.attention.truth import bootstrap, centre_square, foreground, iou, object_masks
+from companion.attention.truth import (
+    bootstrap,
+    centre_square,
+    foreground,
+    iou,
+    measured,
+    object_masks,
+)
 from companion.scenes import Scene, scene
 
 WORLD = "stable-diffusion"
@@ -75,3 +82,27 @@ def test_a_picture_without_the_object_is_left_out():
     assert object_masks(one.image, [thing.name]) is not None
     assert object_masks(one.image, [other]) is None
     assert object_masks(one.image, [thing.name, other]) is None
+
+
+def test_the_stored_table_is_of_500_pictures_each_and_has_an_interval_at_every_threshold():
+    table = measured()
+    pictures = {"real": 0, "drawn": 0}
+    for group, methods in table["groups"].items():
+        kind, number = group.split(", ")
+        objects = methods["all"]["objects"]
+        pictures[kind] += objects // 2 if number == "two objects" else objects
+        if kind == "drawn":
+            pictures[kind] += round(methods["left out"]["mean"][0] * methods["left out"]["objects"])
+        for found in (methods["all"], methods["whole picture"]):
+            assert len(found["mean"]) == len(table["thresholds"])
+            for low, mean, high in zip(found["low"], found["mean"], found["high"], strict=True):
+                assert 0 <= low <= mean <= high <= 1
+    assert pictures == {"real": 500, "drawn": 500}
+
+
+def test_the_stored_maps_beat_both_baselines():
+    table = measured()
+    at = table["thresholds"].index(0.4)
+    for methods in table["groups"].values():
+        for guess in ("whole picture", "centre square, side 40"):
+            assert methods["all"]["low"][at] > methods[guess]["high"][at]

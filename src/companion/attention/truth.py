@@ -5,8 +5,10 @@ but its background is plain: what has another colour is an object, and the zoo's
 which. Needs scipy, which comes with daam's libraries (the extra `daam`).
 """
 
+import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,6 +20,7 @@ from companion.zoo.recognise import as_batch, classifier, scene_logits
 # known masks, put through the zoo's VAE: there the foreground agrees with them to an IoU of 0.90.
 FAR = 32.0
 SPECK = 12  # pixels; fewer in one piece are the VAE's, not an object's
+TABLE = Path(__file__).with_name("agreement.json")
 BORDER = 2  # pixels along the edge that say what the background's colour is
 
 
@@ -63,6 +66,17 @@ def bootstrap(values: np.ndarray, groups: Sequence[int], *, resamples: int = 200
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def measured() -> dict[str, Any]:
+    """What `benchmarks/attention.py --write` measured last, on the zoo's Stable Diffusion.
+
+    Returns:
+        `command`, `thresholds`, `published` (mIoU of the DAAM paper), and `groups`: by kind of
+        picture and by method `objects`, and `mean`, `low` and `high` at each threshold.
+    """
+    found: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return found
 
 
 def centre_square(size: int, side: int) -> np.ndarray:
