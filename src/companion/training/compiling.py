@@ -18,10 +18,10 @@ def compile_blocks(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -
     Parts of one shape share their code, so this takes a fraction of the time that compiling the
     whole model takes ("regional compilation" in torch's recipes).
 
-    A compiled model can be a wrong one: with torch 2.13 on a CPU, diffusers' up blocks compiled
-    whole give no gradient to what comes to them over the skip connections. So one step's gradients
-    are compared first, and a model that does not agree, or cannot be compiled, stays eager, with a
-    warning.
+    A compiled model can be a wrong one: with torch 2.13 on a CPU, up blocks of 8 channels that
+    were compiled whole let no gradient through to the blocks before them; those of 64 channels did.
+    So one step's gradients are compared first, and a model that does not agree, or cannot be
+    compiled, stays eager, with a warning.
 
     Args:
         unet: on its device.
