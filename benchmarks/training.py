@@ -50,7 +50,7 @@ CUDA = torch.cuda.is_available()
 SETTINGS: dict[str, Any] = tomllib.loads(PROFILES.read_text())["full" if CUDA else "small"][
     "training"
 ]
-SIZE, BATCH = SETTINGS["image_size"], SETTINGS["train_batch_size"]
+BATCH = SETTINGS["train_batch_size"]
 FILE_SIZE = 256 if CUDA else 64  # side of the pictures in their files
 PICTURES = 960
 # On a CPU: seconds that this process had a core, whatever else the machine does. One thread.
@@ -92,16 +92,21 @@ def dataset(pictures: int = PICTURES, first_seed: int = 0) -> Any:
 @cache
 def held_out(count: int = 128) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures that no run sees, with noise and timesteps that are the same for every run."""
-    images = torch.stack([to_square(i, SIZE) for i in dataset(count, HELD_OUT)["image"]])
+    images = torch.stack([to_square(i, size()) for i in dataset(count, HELD_OUT)["image"]])
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(images.shape, generator=generator)
     return images / 127.5 - 1, noise, (torch.arange(count) * 1000) // count
 
 
+def size() -> int:
+    """Side of the pictures that are trained on."""
+    return int(SETTINGS["image_size"])
+
+
 def fresh_model() -> UNet2DModel:
     """The same first weights every time."""
     torch.manual_seed(0)
-    return UNet2DModel(sample_size=SIZE, **SETTINGS["model"])
+    return UNet2DModel(sample_size=size(), **SETTINGS["model"])
 
 
 @torch.no_grad()
@@ -158,7 +163,7 @@ def to_floats(image: Image.Image) -> Tensor:
 def notes_loop(epochs: int, pictures: int = PICTURES) -> Outcome:
     """As the notes have it: squashed by PIL in every epoch, no workers, fp16 on a GPU, no EMA."""
     data = transformed(
-        pictures, lambda image: to_floats(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+        pictures, lambda image: to_floats(image.resize((size(), size()), Image.Resampling.BILINEAR))
     )
     return plain_loop(data, epochs, mixed_precision="fp16" if CUDA else "no", ema=False)
 
@@ -167,7 +172,7 @@ def script_loop(epochs: int, pictures: int = PICTURES) -> Outcome:
     """Settings of diffusers' train_unconditional.py: its AdamW, EMA of 0.9999, float32."""
     data = transformed(
         pictures,
-        lambda image: to_floats(ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.BILINEAR)),
+        lambda image: to_floats(ImageOps.fit(image, (size(), size()), Image.Resampling.BILINEAR)),
     )
     adam = {"betas": (0.95, 0.999), "weight_decay": 1e-6, "eps": 1e-8}
     return plain_loop(data, epochs, mixed_precision="no", ema=True, **adam)
@@ -245,11 +250,11 @@ def companion_loop(epochs: int, pictures: int = PICTURES, **changes: Any) -> Out
         folder = Path(os.environ.get(SHARED_FOLDER, own)) / f"run-{epochs}-{pictures}"
         config = training.TrainingConfig(output_dir=str(folder), **settings)
         if on_device:
-            pixels = torch.stack([to_square(i, SIZE) for i in dataset(pictures)["image"]])
+            pixels = torch.stack([to_square(i, size()) for i in dataset(pictures)["image"]])
             device = "cuda" if CUDA else "cpu"
             loader = training.picture_loader(training.PictureDataset(pixels, device=device), BATCH)
         else:
-            fit = partial(ImageOps.fit, size=(SIZE, SIZE), method=Image.Resampling.BILINEAR)
+            fit = partial(ImageOps.fit, size=(size(), size()), method=Image.Resampling.BILINEAR)
             data = transformed(pictures, lambda image: to_floats(fit(image)))
             loader = DataLoader(data, batch_size=BATCH, shuffle=True, drop_last=True)
         model, noise_scheduler = fresh_model(), training.make_noise_scheduler(config)
@@ -302,9 +307,11 @@ def _high_water() -> float:
 
 def loops(rounds: int) -> None:
     """Time of the same pictures in each loop, loading and saving included; memory."""
-    pictures, epochs = 8 * BATCH, 4
+    pictures, epochs = 4 * BATCH, 12
     dataset(pictures)
-    print(f"{epochs} epochs of {pictures} pictures, {SIZE}x{SIZE}, loading and saving included:")
+    print(
+        f"{epochs} epochs of {pictures} pictures, {size()}x{size()}, loading and saving included:"
+    )
     cases = {name: partial(loop, epochs, pictures) for name, loop in LOOPS.items()}
     side_by_side(cases, rounds, CLOCK)
     print()
@@ -336,9 +343,11 @@ SPEED: dict[str, dict[str, Any]] = {
 
 def speed(rounds: int) -> None:
     """Time of a short run with one trick each. Loading and saving are in all of them."""
-    pictures, epochs = 8 * BATCH, 4
+    pictures, epochs = 4 * BATCH, 8
     dataset(pictures)
-    print(f"{epochs} epochs of {pictures} pictures, {SIZE}x{SIZE}, loading and saving included:")
+    print(
+        f"{epochs} epochs of {pictures} pictures, {size()}x{size()}, loading and saving included:"
+    )
     cases = {
         name: partial(companion_loop, epochs, pictures, **changes)
         for name, changes in SPEED.items()
@@ -451,7 +460,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("part", nargs="?", choices=PARTS, help="default: all tables")
     parser.add_argument("--rounds", type=int, default=3, help="turns of a table of times")
+    parser.add_argument("--size", type=int, help="side of the pictures; default: the profile's")
     options = parser.parse_args()
+    SETTINGS["image_size"] = options.size or SETTINGS["image_size"]
     for name in [options.part] if options.part else [name for name in PARTS if name != "one"]:
         if name != "one":
             print(f"\n== {name}")
