@@ -38,7 +38,7 @@ def iou(heat: np.ndarray, masks: np.ndarray, thresholds: Sequence[float]) -> np.
     Args:
         heat: (n, height, width), each stretched to 0..1, as `expand_as` gives them.
         masks: bool of the same shape.
-        thresholds: from 0 to 1. The DAAM paper takes 0.4 (Tang et al. 2023, section 3).
+        thresholds: from 0 to 1. The DAAM paper takes 0.4 (Tang et al. 2023).
 
     Returns:
         (n, thresholds), 0..1; 0 where both are empty.
