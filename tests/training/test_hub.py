@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from diffusers import DDPMPipeline
+from huggingface_hub import close_session, constants
 
 from companion.hub.local_server import Answer, LocalHub, Request, as_json, refusal
 from companion.training import TrainingConfig, train
@@ -118,8 +118,6 @@ class WritableHub(LocalHub):
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub]:
     """The hub that this process uploads to, and a token for it."""
-    from huggingface_hub import close_session, constants
-
     close_session()
     with WritableHub(tmp_path / "hub") as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.address)
@@ -143,7 +141,10 @@ def test_nothing_is_uploaded_unasked(hub: WritableHub, tiny: Make) -> None:
 
 
 def test_the_saved_pipeline_is_on_the_hub_and_nothing_else(hub: WritableHub, tiny: Make) -> None:
-    run = train(tiny(push_to_hub=True, log_with="tensorboard"))
+    config = tiny(push_to_hub=True, log_with="tensorboard")
+    Path(config.output_dir).mkdir()
+    (Path(config.output_dir) / "mine.txt").write_text("private")
+    run = train(config)
     uploaded = hub.folder / "reader" / "run"
     assert same_pipeline(run.folder, uploaded)
     names = {str(path.relative_to(uploaded)) for path in uploaded.rglob("*") if path.is_file()}
@@ -179,14 +180,13 @@ def test_saved_pipelines_are_uploaded_as_training_goes(hub: WritableHub, tiny: M
 def test_resuming_a_finished_run_uploads_what_failed(
     hub: WritableHub, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token = os.environ["HF_TOKEN"]
-    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
     with (
         pytest.raises(OSError, match="resuming the finished run uploads it"),
         pytest.warns(UserWarning, match=r"401.*Training goes on"),
     ):
         train(tiny(push_to_hub=True, save_model_epochs=2))
-    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
     run = train(tiny(push_to_hub=True, save_model_epochs=2, resume=True))
     assert len(run.losses) == 9
     assert hub.messages == ["3 epochs, 9 steps"]
@@ -195,8 +195,7 @@ def test_resuming_a_finished_run_uploads_what_failed(
 def test_without_a_token_the_pipeline_stays_here_whole(
     hub: WritableHub, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", "")
-    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
     config = tiny(push_to_hub=True)
     with pytest.raises(
         OSError, match=r"could not be uploaded as run .*401.*it is whole in"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from .config import TrainingConfig
 
-# What a run writes into its folder besides the pipeline.
-NOT_THE_MODEL = ("checkpoints/*", "logs/*", "best/*", "log.csv", "best.json", ".*")
+# The pipeline, what it drew, and a card that the reader may have written; nothing else that is there.
+UPLOADED = ("model_index.json", "unet/*", "scheduler/*", "samples/*", "README.md")
 
 
 def push(config: TrainingConfig, folder: Path, message: str) -> str:
@@ -26,7 +26,7 @@ def push(config: TrainingConfig, folder: Path, message: str) -> str:
             repo_id=repository.repo_id,
             folder_path=folder,
             commit_message=message,
-            ignore_patterns=list(NOT_THE_MODEL),
+            allow_patterns=list(UPLOADED),
         ).commit_url
     except Exception as error:  # the library, its HTTP client and hf_xet have errors of their own
         cause = error.__cause__ or error  # else "Error while uploading" and no why
