@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .config import TrainingConfig
 
-# The pipeline, what it drew, and a card that the reader may have written; nothing else that is there.
+# The pipeline, what it drew, and a card that the reader may have written; nothing else there is.
 UPLOADED = ("model_index.json", "unet/*", "scheduler/*", "samples/*", "README.md")
 
 
