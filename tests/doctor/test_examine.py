@@ -1,5 +1,6 @@
 """The whole examination: the command as a reader types it."""
 
+import io
 import json
 import subprocess
 import sys
@@ -82,14 +83,14 @@ def test_a_check_that_is_not_there_is_one_sentence() -> None:
 
 
 @pytest.mark.slow
-def test_this_machine_is_well_but_for_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_is_well_and_the_report_fits_on_a_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    done = run_doctor()
-    assert done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert not [line for line in lines if line.startswith("[✗]")], done.stdout
-    assert len(lines) < 40
-    assert done.returncode == int(any(line.startswith("[!]") for line in lines))
+    monkeypatch.setattr(probe, "SECONDS", 300.0)  # a busy machine is not a sick one
+    to = io.StringIO()
+    assert doctor.write(examine(), to) is not Verdict.PROBLEM, to.getvalue()
+    assert len(to.getvalue().splitlines()) < 40
 
 
 def runs(pid: str) -> bool:
