@@ -18,8 +18,11 @@ def test_zoo_list_names_every_model_and_says_that_it_is_whole(
         "vae",
         "stable-diffusion",
         "ddpm",
+        "upscaler",
+        "depth-estimator",
+        "depth",
     ]
-    assert printed.count("files whole") == 4
+    assert printed.count("files whole") == 7
 
 
 @pytest.mark.parametrize(

@@ -122,4 +122,5 @@ def test_importing_companion_is_light() -> None:
 def test_the_small_models_are_folders_that_exist() -> None:
     p = profile("small")
     assert ModelSource(zoo="ddpm").folder() == p.denoiser
-    assert p.stable_diffusion
+    for home in (p.stable_diffusion, p.upscaler, p.depth):
+        assert (Path(home) / "model_index.json").exists()

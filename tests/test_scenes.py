@@ -51,6 +51,15 @@ def test_one_seed_gives_one_scene_on_every_machine() -> None:
     )
 
 
+def test_depth_is_zero_behind_and_the_larger_of_two_objects_is_nearer() -> None:
+    for seed in range(100):
+        one = scene(seed)
+        assert one.depth.shape == (64, 64)
+        assert (one.depth[~one.masks.any(axis=0)] == 0).all()
+        depths = [one.depth[mask].mean() for mask in one.masks]
+        assert depths == pytest.approx([thing.side / 64 for thing in one.objects])
+
+
 def test_masks_cover_the_objects_and_nothing_else() -> None:
     for seed in range(100):
         one = scene(seed)

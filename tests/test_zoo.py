@@ -114,7 +114,7 @@ def test_the_classifiers_labels_are_the_objects_and_the_backgrounds() -> None:
 
 @pytest.mark.parametrize("name", entries())
 def test_every_model_has_a_card_with_what_was_measured(name: str) -> None:
-    home = folder(name)
+    home = entries()[name].path
     card = (home / "README.md").read_text()
     figures = json.loads((home / "evaluation.json").read_text())
     assert figures
@@ -125,7 +125,7 @@ def test_every_model_has_a_card_with_what_was_measured(name: str) -> None:
 
 
 def _figures(name: str) -> dict[str, float]:
-    return json.loads((folder(name) / "evaluation.json").read_text())  # type: ignore[no-any-return]
+    return json.loads((entries()[name].path / "evaluation.json").read_text())  # type: ignore[no-any-return]
 
 
 def test_the_cards_meet_the_project_s_bar() -> None:
@@ -139,6 +139,16 @@ def test_the_cards_meet_the_project_s_bar() -> None:
     assert pictures["two objects: both named, %"] >= 85
     drawn = _figures("ddpm")
     assert drawn["KID to held-out scenes"] < 0.2 * drawn["KID of noise"]
+    large = _figures("upscaler")
+    assert large["held-out scenes"] >= 500
+    assert large["PSNR, mean, dB"] > large["PSNR of bicubic, mean, dB"]
+    assert large["exactly the right objects named, %"] > large["the same of bicubic, %"]
+    placed = _figures("depth")
+    assert placed["object against depth, IoU, mean"] > 0.7
+    assert (
+        placed["object against depth, IoU, mean"]
+        > 2 * placed["the same with another scene's depth"]
+    )
 
 
 def test_kid_of_one_distribution_is_near_zero_and_grows_with_distance() -> None:

@@ -8,13 +8,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL, StableDiffusionDepth2ImgPipeline, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file
 
+from companion.zoo import folder
+from companion.zoo.depth import scene_depths, to_latent_size
+from companion.zoo.latents import LatentTask
+from companion.zoo.pictures import scene_batch
 from companion.zoo.recipe import Recipe, load_recipe, recipe_names
 from companion.zoo.tasks import make_task
 from companion.zoo.trainer import Task, train
+from companion.zoo.upscaler import rescale, shrink
 
 CPU = torch.device("cpu")
 
@@ -47,12 +55,12 @@ def tiny(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Recipe:
     )
 
 
-def _task(recipe: Recipe, folder: Path) -> Task:
-    return make_task(recipe, CPU, folder)
+def _task(recipe: Recipe, run: Path) -> Task:
+    return make_task(recipe, CPU, run)
 
 
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model" / "diffusion_pytorch_model.safetensors")
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "diffusion_pytorch_model.safetensors")
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_very_same_weights_and_log(
@@ -84,8 +92,8 @@ def test_a_run_that_was_killed_goes_on_to_the_very_same_weights(
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
-def _train_and_die(recipe: Recipe, folder: Path, at: int) -> None:
-    task = _task(recipe, folder)
+def _train_and_die(recipe: Recipe, run: Path, at: int) -> None:
+    task = _task(recipe, run)
     stock = task.loss
 
     def loss(step: int, generator: torch.Generator) -> torch.Tensor:
@@ -147,6 +155,90 @@ def test_the_learning_rate_warms_up_stays_and_ends_near_zero() -> None:
     assert recipe.rate(0) == pytest.approx(recipe.learning_rate / recipe.warmup_steps)
     assert recipe.rate(recipe.steps // 2) == recipe.learning_rate
     assert 0 < recipe.rate(recipe.steps - 1) < recipe.learning_rate / 1000
+
+
+@pytest.mark.parametrize("name", ["upscaler", "depth"])
+def test_a_fine_tuned_model_begins_as_the_one_it_comes_from(name: str, tmp_path: Path) -> None:
+    task = _fine_tuned(name, tmp_path)
+    stock = UNet2DConditionModel.from_pretrained(
+        folder("stable-diffusion") / "unet", dtype=torch.float32
+    )
+    generator = torch.Generator().manual_seed(0)
+    noisy, words = (
+        torch.randn(2, 4, 16, 16, generator=generator),
+        torch.randn(2, 77, 96, generator=generator),
+    )
+    given = {key: rows[:2].float() for key, rows in task.cached.items() if key != "ids"}
+    with torch.no_grad():
+        predicted = task.predict(noisy, torch.tensor([10, 900]), words, given, generator)
+        expected = stock(noisy, torch.tensor([10, 900]), words).sample
+    torch.testing.assert_close(predicted, expected, atol=1e-4, rtol=1e-4)
+
+
+def _fine_tuned(name: str, home: Path) -> LatentTask:
+    recipe = load_recipe(name)
+    short = replace(recipe, steps=2, batch_size=2, settings={**recipe.settings, "cached_scenes": 4})
+    task = _task(short, home)
+    assert isinstance(task, LatentTask)
+    return task
+
+
+def test_training_moves_the_new_weights_of_the_upscaler_and_none_of_the_shared_parts(
+    tmp_path: Path, one_thread: None
+) -> None:
+    task = _fine_tuned("upscaler", tmp_path)
+    words = {name: one.clone() for name, one in task.text_encoder.state_dict().items()}
+    task.grid = lambda: Image.new("RGB", (8, 8))  # type: ignore[method-assign]
+    train(task)
+    model = tmp_path / "model"
+    assert {path.name for path in model.iterdir()} == {
+        "model_index.json",
+        "unet",
+        "vae",
+        "scheduler",
+        "low_res_scheduler",
+    }
+    unet = load_file(model / "unet" / "diffusion_pytorch_model.safetensors")
+    assert unet["conv_in.weight"][:, 4:].abs().max() > 0
+    assert unet["class_embedding.weight"].abs().max() > 0
+    assert all(torch.equal(words[n], one) for n, one in task.text_encoder.state_dict().items())
+
+
+def test_a_rescaled_autoencoder_gives_the_same_pictures_and_the_same_scaled_latents() -> None:
+    vae, other = (
+        AutoencoderKL.from_pretrained(folder("vae"), dtype=torch.float32) for _ in range(2)
+    )
+    rescale(other, 0.08333)
+    images, _ = scene_batch(range(2), "all", 64)
+    with torch.no_grad():
+        ours, theirs = (v.encode(images).latent_dist for v in (vae, other))
+        for one, two in ((ours.mean, theirs.mean), (ours.std, theirs.std)):
+            torch.testing.assert_close(one * vae.config.scaling_factor, two * 0.08333)
+        torch.testing.assert_close(
+            vae.decode(ours.mean).sample,
+            other.decode(theirs.mean).sample,
+            atol=1e-4,
+            rtol=1e-4,
+        )
+
+
+def test_small_pictures_are_those_that_pillow_makes() -> None:
+    images, scenes = scene_batch(range(8), "all", 64)
+    pillow = np.stack([np.asarray(one.image.resize((16, 16))) for one in scenes])
+    ours = (shrink(images).permute(0, 2, 3, 1).numpy() + 1) * 127.5
+    apart = np.abs(ours - pillow)  # Pillow rounds between its two passes
+    assert apart.mean() < 0.3
+    assert np.quantile(apart, 0.99) < 3
+
+
+def test_latent_depth_is_what_the_stock_pipeline_makes_of_it() -> None:
+    pipeline = StableDiffusionDepth2ImgPipeline.from_pretrained(folder("depth"))
+    _, scenes = scene_batch(range(4), "stable-diffusion", 64)
+    depths = scene_depths(scenes)
+    stock = pipeline.prepare_depth_map(
+        torch.zeros(4, 3, 64, 64), depths, 4, False, torch.float32, torch.device("cpu")
+    )
+    torch.testing.assert_close(to_latent_size(depths), stock)
 
 
 @pytest.mark.parametrize("name", recipe_names())

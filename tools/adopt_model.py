@@ -6,6 +6,7 @@ Reads `runs/NAME/model`, writes `src/companion/zoo/weights` and `src/companion/z
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def halve(path: Path) -> None:
     path.chmod(0o644)  # safetensors writes for the owner only
 
 
+def forget_place(path: Path) -> None:
+    """Drop from a configuration where on this machine the model came from."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values.pop("_name_or_path", None):
+        path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def copy(entry: Entry, run: Path) -> None:
     """Replace the model's files by those of the run."""
     for source in sorted(path for path in run.rglob("*") if path.is_file()):
@@ -43,6 +51,8 @@ def copy(entry: Entry, run: Path) -> None:
         shutil.copyfile(source, target)
         if target.suffix == ".safetensors":
             halve(target)
+        elif target.suffix == ".json":
+            forget_place(target)
 
 
 def files(entry: Entry) -> list[Path]:

@@ -118,6 +118,17 @@ class Profile:
         """Folder of chapter 4's model, for `AutoPipelineForText2Image.from_pretrained`."""
         return self.models["autopipeline"].folder()
 
+    @cached_property
+    def upscaler(self) -> str:
+        """Folder of chapter 4's upscaler, for `StableDiffusionUpscalePipeline.from_pretrained`."""
+        return self.models["upscaler"].folder()
+
+    @cached_property
+    def depth(self) -> str:
+        """Folder of chapter 4's depth-to-image model, for
+        `StableDiffusionDepth2ImgPipeline.from_pretrained`."""
+        return self.models["depth"].folder()
+
 
 def profile(name: str | None = None) -> Profile:
     """The profile of that name, or of the environment variable COMPANION_PROFILE, or `small`.

@@ -67,7 +67,7 @@ def _zoo_train(arguments: argparse.Namespace) -> None:
 
 def _zoo_evaluate(arguments: argparse.Namespace) -> None:
     from companion.zoo.recipe import load_recipe
-    from companion.zoo.registry import entry, folder
+    from companion.zoo.registry import entry
 
     model, recipe = entry(arguments.name), load_recipe(arguments.name)
     # After the name is known to be right: these load torch and diffusers, which takes seconds.
@@ -75,7 +75,7 @@ def _zoo_evaluate(arguments: argparse.Namespace) -> None:
     from companion.zoo.measure import measure
 
     device = choose_device(arguments.device)
-    figures = measure(recipe, folder(arguments.name), device)
+    figures = measure(recipe, model, device)
     for name, value in figures.items():
         print(f"{value:12.4f}  {name}")
     print(f"Written to {write_card(model, recipe, figures, device.type.upper())}.")

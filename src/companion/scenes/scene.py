@@ -56,6 +56,18 @@ class Scene:
         """The picture as a PIL image, RGB."""
         return Image.fromarray(self.pixels)
 
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """Inverse depth (large is near), as estimators give it: float32 of shape (size, size).
+
+        The background is infinitely far: 0. All objects are taken to be of one real size, so that
+        the nearer one looks larger: an object's value is its side as a part of the picture's.
+        """
+        depth = np.zeros(self.pixels.shape[:2], np.float32)
+        for mask, thing in zip(self.masks, self.objects, strict=True):
+            depth[mask] = thing.side / len(depth)
+        return depth
+
 
 class _Dice:
     """Draws from `random.random()` alone: the one stream that Python promises never to change."""

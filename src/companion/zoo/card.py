@@ -6,9 +6,9 @@ from pathlib import Path
 
 from companion.scenes import subset
 
-from .measure import Figures
 from .recipe import RECIPES, Recipe
 from .registry import Entry
+from .yardsticks import Figures
 
 LICENCE = (
     "Weights: Apache-2.0, trained by this project from nothing but the scenes. The scenes are made"
@@ -26,7 +26,7 @@ def write_card(entry: Entry, recipe: Recipe, figures: Figures, device: str) -> P
         "",
         comment.removeprefix("# "),
         "",
-        f"Load it with `{entry.loads_with}.from_pretrained`.",
+        _loading(entry),
         "",
         "## Data",
         "",
@@ -56,6 +56,17 @@ def write_card(entry: Entry, recipe: Recipe, figures: Figures, device: str) -> P
     path = entry.path / "README.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def _loading(entry: Entry) -> str:
+    load = f"{entry.loads_with}.from_pretrained"
+    if not entry.shared:
+        return f"Load it with `{load}`."
+    parts = ", ".join(f"`{part}`" for part in entry.shared)
+    return (
+        f'Load it with `{load}(companion.zoo.folder("{entry.name}"))`: the parts {parts} are '
+        "other models', and the folder is put together from them."
+    )
 
 
 def _short(value: float) -> str:

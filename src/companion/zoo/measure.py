@@ -1,7 +1,4 @@
-"""How good the models of the zoo are, on scenes and prompts that training never saw.
-
-Seeds of held-out scenes begin at HELD_OUT; training uses seeds far below.
-"""
+"""How good the models of the zoo are, on scenes and prompts that training never saw."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,32 +18,36 @@ from tqdm.auto import tqdm
 from companion.scenes import Subset, backgrounds, caption, scene, subset
 
 from .kid import kid, nearest
-from .pictures import scene_batch, tile
+from .measure_depth import depth_estimator, depth_to_image
+from .measure_upscaler import upscaler
+from .pictures import save_enlarged, scene_batch, sheet, tile
 from .recipe import Recipe
 from .recognise import as_batch, recognise, scene_features
+from .registry import Entry, folder
+from .yardsticks import HELD_OUT, Figures, peak_signal_to_noise, percent
 
-HELD_OUT = 2 * 10**9
-Figures = dict[str, float]
 
-
-def measure(recipe: Recipe, folder: Path, device: torch.device) -> Figures:
-    """The figures of a model's card; example pictures are written into the folder.
+def measure(recipe: Recipe, model: Entry, device: torch.device) -> Figures:
+    """The figures of a model's card; example pictures are written beside the model's files.
 
     Args:
         recipe: what made the model.
-        folder: the model's folder.
+        model: the model.
         device: where the model runs; the classifier always runs on the CPU.
     """
-    by_task: dict[str, Callable[[Recipe, Path, torch.device], Figures]] = {
+    by_task: dict[str, Callable[[Recipe, Path, Path, torch.device], Figures]] = {
         "classifier": _classifier,
         "autoencoder": _autoencoder,
         "text-to-image": _text_to_image,
         "unconditional": _unconditional,
+        "upscaling": upscaler,
+        "depth-estimation": depth_estimator,
+        "depth-to-image": depth_to_image,
     }
-    return by_task[recipe.task](recipe, folder, device)
+    return by_task[recipe.task](recipe, folder(model.name), model.path, device)
 
 
-def _classifier(recipe: Recipe, folder: Path, device: torch.device) -> Figures:
+def _classifier(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     total = named = extra = scenes_right = backgrounds_right = 0
     count = 4000
     for start in tqdm(range(0, count, 100), desc="held-out scenes", unit="batch"):
@@ -68,8 +69,8 @@ def _classifier(recipe: Recipe, folder: Path, device: torch.device) -> Figures:
     }
 
 
-def _autoencoder(recipe: Recipe, folder: Path, device: torch.device) -> Figures:
-    vae = AutoencoderKL.from_pretrained(folder).to(device).eval()
+def _autoencoder(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
+    vae = AutoencoderKL.from_pretrained(home).to(device).eval()
     count, psnr = 1000, []
     for start in tqdm(range(0, count, 50), desc="held-out scenes", unit="batch"):
         seeds = range(HELD_OUT + start, HELD_OUT + start + 50)
@@ -79,19 +80,13 @@ def _autoencoder(recipe: Recipe, folder: Path, device: torch.device) -> Figures:
         psnr.append(peak_signal_to_noise(images, decoded.clamp(-1, 1)))
         if start == 0:
             rows = [images[:8], decoded[:8], images[8:16], decoded[8:16]]
-            _save(tile(torch.cat(rows)), folder / "samples.png", 2)
+            save_enlarged(tile(torch.cat(rows)), pictures / "samples.png", 2)
     every = torch.cat(psnr)
     return {
         "held-out scenes": count,
         "PSNR, mean, dB": every.mean().item(),
         "PSNR, worst twentieth below, dB": every.quantile(0.05).item(),
     }
-
-
-def peak_signal_to_noise(first: Tensor, second: Tensor) -> Tensor:
-    """PSNR in dB of each pair of pictures in -1..1: (batch, 3, height, width) to (batch,)."""
-    squared = (first - second).square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(4 / squared)  # the range is 2 wide, its square 4
 
 
 def one_object_prompts(world: Subset) -> Iterator[tuple[str, str, str]]:
@@ -112,8 +107,8 @@ def two_object_prompts(world: Subset, count: int) -> Iterator[tuple[str, set[str
             yield one.caption, {thing.name for thing in one.objects}, one.background
 
 
-def _text_to_image(recipe: Recipe, folder: Path, device: torch.device) -> Figures:
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(device)
+def _text_to_image(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
+    pipeline = StableDiffusionPipeline.from_pretrained(home, dtype=torch.float32).to(device)
     # Pure noise belongs to the last timestep; "leading", from the file, would begin below it.
     pipeline.scheduler = UniPCMultistepScheduler.from_config(
         pipeline.scheduler.config, timestep_spacing="linspace"
@@ -136,7 +131,9 @@ def _text_to_image(recipe: Recipe, folder: Path, device: torch.device) -> Figure
 
     single = list(one_object_prompts(world)) * 2
     images = draw([prompt for prompt, _, _ in single], 0)
-    _save(_sheet(images[: len(single) // 2], len(backgrounds())), folder / "samples.png", 1)
+    save_enlarged(
+        sheet(images[: len(single) // 2], len(backgrounds())), pictures / "samples.png", 1
+    )
     seen = recognise(images)
     rows = [
         (name in what.objects, what.objects == (name,), colour == what.background, (name, colour))
@@ -145,7 +142,7 @@ def _text_to_image(recipe: Recipe, folder: Path, device: torch.device) -> Figure
     unseen = [row for row in rows if row[3] in world.held_out]
     double = list(two_object_prompts(world, 200))
     images = draw([prompt for prompt, _, _ in double], 10_000)
-    _save(_sheet(images[:64], 8), folder / "samples-two-objects.png", 1)
+    save_enlarged(sheet(images[:64], 8), pictures / "samples-two-objects.png", 1)
     pairs = [
         (names <= set(what.objects), colour == what.background)
         for (_, names, colour), what in zip(double, recognise(images), strict=True)
@@ -154,29 +151,24 @@ def _text_to_image(recipe: Recipe, folder: Path, device: torch.device) -> Figure
         "steps (UniPC)": 25,
         "guidance scale": scale,
         "one-object prompts": len(rows),
-        "one object: named by the classifier, %": _percent(row[0] for row in rows),
-        "one object: that and nothing else, %": _percent(row[1] for row in rows),
-        "one object: background right, %": _percent(row[2] for row in rows),
+        "one object: named by the classifier, %": percent(row[0] for row in rows),
+        "one object: that and nothing else, %": percent(row[1] for row in rows),
+        "one object: background right, %": percent(row[2] for row in rows),
         "pairs of object and background never trained on": len(unseen),
-        "never trained on: object named, %": _percent(row[0] for row in unseen),
-        "never trained on: background right, %": _percent(row[2] for row in unseen),
+        "never trained on: object named, %": percent(row[0] for row in unseen),
+        "never trained on: background right, %": percent(row[2] for row in unseen),
         "two-object prompts": len(pairs),
-        "two objects: both named, %": _percent(row[0] for row in pairs),
-        "two objects: background right, %": _percent(row[1] for row in pairs),
+        "two objects: both named, %": percent(row[0] for row in pairs),
+        "two objects: background right, %": percent(row[1] for row in pairs),
     }
 
 
-def _percent(answers: Iterator[bool]) -> float:
-    every = list(answers)
-    return 100 * sum(every) / len(every)
-
-
-def _unconditional(recipe: Recipe, folder: Path, device: torch.device) -> Figures:
-    unet = UNet2DModel.from_pretrained(folder).to(device).eval()
+def _unconditional(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
+    unet = UNet2DModel.from_pretrained(home).to(device).eval()
     size, count = unet.config.sample_size, 1000
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((count, 3, size, size), generator=generator)
-    drawn = torch.cat([_ddim(unet, part.to(device), folder) for part in tqdm(noise.split(100))])
+    drawn = torch.cat([_ddim(unet, part.to(device), home) for part in tqdm(noise.split(100))])
     held_out, _ = scene_batch(range(HELD_OUT, HELD_OUT + count), recipe.subset, size)
     others, _ = scene_batch(range(HELD_OUT + count, HELD_OUT + 2 * count), recipe.subset, size)
     features = {
@@ -191,14 +183,14 @@ def _unconditional(recipe: Recipe, folder: Path, device: torch.device) -> Figure
     to_drawn, found = nearest(drawn[:200], trained, 3)
     to_real, _ = nearest(held_out[:200], trained)
     rows = [torch.cat([drawn[n : n + 1], trained[found[n]]]) for n in range(16)]
-    _save(tile(torch.cat(rows), 16), folder / "neighbours.png", 2)
-    _save(tile(drawn[:64], 16), folder / "samples.png", 2)
+    save_enlarged(tile(torch.cat(rows), 16), pictures / "neighbours.png", 2)
+    save_enlarged(tile(drawn[:64], 16), pictures / "samples.png", 2)
     return {
         "pictures drawn (DDIM, 50 steps)": count,
         "KID to held-out scenes": kid(features["drawn"], features["real"]),
         "KID of two sets of held-out scenes": kid(features["other"], features["real"]),
         "KID of noise": kid(features["noise"], features["real"]),
-        "one of its objects named, %": _percent(
+        "one of its objects named, %": percent(
             len(what.objects) == 1 and what.objects[0] in world.objects for what in seen
         ),
         "distance to the nearest of 20,000 training scenes, median": to_drawn[:, 0].median().item(),
@@ -207,22 +199,9 @@ def _unconditional(recipe: Recipe, folder: Path, device: torch.device) -> Figure
 
 
 @torch.inference_mode()
-def _ddim(unet: UNet2DModel, sample: Tensor, folder: Path) -> Tensor:
-    scheduler = DDIMScheduler.from_pretrained(folder)
+def _ddim(unet: UNet2DModel, sample: Tensor, home: Path) -> Tensor:
+    scheduler = DDIMScheduler.from_pretrained(home)
     scheduler.set_timesteps(50)
     for t in scheduler.timesteps:
         sample = scheduler.step(unet(sample, t).sample, t, sample).prev_sample
     return sample.cpu()
-
-
-def _sheet(images: list[Image.Image], columns: int) -> Image.Image:
-    width, height = images[0].size
-    sheet = Image.new("RGB", (columns * width, -(-len(images) // columns) * height))
-    for number, image in enumerate(images):
-        sheet.paste(image, (number % columns * width, number // columns * height))
-    return sheet
-
-
-def _save(picture: Image.Image, path: Path, enlarge: int) -> None:
-    size = (picture.width * enlarge, picture.height * enlarge)
-    picture.resize(size, Image.Resampling.NEAREST).save(path, optimize=True)

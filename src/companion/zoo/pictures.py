@@ -1,6 +1,7 @@
 """Between scenes and tensors, as every task needs it."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,3 +28,18 @@ def tile(images: Tensor, columns: int = 8) -> Image.Image:
     canvas[:batch] = images
     canvas = canvas.view(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
     return Image.fromarray(canvas.reshape(rows * height, columns * width, channels).numpy())
+
+
+def sheet(images: list[Image.Image], columns: int) -> Image.Image:
+    """One picture of many of one size, row by row."""
+    width, height = images[0].size
+    whole = Image.new("RGB", (columns * width, -(-len(images) // columns) * height))
+    for number, image in enumerate(images):
+        whole.paste(image, (number % columns * width, number // columns * height))
+    return whole
+
+
+def save_enlarged(picture: Image.Image, path: Path, times: int) -> None:
+    """Save a picture with every pixel as a square of so many."""
+    size = (picture.width * times, picture.height * times)
+    picture.resize(size, Image.Resampling.NEAREST).save(path, optimize=True)

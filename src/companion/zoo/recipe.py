@@ -52,7 +52,15 @@ class Recipe:
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes, in the order in which they are trained: later ones need earlier
     ones."""
-    return ("classifier", "vae", "stable-diffusion", "ddpm")
+    return (
+        "classifier",
+        "vae",
+        "stable-diffusion",
+        "ddpm",
+        "upscaler",
+        "depth-estimator",
+        "depth",
+    )
 
 
 def load_recipe(name: str) -> Recipe:

@@ -20,6 +20,8 @@ class Entry:
         path: its folder.
         loads_with: the class whose `from_pretrained` reads the folder.
         sha256: of every file, by its name relative to the folder.
+        shared: parts that it has in common with other models: the name of the part's folder, and
+            where that lies among the weights.
     """
 
     name: str
@@ -27,10 +29,11 @@ class Entry:
     path: Path
     loads_with: str
     sha256: dict[str, str]
+    shared: dict[str, str]
 
     @property
     def bytes(self) -> int:
-        """Size of all its files on disk."""
+        """Size on disk of all its files; shared parts count where they lie."""
         return sum((self.path / name).stat().st_size for name in self.sha256)
 
 
@@ -46,6 +49,7 @@ def entries() -> dict[str, Entry]:
             path=WEIGHTS / entry["folder"],
             loads_with=entry["loads_with"],
             sha256=hashes.get(name, {}),
+            shared=entry.get("shared", {}),
         )
         for name, entry in table.items()
     }
@@ -67,17 +71,24 @@ def entry(name: str) -> Entry:
 
 
 def folder(name: str) -> Path:
-    """The folder of a model, for `from_pretrained`.
+    """The folder of a model, for `from_pretrained`; one that shares parts with others is put
+    together the first time.
 
     Raises:
         ValueError: no such model.
         FileNotFoundError: its files are missing from this installation.
+        PermissionError: it shares parts, and the cache where it is put together cannot be written.
     """
-    path = entry(name).path
+    model = entry(name)
+    path = model.path
     if not any(path.glob("*.json")):
         raise FileNotFoundError(
             f"The files of the zoo's {name} are missing from {path}; install diffusers-notes again."
         )
+    if model.shared:
+        from .assembled import assembled
+
+        return assembled(model)
     return path
 
 

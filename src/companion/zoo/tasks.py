@@ -28,6 +28,18 @@ def make_task(recipe: Recipe, device: torch.device, folder: Path) -> Task:
         from .unconditional import Unconditional
 
         return Unconditional(recipe, device, folder)
+    if recipe.task == "upscaling":
+        from .upscaler import Upscaler
+
+        return Upscaler(recipe, device, folder)
+    if recipe.task == "depth-to-image":
+        from .depth_to_image import DepthToImage
+
+        return DepthToImage(recipe, device, folder)
+    if recipe.task == "depth-estimation":
+        from .depth_estimator import DepthEstimator
+
+        return DepthEstimator(recipe, device, folder)
     raise ValueError(
         f"The recipe {recipe.name} names the task {recipe.task!r}, which is not known."
     )

@@ -16,16 +16,11 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from PIL import Image
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from companion.scenes import scene
-
-from .noise_loss import min_snr_loss
-from .pictures import scene_batch
+from .latents import LatentTask
 from .recipe import Recipe
-from .trainer import Task
 
 WEIGHTS = Path(__file__).parent / "weights" / "stable-diffusion"
 PROMPTS = (
@@ -48,9 +43,8 @@ PROMPTS = (
 )
 
 
-class TextToImage(Task):
-    """Mean squared error of the predicted noise, min-SNR weighted; now and then without the
-    caption."""
+class TextToImage(LatentTask):
+    """The noise residual, given the caption alone; the text encoder learns too."""
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)
@@ -65,7 +59,7 @@ class TextToImage(Task):
             set_alpha_to_one=False,
             steps_offset=1,
         )
-        self.ids, self.latents = self._cache(folder / "latents.pt")
+        self.fill_cache(folder / "latents.pt")
         torch.manual_seed(recipe.seed)
         self.unet = UNet2DConditionModel(**recipe.settings["unet"]).to(device)
         self.text_encoder = CLIPTextModel(CLIPTextConfig(**recipe.settings["text_encoder"])).to(
@@ -74,59 +68,14 @@ class TextToImage(Task):
         self._forget_unused_words()
         self.trained = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
 
-    def _tokens(self, captions: list[str]) -> Tensor:
-        return self.tokenizer(
-            captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
-        ).input_ids
-
-    def _cache(self, path: Path) -> tuple[Tensor, Tensor]:
-        """Token ids (scenes, 77) and scaled latents (scenes, 4, 16, 16), made once and kept beside
-        the run."""
-        if not path.exists():
-            count = self.recipe.settings["cached_scenes"]
-            captions = [scene(seed, subset=self.recipe.subset).caption for seed in range(count)]
-            parts = []
-            for start in tqdm(range(0, count, 50), desc="encoding scenes", unit="batch"):
-                images, _ = scene_batch(
-                    range(start, min(start + 50, count)), self.recipe.subset, 64
-                )
-                with torch.no_grad():
-                    latents = self.vae.encode(images.to(self.device)).latent_dist.mean
-                parts.append((latents * self.vae.config.scaling_factor).half().cpu())
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({"ids": self._tokens(captions), "latents": torch.cat(parts)}, path)
-        cached = torch.load(path, weights_only=True)
-        return cached["ids"], cached["latents"]
-
     def _forget_unused_words(self) -> None:
         """Words that no caption holds stay at zero: they then mean nothing, and the file
         compresses."""
         table = self.text_encoder.get_input_embeddings().weight
         used = torch.zeros(len(table), dtype=torch.bool)
-        used[self.ids.flatten().unique()] = True
+        used[self.cached["ids"].flatten().unique()] = True
         with torch.no_grad():
             table[~used.to(table.device)] = 0
-
-    def loss(self, step: int, generator: torch.Generator) -> Tensor:
-        """The noise residual of cached latents, with or without their captions."""
-        batch = self.recipe.batch_size
-        chosen = torch.randint(len(self.latents), (batch,), generator=generator)
-        latents = self.latents[chosen].float()
-        ids = self.ids[chosen].clone()
-        dropped = torch.rand(batch, generator=generator) < self.recipe.settings["caption_dropout"]
-        ids[dropped] = self._tokens([""])
-        noise = torch.randn(latents.shape, generator=generator)
-        timesteps = torch.randint(1000, (batch,), generator=generator)
-        noisy = self.scheduler.add_noise(latents, noise, timesteps).to(self.device)
-        words = self.text_encoder(ids.to(self.device)).last_hidden_state
-        predicted = self.unet(noisy, timesteps.to(self.device), encoder_hidden_states=words).sample
-        return min_snr_loss(
-            predicted,
-            noise,
-            timesteps,
-            self.scheduler.alphas_cumprod,
-            self.recipe.settings["snr_gamma"],
-        )
 
     def pipeline(self) -> StableDiffusionPipeline:
         """The parts as stock diffusers puts them together."""

@@ -1,0 +1,71 @@
+"""Fine-tuning the zoo's Stable Diffusion: its UNet gets further input channels."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from .latents import LatentTask
+from .recipe import Recipe
+from .registry import folder as embedded
+
+
+def widen(unet: UNet2DConditionModel, channels: int, **config: Any) -> UNet2DConditionModel:
+    """The UNet with further input channels, whose weights begin at zero: at first it draws what it
+    drew before (Brooks et al. 2023, "InstructPix2Pix", section 3.2).
+
+    Args:
+        unet: the one to copy.
+        channels: how many input channels to add behind those there are.
+        config: other values of the configuration to change; what weights they add begin at zero.
+    """
+    wide = UNet2DConditionModel.from_config(
+        dict(unet.config), in_channels=unet.config.in_channels + channels, **config
+    )
+    weights = unet.state_dict()
+    with torch.no_grad():
+        for name, parameter in wide.named_parameters():
+            parameter.zero_()
+            if name == "conv_in.weight":
+                parameter[:, : unet.config.in_channels] = weights[name]
+            elif name in weights:
+                parameter.copy_(weights[name])
+    return wide
+
+
+class FineTuned(LatentTask):
+    """The parts of the base model, frozen but for the widened UNet.
+
+    Args:
+        channels: input channels that the UNet gets.
+        config: what else changes in its configuration.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: torch.device,
+        folder: Path,
+        *,
+        channels: int,
+        **config: Any,
+    ) -> None:
+        super().__init__(recipe, device, folder)
+        # The package's own and no newer run's: the model will share these very parts.
+        base = embedded(recipe.settings["base"])
+        self.vae = AutoencoderKL.from_pretrained(base / "vae", dtype=torch.float32).to(device)
+        self.tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
+        self.text_encoder = CLIPTextModel.from_pretrained(
+            base / "text_encoder", dtype=torch.float32
+        ).to(device)
+        self.text_encoder.requires_grad_(False)
+        self.scheduler = PNDMScheduler.from_pretrained(base / "scheduler")
+        stock = UNet2DConditionModel.from_pretrained(base / "unet", dtype=torch.float32)
+        self.trained = self.unet = widen(stock, channels, **config).to(device)
+        self.prepare()
+        self.fill_cache(folder / "latents.pt")
+
+    def prepare(self) -> None:
+        """What else a subclass makes before the scenes are encoded."""

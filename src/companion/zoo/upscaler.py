@@ -1,0 +1,137 @@
+"""Trains the upscaler: a scene of 16x16 pixels beside the latents of the same scene at 64x64.
+
+Rombach et al. 2022, section 4.4 and appendix; Ho et al. 2022, "Cascaded Diffusion Models", section
+4.2, for the noise on the small picture, whose level the UNet is told as a class.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    EulerAncestralDiscreteScheduler,
+    StableDiffusionUpscalePipeline,
+)
+from PIL import Image
+from torch import Tensor
+
+from companion.scenes import Scene
+
+from .fine_tuned import FineTuned
+from .pictures import scene_batch, tile
+from .recipe import Recipe
+
+# StableDiffusionUpscalePipeline gives every VAE this scaling factor, whatever its file says.
+SCALING_FACTOR = 0.08333
+
+
+def shrink(images: Tensor) -> Tensor:
+    """Pictures of a quarter of the side, (batch, 3, height, width) in -1..1: bicubic with
+    antialiasing, what `PIL.Image.resize` does but for its rounding."""
+    return F.interpolate(images, scale_factor=0.25, mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def enlarge(images: Tensor) -> Tensor:
+    """Pictures of four times the side, bicubic: what an upscaler is compared with."""
+    return F.interpolate(images, scale_factor=4, mode="bicubic").clamp(-1, 1)
+
+
+def rescale(vae: AutoencoderKL, scaling_factor: float) -> None:
+    """Change a VAE's scaling factor and its latents with it, so that the product of both, which the
+    UNet sees, stays; pictures stay the same too."""
+    grow = vae.config.scaling_factor / scaling_factor
+    latent = vae.config.latent_channels
+    with torch.no_grad():
+        vae.quant_conv.weight[:latent] *= grow
+        vae.quant_conv.bias[:latent] *= grow
+        vae.quant_conv.bias[latent:] += 2 * math.log(grow)  # the logarithm of the variance
+        vae.post_quant_conv.weight /= grow
+    vae.register_to_config(scaling_factor=scaling_factor)
+
+
+class Upscaler(FineTuned):
+    """The noise residual, given the caption and the small picture with some noise on it."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
+        self.max_noise_level = recipe.settings["max_noise_level"]
+        levels = self.max_noise_level + 1
+        super().__init__(recipe, device, folder, channels=3, num_class_embeds=levels)
+
+    def prepare(self) -> None:
+        """Rescale the VAE, and make the scheduler of the small picture's noise."""
+        rescale(self.vae, SCALING_FACTOR)
+        self.low_res_scheduler = DDPMScheduler(**self.recipe.settings["low_res_scheduler"])
+
+    def condition(
+        self, images: Tensor, scenes: Sequence[Scene], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The small pictures, (batch, 3, 16, 16)."""
+        return {"low_res": shrink(images)}
+
+    def predict(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        words: Tensor,
+        given: dict[str, Tensor],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The noise in the latents; the small picture gets noise of a level of its own."""
+        low_res = given["low_res"]
+        levels = torch.randint(self.max_noise_level + 1, (len(low_res),), generator=generator)
+        noise = torch.randn(low_res.shape, generator=generator)
+        low_res = self.low_res_scheduler.add_noise(low_res, noise, levels).to(self.device)
+        return self.unet(
+            torch.cat([noisy, low_res], dim=1),
+            timesteps,
+            encoder_hidden_states=words,
+            class_labels=levels.to(self.device),
+        ).sample
+
+    def pipeline(self) -> StableDiffusionUpscalePipeline:
+        """The parts as stock diffusers puts them together."""
+        return StableDiffusionUpscalePipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            low_res_scheduler=self.low_res_scheduler,
+            # Fresh noise in every step lets later steps mend the colours of the first ones: 2 dB
+            # more than DDIM. "linspace" begins where pure noise belongs, at the last timestep.
+            scheduler=EulerAncestralDiscreteScheduler.from_config(
+                self.scheduler.config, timestep_spacing="linspace"
+            ),
+            max_noise_level=self.max_noise_level,
+        )
+
+    def grid(self) -> Image.Image:
+        """Held-out scenes: the small picture, bicubic, the model's, the scene itself; prints the
+        PSNR of both."""
+        images, scenes = scene_batch(range(10**9, 10**9 + 16), self.recipe.subset, 64)
+        small = shrink(images)
+        pipeline = self.pipeline()
+        pipeline.set_progress_bar_config(disable=True)
+        drawn = pipeline(
+            [one.caption for one in scenes],
+            image=(small + 1) / 2,
+            num_inference_steps=20,
+            guidance_scale=self.recipe.settings["guidance_scale"],
+            generator=torch.Generator().manual_seed(0),
+            output_type="pt",
+        ).images.cpu()
+        rows = [F.interpolate(small, scale_factor=4), enlarge(small), drawn * 2 - 1, images]
+        for name, one in zip(("bicubic", "upscaler"), rows[1:3], strict=True):
+            squared = (one - images).square().mean(dim=(1, 2, 3))
+            print(f"{name}: PSNR {(10 * torch.log10(4 / squared)).mean():.2f} dB")
+        return tile(torch.cat([row[n : n + 8] for n in (0, 8) for row in rows]))
+
+    def save(self, folder: Path) -> None:
+        """Write what is the model's own; the text encoder and the tokenizer are the base's."""
+        pipeline = self.pipeline()
+        pipeline.save_config(folder)
+        for name in ("unet", "vae", "scheduler", "low_res_scheduler"):
+            getattr(pipeline, name).save_pretrained(folder / name)
