@@ -168,6 +168,49 @@ def test_a_prompt_of_several_gets_its_own_seed(pipe: Any) -> None:
     assert close(both[1], draw(pipe, "a moon", seeds=5, **few)[0])
 
 
+def test_super_resolution_comes_nearer_than_bicubic_enlarging() -> None:
+    upscaler = load("super-resolution", profile("small")).to("cpu")
+    one = scene(20_008, subset="stable-diffusion")
+    coarse = one.image.resize((16, 16), Image.Resampling.BICUBIC)
+    (drawn,) = draw(
+        upscaler,
+        one.caption,
+        image=coarse,
+        num_inference_steps=20,
+        guidance_scale=1.5,
+        noise_level=5,
+    )
+    assert drawn.size == (64, 64)
+    bicubic = coarse.resize((64, 64), Image.Resampling.BICUBIC)
+    assert psnr(drawn, one.image) > psnr(bicubic, one.image)
+    seen = recognise(drawn)[0].objects
+    assert set(seen) == {thing.name for thing in one.objects}
+
+
+def test_depth_to_image_draws_another_object_in_the_same_place() -> None:
+    pipe = load("depth-to-image", profile("small")).to("cpu")
+    pipe.scheduler = make_scheduler("UniPC", pipe.scheduler)
+    (drawn,) = draw(
+        pipe,
+        "a panda on a blue background",
+        image=FROG.image,
+        strength=1.0,
+        num_inference_steps=20,
+        guidance_scale=4.0,
+    )
+    (seen,) = recognise(drawn)
+    assert (seen.objects, seen.background) == (("panda",), "blue")
+    blue = np.abs(np.asarray(drawn, int) - np.asarray(drawn, int)[-1, -1]).max(axis=-1) < 50
+    inside = FROG.masks[0]
+    assert (~blue)[inside].mean() > 0.7  # the object lies where the frog was
+    assert blue[~inside].mean() > 0.7
+
+
+def test_the_upscalers_unet_is_optimised_too() -> None:
+    upscaler = load("super-resolution", profile("small")).to("cpu")
+    assert optimise(upscaler, Machine("cpu", fast_bfloat16=True)).done("half precision")
+
+
 @pytest.mark.parametrize("task", ["text-to-image", "image-to-image"])
 def test_the_unguided_steps_cost_half(pipes: dict[str, Any], task: str) -> None:
     sizes: list[int] = []

@@ -28,6 +28,9 @@ TASKS = {
     "text-to-image": Task("AutoPipelineForText2Image", "autopipeline"),
     "image-to-image": Task("AutoPipelineForImage2Image", "autopipeline", ("image",)),
     "inpainting": Task("AutoPipelineForInpainting", "autopipeline", ("image", "mask_image")),
+    # AutoPipeline has no task for these two: their own class loads them.
+    "super-resolution": Task("StableDiffusionUpscalePipeline", "upscaler", ("image",)),
+    "depth-to-image": Task("StableDiffusionDepth2ImgPipeline", "depth", ("image",)),
 }
 
 
