@@ -58,3 +58,28 @@ def test_help_does_not_wait_for_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "does", "remedy"),
+    [
+        (["zoo", "list"], "companion.zoo.entries", "the same command goes on from there."),
+        (["train", "scenes:flowers"], "companion.training.train", "with --resume"),
+    ],
+)
+def test_ctrl_c_is_one_sentence_that_says_how_to_go_on(
+    arguments: list[str],
+    does: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(does, interrupted)
+    assert main(arguments) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("Stopped. What was saved is kept;")
+    assert remedy in printed
+    assert printed.count("\n") == 1

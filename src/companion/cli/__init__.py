@@ -17,9 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return parsed.run(parsed) or 0
     except KeyboardInterrupt:
-        print(
-            "Stopped. What was saved is kept; the same command goes on from there.", file=sys.stderr
-        )
+        print(f"Stopped. What was saved is kept; {parsed.goes_on}.", file=sys.stderr)
         return 1
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
         print(f"companion: {error}", file=sys.stderr)
@@ -28,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="companion", description="The companion of the book.")
+    parser.set_defaults(goes_on="the same command goes on from there")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (attend, doctor, fetch, train, zoo):
         command.add(commands)

@@ -26,7 +26,9 @@ def add(commands: Any) -> None:
     train.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in that folder"
     )
-    train.set_defaults(run=_train)
+    train.set_defaults(
+        run=_train, goes_on="with --resume the same command goes on from the newest checkpoint"
+    )
 
 
 def _train(arguments: argparse.Namespace) -> None:
