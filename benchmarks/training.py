@@ -12,20 +12,19 @@ photographs. Every loop gets the same pictures, first weights, batch size and le
 """
 
 import argparse
-import gc
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -277,31 +276,30 @@ LOOPS = {"the notes' loop": notes_loop, "train_unconditional.py": script_loop, "
 # ---------------------------------------------------------------- what is asked of them
 
 
-@contextmanager
-def peak_memory() -> Iterator[list[float]]:
-    """Within, the list's one number becomes the memory that was taken at most, in MB."""
-    taken = [float("nan")]
-    gc.collect()
+def peak_memory(name: str) -> float:
+    """MB that a loop takes at most: on the GPU, or in main memory beyond what was loaded before."""
     if CUDA:
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        yield taken
-        taken[0] = torch.cuda.max_memory_allocated() / 1e6
-        return
-    reset = Path("/proc/self/clear_refs")  # Linux forgets the highest mark so far
-    if not reset.exists():
-        yield taken
-        return
-    reset.write_text("5")
+        LOOPS[name](1, 4 * BATCH)
+        return torch.cuda.max_memory_allocated() / 1e6
+    # A process of its own: this one keeps what earlier runs have freed.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_growth, name, size()).result()
+
+
+def _growth(name: str, image_size: int) -> float:
+    SETTINGS["image_size"] = image_size
+    dataset(4 * BATCH)
     before = _high_water()
-    yield taken
-    taken[0] = (_high_water() - before) / 1e6
+    LOOPS[name](1, 4 * BATCH)
+    return (_high_water() - before) / 1e6
 
 
 def _high_water() -> float:
-    status = Path("/proc/self/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return 1024 * float(found[1]) if found else 1024 * resource.getrusage(0).ru_maxrss
+    """Bytes of main memory that this process had at most; NaN where the system does not say."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return 1024 * float(found[1]) if found else float("nan")
 
 
 def loops(rounds: int) -> None:
@@ -314,10 +312,8 @@ def loops(rounds: int) -> None:
     cases = {name: partial(loop, epochs, pictures) for name, loop in LOOPS.items()}
     side_by_side(cases, rounds, CLOCK)
     print()
-    for name, loop in LOOPS.items():
-        with peak_memory() as taken:
-            loop(1, pictures)
-        print(f"{name:24} takes {taken[0]:6.0f} MB at most")
+    for name in LOOPS:
+        print(f"{name:24} takes {peak_memory(name):6.0f} MB at most")
 
 
 def budget(rounds: int) -> None:
