@@ -37,7 +37,7 @@ def check_zoo() -> list[Finding]:
         again = commands.pip_install([SOURCE], "--force-reinstall", "--no-deps")
         remedy = restore if clone else again
         return [problem("Zoo", faults[0].rstrip(".") + more, remedy)]
-    return [good("Zoo", f"{len(entries())} embedded models, all files whole")]
+    return [good("Zoo", "the embedded models' files are whole")]
 
 
 def check_builder() -> list[Finding]:
