@@ -59,13 +59,12 @@ def write_card(entry: Entry, recipe: Recipe, figures: Figures, device: str) -> P
 
 
 def _loading(entry: Entry) -> str:
-    load = f"{entry.loads_with}.from_pretrained"
     if not entry.shared:
-        return f"Load it with `{load}`."
+        return f"Load it with `{entry.loads_with}.from_pretrained`."
     parts = ", ".join(f"`{part}`" for part in entry.shared)
     return (
-        f'Load it with `{load}(companion.zoo.folder("{entry.name}"))`: the parts {parts} are '
-        "other models', and the folder is put together from them."
+        f'Load the folder that `companion.zoo.folder("{entry.name}")` puts together with '
+        f"`{entry.loads_with}.from_pretrained`: other models' parts belong to it ({parts})."
     )
 
 
