@@ -16,7 +16,7 @@ from .recipe import Recipe
 from .recognise import Seen, recognise
 from .yardsticks import HELD_OUT, Figures, overlap, percent
 
-COUNT, BATCH, STEPS = 160, 16, 20
+COUNT, BATCH, STEPS = 320, 16, 20
 NEAR = 0.15  # less than half of the smallest object's inverse depth
 APART = 0.2  # how far a colour is from the background's, in -1..1, where an object begins
 
