@@ -499,14 +499,32 @@ def test_where_memory_is_short_parts_wait_outside(
 
 
 @pytest.mark.slow
-def test_really_compiled_blocks_agree_with_eager_ones(pipe: Any) -> None:
+def test_a_unet_really_compiled_on_the_cpu_draws_the_same_picture(pipe: Any) -> None:
     made = own_copy(pipe)
-    settings = {"num_inference_steps": 3, "guidance_scale": 4.0}
-    made.unet.compile_repeated_blocks(fullgraph=True)
+    settings = {"seeds": 3, "num_inference_steps": 3, "guidance_scale": 4.0}
+    report = optimise(made, Machine("cpu"), compile_on_cpu=True)
+    assert report.done("compile")
+    assert made.unet._compiled_call_impl is not None
     assert close(draw(made, "a cat", **settings)[0], draw(pipe, "a cat", **settings)[0], shades=2)
     del made
     torch.compiler.reset()
     gc.collect()
+
+
+def test_on_a_cpu_a_compiled_unet_with_another_answer_is_not_kept(
+    pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = own_copy(pipe)
+
+    def compile_wrongly(**_: bool) -> None:
+        made.unet._compiled_call_impl = lambda *args, **kwargs: (
+            0.5 * type(made.unet).forward(made.unet, *args, **kwargs)[0],
+        )
+
+    monkeypatch.setattr(made.unet, "compile", compile_wrongly)
+    report = optimise(made, Machine("cpu"), compile_on_cpu=True)
+    assert not report.done("compile")
+    assert made.unet._compiled_call_impl is None
 
 
 # Keeping

@@ -28,9 +28,8 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def not_read_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def not_read_yet(hub_library_not_read: None) -> None:
     """As in a fresh Python."""
-    monkeypatch.delitem(sys.modules, "huggingface_hub.constants", raising=False)
 
 
 def test_nothing_set_is_good() -> None:

@@ -13,14 +13,13 @@ MIRROR = "https://hf-mirror.com"
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+def bare(monkeypatch: pytest.MonkeyPatch, hub_library_not_read: None) -> None:
     """A laptop with nothing set."""
     for name in ("HF_ENDPOINT", "HF_HUB_DISABLE_XET", "COLAB_RELEASE_TAG", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name in environment.PROXIES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.delitem(sys.modules, "huggingface_hub.constants", raising=False)
 
 
 @pytest.mark.parametrize("name", ["hf-mirror", MIRROR, MIRROR + "/"])

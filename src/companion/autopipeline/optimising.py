@@ -70,7 +70,7 @@ def this_machine(device: torch.device) -> Machine:
     return Machine(device.type, fast_bfloat16=_fast_bfloat16())
 
 
-def optimise(pipe: Any, machine: Machine | None = None) -> Report:
+def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool = False) -> Report:
     """Make a pipeline as fast as its device allows with the pictures the same.
 
     On a GPU: half precision, channels_last, a compiled UNet, and where memory is short, parts that
@@ -80,6 +80,8 @@ def optimise(pipe: Any, machine: Machine | None = None) -> Report:
     Args:
         pipe: of Stable Diffusion, on its device.
         machine: by default the one that the pipeline lies on.
+        compile_on_cpu: compile the whole UNet on a CPU too. It takes a minute or two, and again for
+            each new number of pictures, so it pays for some hundred pictures of one size.
 
     Returns:
         What was done, and what was not, with the reason.
@@ -89,15 +91,13 @@ def optimise(pipe: Any, machine: Machine | None = None) -> Report:
     decisions = [_precision_on_gpu(pipe) if on_gpu else _precision_on_cpu(pipe, machine)]
     decisions += [_channels_last(pipe, on_gpu), _attention(pipe)]
     decisions += _memory(pipe, machine) if on_gpu else _no_memory_shortage()
-    decisions.append(
-        _compile(pipe, offloaded=decisions[-1].done)
-        if on_gpu
-        else Decision(
-            "compile",
-            False,
-            "measured on a CPU: no gain for one picture, 6 % for eight",
-        )
-    )
+    if on_gpu:
+        decisions.append(_compile_blocks(pipe, offloaded=decisions[-1].done))
+    elif compile_on_cpu:
+        decisions.append(_compile_whole(pipe))
+    else:
+        reason = "takes minutes on a CPU; compile_on_cpu=True for hundreds of pictures"
+        decisions.append(Decision("compile", False, reason))
     return Report(tuple(decisions))
 
 
@@ -217,29 +217,44 @@ def _memory(pipe: Any, machine: Machine) -> list[Decision]:
     ]
 
 
-def _compile(pipe: Any, offloaded: bool) -> Decision:
-    """Compile the UNet's transformer blocks, and keep that only if the answers agree."""
-    name = "compile"
+def _compile_blocks(pipe: Any, offloaded: bool) -> Decision:
+    """Compile the UNet's transformer blocks: a GPU's UNet is large, and its blocks are alike."""
     if offloaded:
-        return Decision(name, False, "parts that come and go would be compiled again and again")
+        reason = "parts that come and go would be compiled again and again"
+        return Decision("compile", False, reason)
     blocks = [one for one in pipe.unet.modules() if type(one).__name__ in _repeated(pipe.unet)]
+    return _compile(
+        pipe,
+        lambda: pipe.unet.compile_repeated_blocks(fullgraph=True),
+        blocks,
+        "the UNet's repeated blocks, compiled once for all",
+    )
+
+
+def _compile_whole(pipe: Any) -> Decision:
+    """Compile the whole UNet, for each number of pictures anew."""
+    return _compile(
+        pipe, lambda: pipe.unet.compile(dynamic=False), [pipe.unet], "the whole UNet, compiled"
+    )
+
+
+def _compile(
+    pipe: Any, use: Callable[[], None], compiled: list[torch.nn.Module], what: str
+) -> Decision:
+    """Compile, and keep that only if the answers agree."""
 
     def undo() -> None:
-        for block in blocks:
-            block._compiled_call_impl = None
+        for one in compiled:
+            one._compiled_call_impl = None
 
     try:
-        error = _try(pipe, lambda: pipe.unet.compile_repeated_blocks(fullgraph=True), undo)
+        error = _try(pipe, use, undo)
     except Exception as failure:  # a missing compiler has many names
         undo()
-        return Decision(name, False, f"compiling failed here ({type(failure).__name__})")
+        return Decision("compile", False, f"compiling failed here ({type(failure).__name__})")
     if error > LARGEST_ERROR:
-        return Decision(name, False, f"the compiled UNet's answer is off by {error:.1%}")
-    return Decision(
-        name,
-        True,
-        f"the UNet's repeated blocks, compiled once for all (its answer moved by {error:.1%})",
-    )
+        return Decision("compile", False, f"the compiled UNet's answer is off by {error:.1%}")
+    return Decision("compile", True, f"{what} (its answer moved by {error:.1%})")
 
 
 def _repeated(unet: Any) -> tuple[str, ...]:
@@ -252,9 +267,9 @@ def _try(pipe: Any, use: Callable[[], None], undo: Callable[[], None]) -> float:
     Returns:
         The root mean square of the change, as a part of the answer's own.
     """
-    before = _answer(pipe.unet)
+    before = _answer(pipe)
     use()
-    error = float((_answer(pipe.unet) - before).norm() / before.norm())
+    error = float((_answer(pipe) - before).norm() / before.norm())
     if not error <= LARGEST_ERROR:  # NaN is not
         undo()
         return max(error, 1.0) if error == error else float("inf")
@@ -262,21 +277,24 @@ def _try(pipe: Any, use: Callable[[], None], undo: Callable[[], None]) -> float:
 
 
 @torch.no_grad()
-def _answer(unet: Any) -> Tensor:
+def _answer(pipe: Any) -> Tensor:
     """What the UNet says of some noise halfway, in float32 on the CPU."""
+    unet, dtype = pipe.unet, pipe.text_encoder.dtype  # that of a pipeline's latents
     config, generator = unet.config, torch.Generator().manual_seed(0)
     side = config.sample_size
     noise = torch.randn((2, config.in_channels, side, side), generator=generator)
     text = torch.randn((2, 77, config.cross_attention_dim), generator=generator)
     # The upscaler's UNet is told a level of noise besides.
     labels = torch.zeros(2, dtype=torch.long) if config.num_class_embeds else None
-    answer = unet(
-        noise.to(unet.device, unet.dtype),
-        500,
-        encoder_hidden_states=text.to(unet.device, unet.dtype),
+    # Called as pipelines do, so that what is compiled here serves them too.
+    (answer,) = unet(
+        noise.to(unet.device, dtype),
+        torch.tensor(500, device=unet.device),
+        encoder_hidden_states=text.to(unet.device, dtype),
         class_labels=labels if labels is None else labels.to(unet.device),
+        return_dict=False,
     )
-    return answer.sample.float().cpu()
+    return answer.float().cpu()
 
 
 def _fast_bfloat16() -> bool:
