@@ -61,6 +61,7 @@ def _one_of_two(rank: int, port: int, answers: Any, task: Callable[..., Any], gi
     PartialState._reset_state()
     os.environ |= {
         "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",  # else accelerate asks for threads that a fork does not have
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": "2",
