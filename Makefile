@@ -58,7 +58,8 @@ types: $(STAMP) ## mypy
 
 unit: $(STAMP) ## the tests of the package and of the chapters' sources
 	$(call say,running the unit tests)
-	@$(ONCE) $(BIN)/pytest -m "not pages"
+	@$(ONCE) $(BIN)/pytest -m "not pages and not compiles"
+	@$(ONCE) $(BIN)/pytest -m compiles
 
 notebooks: $(STAMP) ## run every notebook and compare what it prints and draws with what is stored
 	$(call say,running the notebooks against their stored outputs)

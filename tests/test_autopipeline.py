@@ -499,6 +499,7 @@ def test_where_memory_is_short_parts_wait_outside(
 
 
 @pytest.mark.slow
+@pytest.mark.compiles
 def test_a_unet_really_compiled_on_the_cpu_draws_the_same_picture(pipe: Any) -> None:
     made = own_copy(pipe)
     settings = {"seeds": 3, "num_inference_steps": 3, "guidance_scale": 4.0}

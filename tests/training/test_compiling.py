@@ -14,6 +14,7 @@ Make = Callable[..., TrainingConfig]
 
 
 @pytest.mark.slow
+@pytest.mark.compiles
 def test_compiled_blocks_train_as_eager_ones_do(tiny: Make) -> None:
     eager = train(tiny(overwrite_output_dir=True))
     with warnings.catch_warnings():
