@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionDepth2ImgPipeline
+from diffusers import StableDiffusionDepth2ImgPipeline
 from PIL import Image
 from torch import Tensor
 from transformers import DPTForDepthEstimation, DPTImageProcessorPil
@@ -20,6 +20,8 @@ from .registry import folder as embedded
 
 class DepthToImage(FineTuned):
     """The noise residual, given the caption and the depth."""
+
+    own = ("unet", "scheduler")
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder, channels=1)
@@ -66,10 +68,7 @@ class DepthToImage(FineTuned):
             text_encoder=self.text_encoder,
             tokenizer=self.tokenizer,
             unet=self.unet,
-            # As for the upscaler: fresh noise lets later steps mend the first ones.
-            scheduler=EulerAncestralDiscreteScheduler.from_config(
-                self.scheduler.config, timestep_spacing="linspace"
-            ),
+            scheduler=self.sampler(),
             depth_estimator=self.depth_estimator,
             feature_extractor=self.feature_extractor,
         )
@@ -78,25 +77,8 @@ class DepthToImage(FineTuned):
         """Held-out scenes: the depth, what the model draws from gray, the scene itself."""
         images, scenes = scene_batch(range(10**9, 10**9 + 16), self.recipe.subset, 64)
         depths = scene_depths(scenes)
-        pipeline = self.pipeline()
-        pipeline.set_progress_bar_config(disable=True)
-        drawn = pipeline(
-            [one.caption for one in scenes],
-            image=torch.full_like(images, 0.5),
-            depth_map=depths,
-            strength=1.0,
-            num_inference_steps=20,
-            guidance_scale=self.recipe.settings["guidance_scale"],
-            generator=torch.Generator().manual_seed(0),
-            output_type="pt",
-        ).images.cpu()
-        rows = [depths[:, None].expand(-1, 3, -1, -1) * 2 - 1, drawn * 2 - 1, images]
+        drawn = self.draw(
+            scenes, image=torch.full_like(images, 0.5), depth_map=depths, strength=1.0
+        )
+        rows = [depths[:, None].expand(-1, 3, -1, -1) * 2 - 1, drawn, images]
         return tile(torch.cat([row[n : n + 8] for n in (0, 8) for row in rows]))
-
-    def save(self, folder: Path) -> None:
-        """Write what is the model's own; the other parts are the base's and the depth
-        estimator's."""
-        pipeline = self.pipeline()
-        pipeline.save_config(folder)
-        for name in ("unet", "scheduler"):
-            getattr(pipeline, name).save_pretrained(folder / name)

@@ -1,5 +1,6 @@
 """Which class trains which kind of model."""
 
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -7,39 +8,26 @@ import torch
 from .recipe import Recipe
 from .trainer import Task
 
+# Module and class; imported when asked for, since each brings its own part of diffusers.
+TASKS = {
+    "autoencoder": ("autoencoder", "Autoencoder"),
+    "classifier": ("classifier", "Classifier"),
+    "depth-estimation": ("depth_estimator", "DepthEstimator"),
+    "depth-to-image": ("depth_to_image", "DepthToImage"),
+    "text-to-image": ("text_to_image", "TextToImage"),
+    "unconditional": ("unconditional", "Unconditional"),
+    "upscaling": ("upscaler", "Upscaler"),
+}
+
 
 def make_task(recipe: Recipe, device: torch.device, folder: Path) -> Task:
     """The task of a recipe, with the model freshly made from the recipe's seed; the run is kept in
     the folder."""
-    # Imported here: each brings its own part of diffusers or transformers.
-    if recipe.task == "autoencoder":
-        from .autoencoder import Autoencoder
-
-        return Autoencoder(recipe, device, folder)
-    if recipe.task == "classifier":
-        from .classifier import Classifier
-
-        return Classifier(recipe, device, folder)
-    if recipe.task == "text-to-image":
-        from .text_to_image import TextToImage
-
-        return TextToImage(recipe, device, folder)
-    if recipe.task == "unconditional":
-        from .unconditional import Unconditional
-
-        return Unconditional(recipe, device, folder)
-    if recipe.task == "upscaling":
-        from .upscaler import Upscaler
-
-        return Upscaler(recipe, device, folder)
-    if recipe.task == "depth-to-image":
-        from .depth_to_image import DepthToImage
-
-        return DepthToImage(recipe, device, folder)
-    if recipe.task == "depth-estimation":
-        from .depth_estimator import DepthEstimator
-
-        return DepthEstimator(recipe, device, folder)
-    raise ValueError(
-        f"The recipe {recipe.name} names the task {recipe.task!r}, which is not known."
-    )
+    if recipe.task not in TASKS:
+        raise ValueError(
+            f"The recipe {recipe.name} names the task {recipe.task!r}; there are: "
+            f"{', '.join(TASKS)}."
+        )
+    module, name = TASKS[recipe.task]
+    task: Task = getattr(import_module(f".{module}", __package__), name)(recipe, device, folder)
+    return task

@@ -10,12 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import (
-    AutoencoderKL,
-    DDPMScheduler,
-    EulerAncestralDiscreteScheduler,
-    StableDiffusionUpscalePipeline,
-)
+from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionUpscalePipeline
 from PIL import Image
 from torch import Tensor
 
@@ -55,6 +50,8 @@ def rescale(vae: AutoencoderKL, scaling_factor: float) -> None:
 
 class Upscaler(FineTuned):
     """The noise residual, given the caption and the small picture with some noise on it."""
+
+    own = ("unet", "vae", "scheduler", "low_res_scheduler")
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         self.max_noise_level = recipe.settings["max_noise_level"]
@@ -100,11 +97,7 @@ class Upscaler(FineTuned):
             tokenizer=self.tokenizer,
             unet=self.unet,
             low_res_scheduler=self.low_res_scheduler,
-            # Fresh noise in every step lets later steps mend the colours of the first ones: 2 dB
-            # more than DDIM. "linspace" begins where pure noise belongs, at the last timestep.
-            scheduler=EulerAncestralDiscreteScheduler.from_config(
-                self.scheduler.config, timestep_spacing="linspace"
-            ),
+            scheduler=self.sampler(),
             max_noise_level=self.max_noise_level,
         )
 
@@ -113,25 +106,9 @@ class Upscaler(FineTuned):
         PSNR of both."""
         images, scenes = scene_batch(range(10**9, 10**9 + 16), self.recipe.subset, 64)
         small = shrink(images)
-        pipeline = self.pipeline()
-        pipeline.set_progress_bar_config(disable=True)
-        drawn = pipeline(
-            [one.caption for one in scenes],
-            image=(small + 1) / 2,
-            num_inference_steps=20,
-            guidance_scale=self.recipe.settings["guidance_scale"],
-            generator=torch.Generator().manual_seed(0),
-            output_type="pt",
-        ).images.cpu()
-        rows = [F.interpolate(small, scale_factor=4), enlarge(small), drawn * 2 - 1, images]
+        drawn = self.draw(scenes, image=(small + 1) / 2)
+        rows = [F.interpolate(small, scale_factor=4), enlarge(small), drawn, images]
         for name, one in zip(("bicubic", "upscaler"), rows[1:3], strict=True):
             squared = (one - images).square().mean(dim=(1, 2, 3))
             print(f"{name}: PSNR {(10 * torch.log10(4 / squared)).mean():.2f} dB")
         return tile(torch.cat([row[n : n + 8] for n in (0, 8) for row in rows]))
-
-    def save(self, folder: Path) -> None:
-        """Write what is the model's own; the text encoder and the tokenizer are the base's."""
-        pipeline = self.pipeline()
-        pipeline.save_config(folder)
-        for name in ("unet", "vae", "scheduler", "low_res_scheduler"):
-            getattr(pipeline, name).save_pretrained(folder / name)
