@@ -4,7 +4,6 @@ import csv
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,15 +24,6 @@ from companion.zoo.trainer import Task, train
 from companion.zoo.upscaler import rescale, shrink
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums then come in one order, and a forked child does not wait for threads that it lacks."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -39,8 +39,8 @@ Make = Callable[..., TrainingConfig]
 Weights = dict[str, torch.Tensor]
 
 
-def plain_step(config: TrainingConfig) -> tuple[Weights, list[float]]:
-    """Weights and losses after gradient steps of rate 1: the gradients are what was taken off."""
+def plain_step(config: TrainingConfig, rate: float = 1.0) -> tuple[Weights, list[float]]:
+    """Weights and losses after gradient steps: at rate 1 the gradients are what was taken off."""
     model = make_model(config)
     optimizer = SGD(model.parameters(), lr=1.0)
     run = train_loop(
@@ -49,7 +49,7 @@ def plain_step(config: TrainingConfig) -> tuple[Weights, list[float]]:
         make_noise_scheduler(config),
         optimizer,
         make_dataloader(config),
-        LambdaLR(optimizer, lambda step: 1.0),
+        LambdaLR(optimizer, lambda step: rate),
     )
     return model.state_dict(), run.losses
 
@@ -115,17 +115,7 @@ def test_an_epochs_last_step_counts_its_fewer_batches_in_full(exact: Make) -> No
 def _loss_of_second(exact: Make) -> float:
     """Loss of the second batch before any step: a rate of 0 leaves the weights alone."""
     config = exact(num_scenes=12, train_batch_size=4)
-    model = make_model(config)
-    optimizer = SGD(model.parameters(), lr=1.0)
-    run = train_loop(
-        config,
-        model,
-        make_noise_scheduler(config),
-        optimizer,
-        make_dataloader(config),
-        LambdaLR(optimizer, lambda step: 0.0),
-    )
-    return run.losses[1]
+    return plain_step(config, rate=0.0)[1][1]
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
