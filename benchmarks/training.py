@@ -1,6 +1,8 @@
 """Training loops side by side, and what each trick of a good trainer is worth.
 
     python benchmarks/training.py loops       # time and memory: the notes', the script's, ours
+    python benchmarks/training.py target      # time until the loss is as low as the notes' was
+    python benchmarks/training.py grids       # time of a sample grid
     python benchmarks/training.py budget      # loss for equal samples
     python benchmarks/training.py speed       # tricks that change the time of a step, one by one
     python benchmarks/training.py quality     # tricks that change what is learned, one by one
@@ -9,6 +11,9 @@
 On a CPU the model and the pictures are those of chapter 5's small profile. On a CUDA GPU they are
 the notes': 128x128, six blocks, 113.7 million parameters, batches of 16; scenes stand in for the
 photographs. Every loop gets the same pictures, first weights, batch size and learning rate.
+
+Times are by the clock and need a machine that does nothing else. Where it is busy, `--threads 1`
+counts the seconds that this process had a core.
 """
 
 import argparse
@@ -20,10 +25,12 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -38,11 +45,13 @@ from diffusers.training_utils import EMAModel
 from PIL import Image, ImageOps
 from side_by_side import side_by_side
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 
 from companion import scenes, training
 from companion.profile import PROFILES
 from companion.training.pictures import to_square
+from companion.training.processes import processes as processes_of_run
 from companion.training.sampling import draw, features_of, kid_to
 
 CUDA = torch.cuda.is_available()
@@ -50,12 +59,7 @@ SETTINGS: dict[str, Any] = tomllib.loads(PROFILES.read_text())["full" if CUDA el
     "training"
 ]
 BATCH = SETTINGS["train_batch_size"]
-FILE_SIZE = 256 if CUDA else 64  # side of the pictures in their files
 PICTURES = 960
-# On a CPU: seconds that this process had a core, whatever else the machine does. One thread.
-CLOCK = time.perf_counter if CUDA else time.process_time
-if not CUDA:
-    torch.set_num_threads(1)
 HELD_OUT = 1_000_000  # first seed of scenes that no run trains on
 SHARED_FOLDER = "COMPANION_BENCHMARK_FOLDER"  # where several processes of one run meet
 
@@ -80,11 +84,17 @@ class Outcome:
 # ---------------------------------------------------------------- what all runs share
 
 
+def clock() -> float:
+    """Seconds by the clock; with one thread on a CPU, those that this process had a core."""
+    alone = not CUDA and torch.get_num_threads() == 1
+    return time.process_time() if alone else time.perf_counter()
+
+
 @cache
 def dataset(pictures: int = PICTURES, first_seed: int = 0) -> Any:
     """Scenes of flowers as files in a `datasets.Dataset`, larger than what is trained on."""
     return scenes.dataset(
-        pictures, subset="flowers", image_size=FILE_SIZE, first_seed=first_seed
+        pictures, subset="flowers", image_size=SETTINGS["file_size"], first_seed=first_seed
     ).select_columns("image")
 
 
@@ -106,6 +116,16 @@ def fresh_model() -> UNet2DModel:
     """The same first weights every time."""
     torch.manual_seed(0)
     return UNet2DModel(sample_size=size(), **SETTINGS["model"])
+
+
+@contextmanager
+def after_each_step(look: Callable[[torch.optim.Optimizer], None]) -> Iterator[None]:
+    """Within, `look` gets the optimiser after each of its steps, in whatever loop."""
+    hook = register_optimizer_step_post_hook(lambda optimizer, *_: look(optimizer))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @torch.no_grad()
@@ -250,11 +270,16 @@ def companion_loop(epochs: int, pictures: int = PICTURES, **changes: Any) -> Out
         if on_device:
             pixels = torch.stack([to_square(i, size()) for i in dataset(pictures)["image"]])
             device = "cuda" if CUDA else "cpu"
-            loader = training.picture_loader(training.PictureDataset(pixels, device=device), BATCH)
+            batch_size = config.train_batch_size
+            loader = training.picture_loader(
+                training.PictureDataset(pixels, device=device), batch_size
+            )
         else:
             fit = partial(ImageOps.fit, size=(size(), size()), method=Image.Resampling.BILINEAR)
             data = transformed(pictures, lambda image: to_floats(fit(image)))
-            loader = DataLoader(data, batch_size=BATCH, shuffle=True, drop_last=True)
+            loader = DataLoader(
+                data, batch_size=config.train_batch_size, shuffle=True, drop_last=True
+            )
         model, noise_scheduler = fresh_model(), training.make_noise_scheduler(config)
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=fused
@@ -284,11 +309,11 @@ def peak_memory(name: str) -> float:
         return torch.cuda.max_memory_allocated() / 1e6
     # A process of its own: this one keeps what earlier runs have freed.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_growth, name, size()).result()
+        return pool.submit(_growth, name, SETTINGS).result()
 
 
-def _growth(name: str, image_size: int) -> float:
-    SETTINGS["image_size"] = image_size
+def _growth(name: str, settings: dict[str, Any]) -> float:
+    SETTINGS.update(settings)
     dataset(4 * BATCH)
     before = _high_water()
     LOOPS[name](1, 4 * BATCH)
@@ -310,10 +335,78 @@ def loops(rounds: int) -> None:
         f"{epochs} epochs of {pictures} pictures, {size()}x{size()}, loading and saving included:"
     )
     cases = {name: partial(loop, epochs, pictures) for name, loop in LOOPS.items()}
-    side_by_side(cases, rounds, CLOCK)
+    side_by_side(cases, rounds, clock)
     print()
     for name in LOOPS:
         print(f"{name:24} takes {peak_memory(name):6.0f} MB at most")
+
+
+Curve = list[tuple[float, float]]  # seconds of a run, loss at that time
+
+
+def curve(loop: Callable[[int], Outcome], epochs: int) -> Curve:
+    """Loss of held-out pictures every tenth of an epoch; looking at it takes none of the time."""
+    probe, points = fresh_model().to("cuda" if CUDA else "cpu"), []
+    every, step, away, began = max(1, PICTURES // BATCH // 10), 0, 0.0, clock()
+
+    def look(optimizer: torch.optim.Optimizer) -> None:
+        nonlocal step, away
+        step += 1
+        if step % every:
+            return
+        left = clock()
+        with torch.no_grad():
+            trained = optimizer.param_groups[0]["params"]
+            for mine, theirs in zip(probe.parameters(), trained, strict=True):
+                mine.copy_(theirs)
+        loss, _ = held_out_error(Outcome(probe, DDPMScheduler(), step, probe))
+        points.append((left - began - away, loss))
+        away += clock() - left
+
+    with after_each_step(look):
+        loop(epochs)
+    return points
+
+
+def reached(points: Curve, loss: float) -> float:
+    """Seconds until the loss is that low for the first time; NaN where it never is."""
+    return next((seconds for seconds, value in points if value <= loss), float("nan"))
+
+
+def target(rounds: int) -> None:
+    """Time until a loop's last weights are as good as the notes' were in the course of a run."""
+    epochs = SETTINGS["num_epochs"]
+    dataset(), held_out()
+    curves: dict[str, list[Curve]] = {name: [] for name in LOOPS}
+    for _ in range(rounds):
+        for name, loop in LOOPS.items():
+            curves[name].append(curve(loop, epochs))
+    notes = curves["the notes' loop"][0]
+    print(f"{epochs} epochs of {PICTURES} pictures, {size()}x{size()}; seconds until a loss:")
+    for part in (0.25, 0.5, 0.75, 1.0):
+        loss = min(value for _, value in notes[: round(part * len(notes))])
+        for name, runs in curves.items():
+            seconds = statistics.median(reached(points, loss) for points in runs)
+            if name == "the notes' loop":
+                baseline = seconds
+            print(f"{loss:.4f}  {name:24} {seconds:7.1f}  {seconds / baseline:.2f}")
+    for name, runs in curves.items():
+        seconds = statistics.median(points[-1][0] for points in runs)
+        print(f"in the end: {name:24} {seconds:7.1f} seconds, loss {runs[0][-1][1]:.4f}")
+
+
+def grids(rounds: int) -> None:
+    """A grid of 16 samples, with the steps that each loop takes for it."""
+    unet, noise_scheduler = fresh_model().eval(), DDPMScheduler()
+    unet.to("cuda" if CUDA else "cpu")
+    steps = training.TrainingConfig().sample_steps
+    pipeline = DDPMPipeline(unet=unet, scheduler=noise_scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    cases = {
+        "the notes' and the script's, 1000 steps": partial(pipeline, batch_size=16),
+        f"ours, {steps} steps": partial(draw, unet, noise_scheduler, 16, steps=steps, seed=0),
+    }
+    side_by_side(cases, rounds, clock)
 
 
 def budget(rounds: int) -> None:
@@ -332,22 +425,35 @@ SPEED: dict[str, dict[str, Any]] = {
     "EMA": {"fused": False, "on_device": False, "ema_decay": 0.99},
     "bf16": {"fused": False, "on_device": False, "mixed_precision": "bf16"},
     "channels_last": {"fused": False, "on_device": False, "channels_last": True},
-    "all but channels_last": {"ema_decay": 0.99, "mixed_precision": "bf16"},
+    "compile": {"fused": False, "on_device": False, "compile": True},
+    "all but the last two": {"ema_decay": 0.99, "mixed_precision": "bf16"},
+    "and compile": {"ema_decay": 0.99, "mixed_precision": "bf16", "compile": True},
 }
 
 
 def speed(rounds: int) -> None:
-    """Time of a short run with one trick each. Loading and saving are in all of them."""
-    pictures, epochs = 4 * BATCH, 8
+    """A step's time with one trick each, its data included: the median of a run's last steps."""
+    pictures, epochs, counted = 4 * BATCH, 12, 36
     dataset(pictures)
-    print(
-        f"{epochs} epochs of {pictures} pictures, {size()}x{size()}, loading and saving included:"
-    )
-    cases = {
-        name: partial(companion_loop, epochs, pictures, **changes)
-        for name, changes in SPEED.items()
-    }
-    side_by_side(cases, rounds, CLOCK)
+    steps: dict[str, list[float]] = {name: [] for name in SPEED}
+    first: dict[str, float] = dict.fromkeys(SPEED, 0.0)
+    for _ in range(rounds):
+        for name, changes in SPEED.items():
+            times = [clock()]
+            with after_each_step(lambda _, times=times: times.append(clock())):
+                companion_loop(epochs, pictures, **changes)
+            apart = [after - before for before, after in pairwise(times)]
+            steps[name].append(statistics.median(apart[-counted:]))
+            first[name] = max(first[name], apart[0])  # later rounds find compiled code again
+    baseline = statistics.median(steps["nothing"])
+    print(f"{size()}x{size()}     a step, ms   min..max, ms  ratio   until the first step, s")
+    for name, medians in steps.items():
+        median = statistics.median(medians)
+        spread = f"{1000 * min(medians):.1f}..{1000 * max(medians):.1f}"
+        print(
+            f"{name:22} {1000 * median:6.1f} {spread:>14} {median / baseline:6.2f} "
+            f"{first[name]:10.1f}"
+        )
 
 
 AVERAGED = {"ema_decay": SETTINGS["ema_decay"]}
@@ -410,43 +516,55 @@ class _Images:
 
 
 def processes(rounds: int) -> None:
-    """Pictures a second of two processes, each on one thread, against one such process."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--multi_gpu"] if CUDA else ["--cpu"]
-    rates: dict[int, list[float]] = {1: [], 2: []}
+    """Pictures a second on one core, on two by threads, and on two by processes; batches alike."""
+    cases = {"one process": (1, 1), "two processes": (2, 1)}  # processes, threads of each
+    if not CUDA:
+        cases["one process, two threads"] = (1, 2)
+    rates: dict[str, list[float]] = {name: [] for name in cases}
+    # Not `accelerate launch`: on a CPU it starts several processes by MPI only.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     for _ in range(rounds):
-        for count, measured in rates.items():
-            command = [*launch, "--num_processes", str(count), __file__, "one"]
-            if count == 1 and CUDA:
-                command.remove("--multi_gpu")
+        for name, (count, threads) in cases.items():
+            command = [*launch, f"--nproc_per_node={count}", __file__, "one"]
             with tempfile.TemporaryDirectory() as shared:
                 answer = subprocess.run(
-                    command,
-                    env={**os.environ, "OMP_NUM_THREADS": "1", SHARED_FOLDER: shared},
+                    [*command, "--size", str(size())],
+                    env={
+                        **os.environ,
+                        "OMP_NUM_THREADS": str(threads),
+                        "ACCELERATE_USE_CPU": str(not CUDA),
+                        SHARED_FOLDER: shared,
+                    },
                     stdout=subprocess.PIPE,
                     text=True,
                     check=True,
                 )
-            measured.append(float(answer.stdout.split()[-1]))
-    one, two = (statistics.median(measured) for measured in rates.values())
-    print(f"one process: {one:.0f} pictures a second; two: {two:.0f}, {two / one:.2f} times")
+            started, rate = answer.stdout.split()[-2:]
+            if int(started) != count:
+                raise RuntimeError(f"{started} processes trained together, not {count}.")
+            rates[name].append(float(rate))
+    one = statistics.median(rates["one process"])
+    print(f"batches of {BATCH} in all, bf16, {size()}x{size()}:")
+    for name, measured in rates.items():
+        rate = statistics.median(measured)
+        print(f"{name:26} {rate:6.0f} pictures a second  {rate / one:.2f}")
 
 
 def one(_: int) -> None:
-    """A run inside a process that accelerate launched: its pictures a second."""
-    epochs = 6
-    companion_loop(1, 4 * BATCH)  # the first steps are slower
-    began = time.perf_counter()
-    run = companion_loop(epochs, 8 * BATCH)
-    seconds = time.perf_counter() - began
-    state = Accelerator()
+    """A run inside a process that accelerate launched: its pictures a second, without the ends."""
+    state = processes_of_run()
+    times: list[float] = []
+    with after_each_step(lambda _: times.append(time.perf_counter())):
+        our_loop(6, 8 * BATCH, train_batch_size=BATCH // state.num_processes)
     if state.is_main_process:
-        print(run.steps * BATCH * state.num_processes / seconds)
+        # The first steps are slower.
+        print(state.num_processes, BATCH * (len(times) - 9) / (times[-1] - times[8]))
 
 
 PARTS = {
     "loops": loops,
+    "target": target,
+    "grids": grids,
     "budget": budget,
     "speed": speed,
     "quality": quality,
@@ -461,8 +579,18 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=PARTS, help="default: all tables")
     parser.add_argument("--rounds", type=int, default=3, help="turns of a table of times")
     parser.add_argument("--size", type=int, help="side of the pictures; default: the profile's")
+    parser.add_argument(
+        "--file-size",
+        type=int,
+        default=256 if CUDA else 64,
+        help="side of the pictures in their files; default: %(default)s",
+    )
+    parser.add_argument("--threads", type=int, help="of a CPU; default: all cores")
     options = parser.parse_args()
     SETTINGS["image_size"] = options.size or SETTINGS["image_size"]
+    SETTINGS["file_size"] = options.file_size
+    if options.threads:
+        torch.set_num_threads(options.threads)
     for name in [options.part] if options.part else [name for name in PARTS if name != "one"]:
         if name != "one":
             print(f"\n== {name}")
