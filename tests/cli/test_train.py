@@ -53,6 +53,23 @@ def test_a_folder_of_pictures_becomes_a_pipeline(
     assert main([*arguments, "--resume"]) == 0
 
 
+@pytest.mark.slow
+def test_two_processes_of_torchrun_share_each_epoch(settings: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    out = tmp_path / "run"
+    answer = subprocess.run(
+        [*launch, "-m", "companion", "train", "--config", settings, "--output", out],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # 16 pictures in batches of 4, two at a time, twice
+    assert answer.stdout.startswith("4 steps done, loss ")
+    assert answer.stdout.count("steps done") == 1
+    assert DDPMPipeline.from_pretrained(out).unet.config.sample_size == 16
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

@@ -10,8 +10,9 @@ def add(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on a folder of pictures, a dataset, or the scenes",
-        description="Train an unconditional diffusion model. On several GPUs: `accelerate launch -m"
-        " companion train ...` with the same arguments.",
+        description="Train an unconditional diffusion model. On several GPUs: `accelerate launch"
+        " --multi_gpu -m companion train ...` with the same arguments. On several CPUs:"
+        " `ACCELERATE_USE_CPU=true torchrun --nproc_per_node=2 -m companion train ...`.",
     )
     train.add_argument(
         "data",

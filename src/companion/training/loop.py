@@ -63,7 +63,8 @@ def train_loop(
     """Train an unconditional diffusion model; write samples, checkpoints and the pipeline.
 
     The loop of the Diffusers tutorial, "Train a diffusion model", made exact and able to go on
-    after any end. The same script runs in one process, or in several by `accelerate launch`.
+    after any end. The same script runs in one process, or in several by `accelerate launch` or
+    `torchrun`.
 
     Args:
         config: the settings.
