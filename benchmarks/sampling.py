@@ -1,12 +1,12 @@
-"""Text to image in four ways, side by side, and how many steps each scheduler needs.
+"""Text to image in several ways, side by side, and how many steps each scheduler needs.
 
     python benchmarks/sampling.py              both tables on the zoo's model; on a GPU, where there
                                                is one, also Stable Diffusion 1.4's configuration
     python benchmarks/sampling.py --compile    also with the UNet compiled on the CPU: minutes more
 
-The four ways: the loop of the notes as they write it, Diffusers' pipeline as it comes, the plain
-loop of `companion.stable_diffusion`, and `companion.autopipeline` optimised. All draw the same
-pictures from the same seeds with the same scheduler and steps.
+The ways: the loop of the notes as they write it, Diffusers' pipeline as it comes, the plain loop of
+`companion.stable_diffusion`, and `companion.autopipeline` optimised, also with guidance in a part
+of the steps only. All draw from the same seeds with the same scheduler and steps.
 """
 
 import argparse

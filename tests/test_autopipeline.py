@@ -3,10 +3,12 @@
 import copy
 import gc
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -93,6 +95,29 @@ def test_load_gives_the_class_that_autopipeline_finds(task: str, pipes: dict[str
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"no task 'video'; choose one of: text-to-image, "):
         load("video")
+
+
+def test_a_class_that_transformers_renamed_is_found(tmp_path: Path) -> None:
+    small = profile("small")
+    folder = tmp_path / "depth"
+    shutil.copytree(small.models["depth"].folder(), folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["feature_extractor"] = ["transformers", "DPTFeatureExtractor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    settings = folder / "feature_extractor" / "preprocessor_config.json"
+    old = json.loads(settings.read_text())
+    old["feature_extractor_type"] = old.pop("image_processor_type").replace(
+        "ImageProcessor", "FeatureExtractor"
+    )
+    settings.write_text(json.dumps(old))
+
+    older = replace(
+        small, models={**small.models, "depth": SimpleNamespace(folder=lambda: str(folder))}
+    )
+    loaded = load("depth-to-image", older).feature_extractor
+    expected = load("depth-to-image", small).feature_extractor
+    seen = [one(FROG.image, return_tensors="pt").pixel_values for one in (loaded, expected)]
+    torch.testing.assert_close(*seen)
 
 
 def test_pipelines_made_of_one_share_its_weights(pipes: dict[str, Any]) -> None:

@@ -1,9 +1,13 @@
 """A pipeline for a task."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import diffusers
+import transformers
+from transformers import AutoImageProcessor
 
 from companion.profile import Profile
 from companion.profile import profile as default_profile
@@ -56,9 +60,25 @@ def load(task: str, profile: Profile | None = None) -> Any:
     chosen = TASKS[task]
     loader = getattr(diffusers, chosen.loader)
     folder = p.models[chosen.model].folder()
-    pipe = loader.from_pretrained(folder, dtype=p.dtype, use_safetensors=True).to(p.device)
+    given: dict[str, Any] = {}
+    if old := _has_old_extractor(folder):
+        given["feature_extractor"] = None
+    pipe = loader.from_pretrained(folder, dtype=p.dtype, use_safetensors=True, **given)
+    if old:
+        processor = AutoImageProcessor.from_pretrained(Path(folder) / "feature_extractor")
+        pipe.register_modules(feature_extractor=processor)
     pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return pipe.to(p.device)
+
+
+def _has_old_extractor(folder: str | Path) -> bool:
+    """Whether a model names a class that transformers 5 has not, as stable-diffusion-2-depth does.
+
+    Diffusers 0.42 finds the successor of CLIP's by itself, and of no other.
+    """
+    index = json.loads((Path(folder) / "model_index.json").read_text())
+    name = (index.get("feature_extractor") or [None, None])[1]
+    return name not in (None, "CLIPFeatureExtractor") and not hasattr(transformers, name)
 
 
 def task_of(pipe: Any) -> str:
