@@ -25,12 +25,7 @@ from PIL import Image
 from side_by_side import side_by_side
 from torch.profiler import ProfilerActivity, profile
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-diffusers.utils.logging.set_verbosity_error()
-diffusers.utils.logging.disable_progress_bar()
-
-from companion.autopipeline import (  # noqa: E402
+from companion.autopipeline import (
     draw,
     make_scheduler,
     optimise,
@@ -38,9 +33,14 @@ from companion.autopipeline import (  # noqa: E402
     scheduler_names,
     sweep,
 )
-from companion.scenes import backgrounds, subset  # noqa: E402
-from companion.stable_diffusion import Parts, load_parts, text_to_image  # noqa: E402
-from companion.zoo import folder, recognise  # noqa: E402
+from companion.scenes import backgrounds, subset
+from companion.stable_diffusion import Parts, load_parts, text_to_image
+from companion.zoo import folder, recognise
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+diffusers.utils.logging.set_verbosity_error()
+diffusers.utils.logging.disable_progress_bar()
 
 # Parameters of CompVis/stable-diffusion-v1-4: what is built here must be of its size.
 SD14_SIZES = {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}
@@ -54,7 +54,7 @@ def notes_loop(
     """The loop of the notes, section 2: both halves in one batch, the empty prompt with gradients.
 
     Two things are not as in the notes: noise is drawn on the CPU with a seed for each picture, so
-    that all four ways have the same, and the VAE's own scale and factor stand for theirs, which
+    that all ways have the same, and the VAE's own scale and factor stand for theirs, which
     are those of Stable Diffusion 1.x.
     """
     unet, vae, scheduler, device = parts.unet, parts.vae, parts.scheduler, parts.device

@@ -174,11 +174,11 @@ def _fine_tuned(name: str, home: Path) -> LatentTask:
 
 
 def test_training_moves_the_new_weights_of_the_upscaler_and_none_of_the_shared_parts(
-    tmp_path: Path, one_thread: None
+    tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = _fine_tuned("upscaler", tmp_path)
     words = {name: one.clone() for name, one in task.text_encoder.state_dict().items()}
-    task.grid = lambda: Image.new("RGB", (8, 8))  # type: ignore[method-assign]
+    monkeypatch.setattr(task, "grid", lambda: Image.new("RGB", (8, 8)))
     train(task)
     model = tmp_path / "model"
     assert {path.name for path in model.iterdir()} == {

@@ -1,6 +1,6 @@
 """Attention the fastest way that a CPU has, while all else runs in bfloat16 under autocast."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,8 @@ def attention_on_cpu() -> Iterator[None]:
     `benchmarks/attention_precision.py` shows what each way takes.
     """
     before = F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = _attention  # type: ignore[assignment]
+    exchanged: Callable[..., Tensor] = _attention
+    F.scaled_dot_product_attention = exchanged
     try:
         yield
     finally:
