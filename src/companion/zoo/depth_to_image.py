@@ -64,11 +64,7 @@ class DepthToImage(FineTuned):
     def pipeline(self) -> StableDiffusionDepth2ImgPipeline:
         """The parts as stock diffusers puts them together."""
         return StableDiffusionDepth2ImgPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            scheduler=self.sampler(),
+            **self.parts(),
             depth_estimator=self.depth_estimator,
             feature_extractor=self.feature_extractor,
         )

@@ -82,16 +82,20 @@ class FineTuned(LatentTask):
     def prepare(self) -> None:
         """What else a subclass makes before the scenes are encoded."""
 
-    def sampler(self) -> EulerAncestralDiscreteScheduler:
-        """The scheduler that goes with the model.
-
-        Fresh noise in every step lets later steps mend the colours of the first ones: 2 dB more
-        than DDIM for the upscaler. "linspace" begins where pure noise belongs, at the last
-        timestep.
-        """
-        return EulerAncestralDiscreteScheduler.from_config(
-            self.scheduler.config, timestep_spacing="linspace"
-        )
+    def parts(self) -> dict[str, Any]:
+        """What every Stable Diffusion pipeline is made of, by name."""
+        return {
+            "vae": self.vae,
+            "text_encoder": self.text_encoder,
+            "tokenizer": self.tokenizer,
+            "unet": self.unet,
+            # Fresh noise in every step lets later steps mend the colours of the first ones: 2 dB
+            # more than DDIM for the upscaler. "linspace" begins where pure noise belongs, at the
+            # last timestep.
+            "scheduler": EulerAncestralDiscreteScheduler.from_config(
+                self.scheduler.config, timestep_spacing="linspace"
+            ),
+        }
 
     def pipeline(self) -> DiffusionPipeline:
         """The parts as stock diffusers puts them together."""

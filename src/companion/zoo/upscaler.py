@@ -92,12 +92,8 @@ class Upscaler(FineTuned):
     def pipeline(self) -> StableDiffusionUpscalePipeline:
         """The parts as stock diffusers puts them together."""
         return StableDiffusionUpscalePipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
+            **self.parts(),
             low_res_scheduler=self.low_res_scheduler,
-            scheduler=self.sampler(),
             max_noise_level=self.max_noise_level,
         )
 
