@@ -1,0 +1,21 @@
+"""The door: what comes from outside (a listing, a header, a file) becomes a checked value here,
+once, and nothing behind it takes a bare text.
+
+Light to import; `documents`, `pictures` and `models` load a library when they are imported."""
+
+from .places import append_to, create, inside
+from .text import printable, without_password
+from .values import Checksum, Commit, RepositoryPath, Size, Untrusted
+
+__all__ = [
+    "Checksum",
+    "Commit",
+    "RepositoryPath",
+    "Size",
+    "Untrusted",
+    "append_to",
+    "create",
+    "inside",
+    "printable",
+    "without_password",
+]
