@@ -8,16 +8,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from companion.door import Untrusted, printable
+
 from .endpoints import Endpoint
 from .environment import proxy
+from .patience import asked_for
 
 TABLE = Path(__file__).with_name("removed.toml")
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+IN_THE_WAY = (errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENOTEMPTY)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class HubError(OSError):
     """Something could not be fetched; the message is one sentence with the remedy."""
+
+    def __init__(self, sentence: str) -> None:
+        """Take the sentence; what a host says in it gets no control code to the terminal."""
+        super().__init__(printable(sentence))
 
 
 class NotAllowed(HubError):
@@ -65,6 +73,8 @@ def explain(error: Exception, place: Endpoint, what: str) -> HubError:
     """
     if isinstance(error, HubError):
         return error
+    if isinstance(error, Untrusted):
+        return HubError(str(error))
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
@@ -81,6 +91,11 @@ def explain(error: Exception, place: Endpoint, what: str) -> HubError:
         return HubError(
             f"{error.filename or 'The cache'} cannot be written: set HF_HOME to a folder of yours "
             "before Python starts."
+        )
+    if isinstance(error, OSError) and error.errno in IN_THE_WAY:
+        return HubError(
+            f"{error.filename or 'Something in the cache'} is in the way: look at what it is, and "
+            "move it, then run the same command again."
         )
     host = _host(error) or place.host
     response = getattr(error, "response", None)
@@ -113,6 +128,33 @@ def incomplete(place: Endpoint, host: str, path: str) -> HubError:
     )
 
 
+class TooSlow(HubError):
+    """A host sends, but so little that the end would not come."""
+
+
+def too_slow(place: Endpoint, host: str) -> TooSlow:
+    """The sentence for a host that sends byte by byte."""
+    return TooSlow(
+        f"{_at(host, place)} sends less than 1 kB a second: try again later, or take another "
+        "endpoint; what came is kept."
+    )
+
+
+def moved(place: Endpoint, what: str) -> HubError:
+    """The sentence for a branch that stands for another commit than a moment ago."""
+    return HubError(
+        f"{place.shown} has moved {what} to a newer version meanwhile: run the same command again."
+    )
+
+
+def sent_on(place: Endpoint, elsewhere: str) -> HubError:
+    """The sentence for an endpoint that redirects to where it may not."""
+    return HubError(
+        f"{place.shown} sends you on to another host, {elsewhere}, which is not the one that was "
+        f"asked; {remedy(place, place.host, elsewhere)}."
+    )
+
+
 def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
     status, code = response.status_code, response.headers.get("X-Error-Code")
     at = _at(host, place)
@@ -139,8 +181,8 @@ def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
             "set HF_TOKEN before Python starts."
         )
     if status == 429:
-        wait = response.headers.get("Retry-After")
-        when = f"wait {wait} seconds" if wait else "wait some minutes"
+        wait = asked_for(response)
+        when = f"wait {wait:.0f} seconds" if wait else "wait some minutes"
         return HubError(f"{at} answers 429, too many requests: {when}, then go on.")
     return HubError(f"{at} answers {status}; try again later, or take another endpoint.")
 
