@@ -36,22 +36,6 @@ def inside(folder: Path, *names: str) -> Path:
     return place
 
 
-# `Path.is_file` and its kin raise up to Python 3.13 where one may not look into the folder.
-def is_file(place: Path) -> bool:
-    """Whether a plain file is there, links followed; no, where one may not look."""
-    return os.path.isfile(place)  # noqa: PTH113
-
-
-def is_folder(place: Path) -> bool:
-    """Whether a folder is there, links followed; no, where one may not look."""
-    return os.path.isdir(place)  # noqa: PTH112
-
-
-def exists(place: Path) -> bool:
-    """Whether anything is there, links followed; no, where one may not look."""
-    return os.path.exists(place)  # noqa: PTH110
-
-
 def create(place: Path) -> BinaryIO:
     """Open a new file to write to.
 

@@ -20,8 +20,8 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
-from companion.door import append_to, inside
-from companion.door.places import clear, is_file
+from companion.door import append_to, inside, is_file
+from companion.door.places import clear
 
 from . import notes
 from .asking import asked, refusal, request_error

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from companion.door.places import is_folder
+from companion.door import is_folder
 from companion.profile import ModelSource
 
 from . import notes

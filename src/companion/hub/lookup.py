@@ -7,8 +7,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from companion.door import Checksum, Commit, RepositoryId, RepositoryPath, Size, Untrusted, inside
-from companion.door.places import is_file, open_plain
+from companion.door import (
+    Checksum,
+    Commit,
+    RepositoryId,
+    RepositoryPath,
+    Size,
+    Untrusted,
+    inside,
+    is_file,
+)
+from companion.door.places import open_plain
 from companion.profile import ModelSource
 
 from . import notes

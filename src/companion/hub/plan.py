@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from companion.door import Checksum, Commit, RepositoryId, RepositoryPath, inside, printable
-from companion.door.places import exists
+from companion.door import Checksum, Commit, RepositoryId, RepositoryPath, exists, inside, printable
 from companion.profile import ModelSource
 
 from .endpoints import Endpoint
