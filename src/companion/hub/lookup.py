@@ -105,8 +105,9 @@ def _item(source: ModelSource, found: Listing, cache: Path, verify: bool) -> Ite
     names = [file.path for file in found.files]
     needed = set(select(names, source.files))
     if not needed:
-        patterns = f"of the files {', '.join(source.files)}" if source.files else "files"
-        raise HubError(f"{source.hub} has none {patterns}.".replace("none files", "no files"))
+        wanted = ", ".join(source.files)
+        raise HubError(f"{source.hub} has none of the files {wanted or 'that a model has'}.")
+    lacking = [pattern for pattern in source.files if not select(names, [pattern])]
     files = tuple(file for file in found.files if file.path in needed)
     checked = Checked(storage_of(source, cache), afresh=verify)
     item = Item(source, found.commit, files, cache, checked)
@@ -118,7 +119,10 @@ def _item(source: ModelSource, found: Listing, cache: Path, verify: bool) -> Ite
         begun={file.etag: _begun(item, file) for file in missing},
         changed=tuple(file.path for file in missing if is_file(item.final(file))),
         left_out=() if source.files else tuple(name for name in names if name not in needed),
-        unusable=found.unusable,
+        remarks=(
+            *(f"Not there: {pattern}." for pattern in lacking),
+            *(f"Left out: {sentence}" for sentence in found.unusable),
+        ),
     )
 
 

@@ -34,7 +34,8 @@ class Item:
         begun: bytes on the disk of each content that has not its final name.
         changed: files that have their final name, but are not what the hub tells.
         left_out: files that are not needed, where the reader did not say which are.
-        unusable: a sentence for each file that cannot lie on this disk.
+        remarks: a sentence for each file that the endpoint does not tell of, or that cannot lie on
+            this disk.
     """
 
     source: ModelSource
@@ -46,7 +47,7 @@ class Item:
     begun: Mapping[Checksum, int] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    unusable: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def storage(self) -> Path:
@@ -177,9 +178,9 @@ class Plan:
                     f"  Left out as further copies of the weights: {_some(item.left_out)}; "
                     "`hf download` brings them."
                 )
-            lines += [f"  Left out: {sentence}" for sentence in item.unusable[:SHOWN]]
-            if len(item.unusable) > SHOWN:
-                lines.append(f"  Left out: {len(item.unusable) - SHOWN} more of the kind.")
+            lines += [f"  {sentence}" for sentence in item.remarks[:SHOWN]]
+            if len(item.remarks) > SHOWN:
+                lines.append(f"  And {len(item.remarks) - SHOWN:,} more of the kind.")
         if self.items:
             where = "this machine" if self.endpoint.offline else self.endpoint.shown
             lines.append(
