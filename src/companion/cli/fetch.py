@@ -15,6 +15,7 @@ examples:
   companion fetch all --profile full --endpoint auto
                                                everything, by the first route that works
   companion fetch google/ddpm-cat-256          one model; datasets/OWNER/NAME for a dataset
+  companion fetch all --profile full --verify  is all that is here still what the hub has?
 
 What was broken off goes on with the same command; Ctrl-C keeps what has come.
 
@@ -47,6 +48,11 @@ def add(commands: Any) -> None:
     )
     fetch.add_argument("--plan", action="store_true", help="say what would be done, and stop")
     fetch.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare the checksum of everything that is here, and fetch again what is damaged",
+    )
+    fetch.add_argument(
         "--send-token",
         action="store_true",
         help="send your token to a host that is not the official one, too",
@@ -70,6 +76,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
     """Fetch what can be had; answers with what was refused, if there was something else."""
     from companion import hub
+    from companion.door import without_password
     from companion.hub.fetch import carry_out, opened, time_limit
     from companion.hub.lookup import make_plan
     from companion.hub.speed import measure_speed
@@ -85,11 +92,19 @@ def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
         print(f"companion: {sentence}", file=sys.stderr)
     with opened(arguments.endpoint) as place:
         if arguments.endpoint == "auto":
-            print(f"# {place.address or place.name} works. For your shell, before Python starts:")
+            works = without_password(place.address) or place.name
+            print(f"# {works} works. For your shell, before Python starts:")
             print(hub.export_lines(place))
         token = token_for(place, arguments.send_token)
         refused: list[NotAllowed] | None = [] if len(chosen) > 1 else None
-        plan = make_plan(chosen, place, token=token, timeout=time_limit(), refused=refused)
+        plan = make_plan(
+            chosen,
+            place,
+            token=token,
+            timeout=time_limit(),
+            refused=refused,
+            verify=arguments.verify,
+        )
         plan.check_room()
         plan = measure_speed(plan, token=token, timeout=time_limit())
         print(plan)
