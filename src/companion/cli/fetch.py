@@ -81,11 +81,11 @@ def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
         print(f"{', '.join(chosen)}: nothing to fetch, it comes with the package.")
         print("The original models of the hub: --profile full")
         return []
-    for sentence in hub.clashes():
-        print(f"companion: {sentence}", file=sys.stderr)
     with opened(arguments.endpoint) as place:
+        for sentence in hub.clashes():
+            print(f"companion: {sentence}", file=sys.stderr)
         if arguments.endpoint == "auto":
-            print(f"# {place.address or place.name} works. For your shell, before Python starts:")
+            print(f"# {place.bare or place.name} works. For your shell, before Python starts:")
             print(hub.export_lines(place))
         token = token_for(place, arguments.send_token)
         refused: list[NotAllowed] | None = [] if len(chosen) > 1 else None

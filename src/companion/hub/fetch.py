@@ -17,6 +17,7 @@ from .local_server import LocalHub
 from .lookup import make_plan
 from .plan import Plan
 from .probe import choose
+from .proxies import no_proxies
 from .tokens import token_for
 from .wanted import wanted
 
@@ -117,9 +118,12 @@ def opened(where: str | None) -> Iterator[Endpoint]:
     from huggingface_hub import close_session
 
     if where and where not in ("auto", "offline") and Path(where).is_dir():
-        with LocalHub(where) as hub:
+        with no_proxies(), LocalHub(where) as hub:
             close_session()  # the next one passes the proxy by
-            yield Endpoint(f"the folder {where}", hub.address)
+            try:
+                yield Endpoint(f"the folder {where}", hub.address)
+            finally:
+                close_session()
         return
     yield choose(where)[0] if where else endpoint(OFFLINE.name if _offline() else None)
 
