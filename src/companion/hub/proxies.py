@@ -7,6 +7,8 @@ import importlib.util
 import ipaddress
 import os
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from .endpoints import ESCAPES, bare_address, is_address
@@ -71,6 +73,21 @@ def proxy_fault() -> str | None:
                 f"install 'httpx[socks]', or {gone}."
             )
     return None
+
+
+@contextmanager
+def no_proxies() -> Iterator[None]:
+    """Meanwhile nothing goes through a proxy, and one that cannot be used does no harm."""
+    names = ("no_proxy", "NO_PROXY")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "*"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _proxies() -> dict[str, str]:
