@@ -129,7 +129,7 @@ def opened(where: str | None) -> Iterator[Endpoint]:
     """The endpoint of a name, an address, `auto`, `offline` or a folder, while it is in use."""
     from huggingface_hub import close_session
 
-    if where and where not in ("auto", OFFLINE.name, *endpoints()) and is_folder(Path(where)):
+    if where and is_local(where) and where != OFFLINE.name:
         with _no_proxy(), LocalHub(where) as hub:
             close_session()  # the next one passes the proxy by
             try:
@@ -138,6 +138,13 @@ def opened(where: str | None) -> Iterator[Endpoint]:
                 close_session()
         return
     yield choose(where)[0] if where else endpoint(OFFLINE.name if _offline() else None)
+
+
+def is_local(where: str | None) -> bool:
+    """Whether an endpoint is a folder, or what is here: it needs no network. A name is a name,
+    whatever folder is called so."""
+    named = where in ("auto", *endpoints())
+    return where == OFFLINE.name or bool(where and not named and is_folder(Path(where)))
 
 
 @contextmanager
