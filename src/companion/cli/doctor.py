@@ -18,7 +18,8 @@ def add(commands: Any) -> None:
         "checks", nargs="*", metavar="CHECK", help="only these, such as Variables (default: all)"
     )
     doctor.add_argument("--json", action="store_true", help="write the findings as JSON")
-    doctor.set_defaults(run=_doctor)
+    # It tells of the settings as they are.
+    doctor.set_defaults(run=_doctor, asks_the_hub=False)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
