@@ -110,8 +110,15 @@ def missing_models(cache: Path) -> dict[str, int]:
     return {
         str(source.hub): source.bytes
         for source in sources("full").values()
-        if source.hub and not any(cache.glob(f"{_folder(source)}/snapshots/*"))
+        if source.hub and not _holds_something(cache / _folder(source) / "snapshots")
     }
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:  # not there, or closed
+        return False
 
 
 def _folder(source: ModelSource) -> str:
