@@ -15,6 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     try:
+        if parsed.asks_the_hub:
+            from companion.hub.tokens import keep_token_home
+
+            keep_token_home()
         return parsed.run(parsed) or 0
     except KeyboardInterrupt:
         print(f"Stopped. What was saved is kept; {parsed.goes_on}.", file=sys.stderr)
@@ -26,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="companion", description="The companion of the book.")
-    parser.set_defaults(goes_on="the same command goes on from there")
+    parser.set_defaults(goes_on="the same command goes on from there", asks_the_hub=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (attend, doctor, fetch, train, zoo):
         command.add(commands)

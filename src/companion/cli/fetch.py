@@ -76,8 +76,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
     """Fetch what can be had; answers with what was refused, if there was something else."""
     from companion import hub
-    from companion.door import without_password
-    from companion.hub.fetch import carry_out, is_local, opened, time_limit
+    from companion.hub.fetch import carry_out, opened, time_limit
     from companion.hub.lookup import make_plan
     from companion.hub.speed import measure_speed
     from companion.hub.tokens import token_for
@@ -88,12 +87,11 @@ def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
         print(f"{', '.join(chosen)}: nothing to fetch, it comes with the package.")
         print("The original models of the hub: --profile full")
         return []
-    for sentence in () if is_local(arguments.endpoint) else hub.clashes():
-        print(f"companion: {sentence}", file=sys.stderr)
     with opened(arguments.endpoint) as place:
+        for sentence in hub.clashes():
+            print(f"companion: {sentence}", file=sys.stderr)
         if arguments.endpoint == "auto":
-            works = without_password(place.address) or place.name
-            print(f"# {works} works. For your shell, before Python starts:")
+            print(f"# {place.bare or place.name} works. For your shell, before Python starts:")
             print(hub.export_lines(place))
         token = token_for(place, arguments.send_token)
         refused: list[NotAllowed] | None = [] if len(chosen) > 1 else None

@@ -15,12 +15,12 @@ from companion.profile import ModelSource
 from . import notes
 from .download import download
 from .endpoints import OFFLINE, Endpoint, endpoint, endpoints
-from .environment import PROXIES
 from .errors import HubError
 from .local_server import LocalHub
 from .lookup import make_plan
 from .plan import Plan
 from .probe import choose
+from .proxies import no_proxies
 from .tokens import token_for
 from .wanted import wanted
 
@@ -129,8 +129,9 @@ def opened(where: str | None) -> Iterator[Endpoint]:
     """The endpoint of a name, an address, `auto`, `offline` or a folder, while it is in use."""
     from huggingface_hub import close_session
 
-    if where and is_local(where) and where != OFFLINE.name:
-        with _no_proxy(), LocalHub(where) as hub:
+    names = ("auto", OFFLINE.name, *endpoints())  # whatever folder is called so
+    if where and where not in names and is_folder(Path(where)):
+        with no_proxies(), LocalHub(where) as hub:
             close_session()  # the next one passes the proxy by
             try:
                 yield Endpoint(f"the folder {where}", hub.address)
@@ -138,24 +139,6 @@ def opened(where: str | None) -> Iterator[Endpoint]:
                 close_session()
         return
     yield choose(where)[0] if where else endpoint(OFFLINE.name if _offline() else None)
-
-
-def is_local(where: str | None) -> bool:
-    """Whether an endpoint is a folder, or what is here: it needs no network. A name is a name,
-    whatever folder is called so."""
-    named = where in ("auto", *endpoints())
-    return where == OFFLINE.name or bool(where and not named and is_folder(Path(where)))
-
-
-@contextmanager
-def _no_proxy() -> Iterator[None]:
-    """Do without the proxies of the environment, for what needs no network."""
-    names = [name for name in os.environ if name.lower() in PROXIES]
-    before = {name: os.environ.pop(name) for name in names}
-    try:
-        yield
-    finally:
-        os.environ.update(before)
 
 
 def time_limit() -> float:

@@ -7,6 +7,8 @@ import importlib.util
 import ipaddress
 import os
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from .endpoints import ESCAPES, bare_address, is_address
@@ -53,7 +55,8 @@ def proxy_fault() -> str | None:
         if kind not in ("http", "https", "socks", *SOCKS):
             return f"{name} names a kind of proxy that Python's libraries do not know; {gone}."
         if not is_address(value.rstrip("/"), (kind,)):
-            return f"{name} cannot be read as an address; {ESCAPES}, or {gone}."
+            how = ESCAPES if "@" in value else f"set {name} to one such as http://127.0.0.1:7890"
+            return f"{name} cannot be read as an address; {how}, or {gone}."
         if kind == "socks" and "@" in value:
             return (
                 f"{name} begins with socks://, which Python's libraries do not know; write "
@@ -71,6 +74,21 @@ def proxy_fault() -> str | None:
                 f"install 'httpx[socks]', or {gone}."
             )
     return None
+
+
+@contextmanager
+def no_proxies() -> Iterator[None]:
+    """Meanwhile nothing goes through a proxy, and one that cannot be used does no harm."""
+    names = ("no_proxy", "NO_PROXY")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "*"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _proxies() -> dict[str, str]:

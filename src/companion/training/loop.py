@@ -23,7 +23,7 @@ from .compiling import compile_blocks
 from .config import TrainingConfig
 from .evaluation import Evaluation
 from .folder import prepare_folder
-from .hub import push
+from .hub import check_hub, push
 from .log import Log, start_trackers
 from .loss import diffusion_loss, target
 from .noise import draw_noise
@@ -83,6 +83,7 @@ def train_loop(
         RuntimeError: the device has too little memory.
         OSError: a checkpoint, the pipeline or the upload failed.
     """
+    check_hub(config)
     _check(config, noise_scheduler)
     folder, accelerator = Path(config.output_dir), _accelerator(config)
     train_dataloader, order, items = repeatable(train_dataloader, config.seed)
