@@ -132,10 +132,16 @@ class Profile:
 def profile(name: str | None = None) -> Profile:
     """The profile of that name, or of the environment variable COMPANION_PROFILE, or `small`.
 
+    From here on the libraries send the reader's token to no host but the official one, unless told
+    to: see `companion.hub.tokens.keep_token_home`.
+
     Raises:
         ValueError: there is no such profile.
         RuntimeError: `full` was asked for on a machine without a GPU.
     """
+    from companion.hub.tokens import keep_token_home
+
+    keep_token_home()
     name, entry = _entry(name)
     device = best_device()
     if name == "full" and device == "cpu":

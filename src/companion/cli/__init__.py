@@ -47,6 +47,10 @@ def _carry_out(arguments: Sequence[str]) -> int:
         stopped = f"Stopped. What was saved is kept; {parsed.goes_on}."
     stopping.say_when_stopped(stopped)
     try:
+        if parsed.asks_the_hub:
+            from companion.hub.tokens import keep_token_home
+
+            keep_token_home()
         return parsed.run(parsed) or 0
     except KeyboardInterrupt as stop:
         console.say(stopped)
@@ -69,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="companion", description="The companion of the book.")
     # What the sentence after Ctrl-C says; "" where a command saves nothing.
-    parser.set_defaults(goes_on="the same command goes on from there")
+    parser.set_defaults(goes_on="the same command goes on from there", asks_the_hub=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (attend, doctor, fetch, train, zoo):
         command.add(commands)

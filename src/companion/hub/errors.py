@@ -18,6 +18,8 @@ from .proxies import proxy, proxy_fault, unset_proxy
 TABLE = Path(__file__).with_name("removed.toml")
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 IN_THE_WAY = (errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENOTEMPTY)
+# What the library's own reading of an answer raises that is not the hub's.
+ODD = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -75,10 +77,14 @@ def through_proxy(via: str, fault: str, address: str) -> str:
         fault: what it does, such as "refuses the connection".
         address: what was asked for.
     """
-    return (
-        f"cannot be reached: the proxy {via} {fault}; start the proxy program, or "
-        f"{unset_proxy(address)} before Python starts"
-    )
+    gone = f"{unset_proxy(address)} before Python starts"
+    if "password" in fault:
+        step = "write the right ones into its address"
+    elif fault.startswith(("refuses", "has no address", "does not answer")):
+        step = "start the proxy program"
+    else:
+        step = "let the proxy program take another way"
+    return f"cannot be reached: the proxy {via} {fault}; {step}, or {gone}"
 
 
 def explain(error: BaseException, place: Endpoint, what: str) -> HubError:
@@ -132,7 +138,7 @@ def explain(error: BaseException, place: Endpoint, what: str) -> HubError:
         return HubError(f"{printable(what)} is no id of the hub; check its name.")
     if fault := proxy_fault():
         return HubError(fault)
-    if isinstance(error, (ValueError, LookupError, TypeError, AttributeError)):
+    if isinstance(error, ODD):
         return HubError(
             f"{_at(host, place)} answers with something else than the hub does: does the network "
             "want you to log in first? If not, take another endpoint."

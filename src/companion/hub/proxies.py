@@ -55,7 +55,8 @@ def proxy_fault() -> str | None:
         if kind not in ("http", "https", "socks", *SOCKS):
             return f"{name} names a kind of proxy that Python's libraries do not know; {gone}."
         if not is_address(value.rstrip("/"), (kind,)):
-            return f"{name} cannot be read as an address; {ESCAPES}, or {gone}."
+            how = ESCAPES if "@" in value else f"set {name} to one such as http://127.0.0.1:7890"
+            return f"{name} cannot be read as an address; {how}, or {gone}."
         if kind == "socks" and "@" in value:
             return (
                 f"{name} begins with socks://, which Python's libraries do not know; write "

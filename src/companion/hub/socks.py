@@ -16,7 +16,7 @@ REFUSALS = {
     2: "does not allow this",
     3: "cannot reach the network",
     4: "cannot reach the host",
-    5: "is refused by the host",
+    5: "finds that the host refuses",
 }
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from .config import TrainingConfig
 from .dataset import PictureDataset, picture_loader
+from .hub import check_hub
 from .loop import TrainingRun, train_loop
 from .pictures import load_pictures
 from .processes import processes
@@ -24,6 +25,7 @@ def train(config: TrainingConfig) -> TrainingRun:
     Raises:
         What `load_pictures`, `make_model` and `train_loop` raise.
     """
+    check_hub(config)
     dataloader = make_dataloader(config)
     model = make_model(config)
     optimizer = make_optimizer(config, model)

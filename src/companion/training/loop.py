@@ -25,7 +25,7 @@ from .compiling import compile_blocks
 from .config import TrainingConfig
 from .evaluation import Evaluation
 from .folder import prepared, run_folder
-from .hub import push
+from .hub import check_hub, push
 from .log import Log, start_trackers
 from .loss import diffusion_loss, gradient_norm, target
 from .noise import draw_noise
@@ -86,6 +86,7 @@ def train_loop(
         RuntimeError: the device has too little memory.
         OSError: a checkpoint, the pipeline or the upload failed.
     """
+    check_hub(config)
     _check(config, noise_scheduler)
     accelerator = _accelerator(config)
     train_dataloader, order, items = repeatable(train_dataloader, config.seed)
