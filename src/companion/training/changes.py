@@ -155,7 +155,7 @@ def compare(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], lis
             old, new = old[:shared], new[:shared]
         if old == new:
             continue
-        rule = RULES.get(name.partition(".")[0], REFUSED)
+        rule = RULES.get(_head(name), REFUSED)
         if (
             (name == "ema_decay" and not (old and new))
             or (name == "learning_rate" and now["lr_scheduler"] != LambdaLR.__name__)
@@ -166,7 +166,12 @@ def compare(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], lis
             refused.append(name)
         elif rule == SAID:
             said.append(name)
-    return refused, said
+    # Of an optimiser of another class, the class says it.
+    return [name for name in refused if name == _head(name) or _head(name) not in refused], said
+
+
+def _head(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _digest(pixels: Tensor) -> str:

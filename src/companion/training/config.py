@@ -37,7 +37,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "kid_samples": (0, 10**5),
 }
 # The same of those that lie above 0, however little.
-ABOVE_0 = {"learning_rate": 1e3, "snr_gamma": 1e12, "max_grad_norm": 1e30}
+ABOVE_0 = {"learning_rate": 1e30, "snr_gamma": 1e12, "max_grad_norm": 1e30}
 # Pictures that are there at one time may have this many pixels together: 12 GiB as numbers.
 PIXELS_AT_ONCE = 2**30
 LONGEST_FILE = 2**20  # bytes of a settings file
@@ -145,7 +145,7 @@ class TrainingConfig:
         for name, highest in ABOVE_0.items():
             value, none = getattr(self, name), ", or None" if name == "snr_gamma" else ""
             self._require(name, value is None or value > 0, f"above 0{none}")
-            self._require(name, value is None or value <= highest, f"{highest:,} or less{none}")
+            self._require(name, value is None or value <= highest, f"{highest:,g} or less{none}")
         self._require("ema_decay", self.ema_decay < 1, "0 or more and below 1")
         self._require("kid_samples", self.kid_samples != 1, "0, or 2 or more")
         for name in ("train_batch_size", "eval_batch_size", "kid_samples"):
