@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from .config import TrainingConfig
 from .dataset import PictureDataset, picture_loader
 from .loop import TrainingRun, train_loop
-from .pictures import load_pictures
+from .pictures import CHANNELS, load_pictures
 from .processes import processes
 from .schedule import cosine_schedule
 
@@ -19,13 +19,13 @@ TUTORIAL_MODEL = Path(__file__).with_name("tutorial_model.toml")
 
 
 def train(config: TrainingConfig) -> TrainingRun:
-    """Load the pictures, make the model and train it.
+    """Make the model, load as many channels of the pictures as it takes, and train it.
 
     Raises:
         What `load_pictures`, `make_model` and `train_loop` raise.
     """
-    dataloader = make_dataloader(config)
     model = make_model(config)
+    dataloader = make_dataloader(config, model.config.in_channels)
     optimizer = make_optimizer(config, model)
     return train_loop(
         config,
@@ -37,13 +37,22 @@ def train(config: TrainingConfig) -> TrainingRun:
     )
 
 
-def make_dataloader(config: TrainingConfig) -> DataLoader:
-    """A loader over all pictures of `dataset_name`, as bytes on the device or in main memory."""
+def make_dataloader(config: TrainingConfig, channels: int = 3) -> DataLoader:
+    """A loader over all pictures of `dataset_name`, as bytes on the device or in main memory.
+
+    Args:
+        config: the settings.
+        channels: of the model: 1 for grey, 3 for RGB, 4 for RGBA.
+    """
     pixels = load_pictures(
         config.dataset_name,
         config.image_size,
         num_scenes=config.num_scenes,
         on_bad=config.bad_pictures,
+        channels=channels,
+        config_name=config.dataset_config_name,
+        split=config.dataset_split,
+        leave_out=Path(config.output_dir),
     )
     device = processes().device if config.data_on_device else None
     try:
@@ -68,6 +77,19 @@ def make_model(config: TrainingConfig) -> UNet2DModel:
         model = UNet2DModel(**{"sample_size": config.image_size, **settings})
     except (TypeError, ValueError) as error:
         raise ValueError(f"No UNet2DModel can be made of the settings [model]: {error}.") from error
+    channels = (model.config.in_channels, model.config.out_channels)
+    if channels[0] not in CHANNELS or channels[0] != channels[1]:
+        raise ValueError(
+            f"The model has in_channels {channels[0]} and out_channels {channels[1]}, but pictures "
+            "have 1 (grey), 3 (RGB) or 4 (RGBA): give both the same of these."
+        )
+    if config.kid_samples and channels[0] != 3:
+        raise ValueError("The setting kid_samples is for pictures of 3 channels: set it to 0.")
+    if model.class_embedding is not None:
+        raise ValueError(
+            "The model asks for classes, but this loop trains on pictures without any: leave "
+            "num_class_embeds and class_embed_type out of the settings [model]."
+        )
     halvings = 2 ** (len(model.config.block_out_channels) - 1)
     if config.image_size % halvings:
         raise ValueError(
