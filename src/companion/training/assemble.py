@@ -15,7 +15,7 @@ from .dataset import PictureDataset, picture_loader
 from .folder import check_folder
 from .hub import check_hub
 from .loop import TrainingRun, check_arguments, train_loop
-from .pictures import load_pictures
+from .pictures import CHANNELS, load_pictures
 from .processes import processes
 from .schedule import cosine_schedule
 
@@ -25,7 +25,7 @@ MOST_WEIGHTS = 10**10  # 40 GB, and as much again for each of gradients, two mom
 
 
 def train(config: TrainingConfig) -> TrainingRun:
-    """Load the pictures, make the model and train it.
+    """Make the model, load as many channels of the pictures as it takes, and train it.
 
     Raises:
         What `load_pictures`, `make_model` and `train_loop` raise.
@@ -34,7 +34,8 @@ def train(config: TrainingConfig) -> TrainingRun:
     check_folder(config)
     noise_scheduler, model = make_noise_scheduler(config), make_model(config)
     check_arguments(config, model, noise_scheduler)
-    dataloader = make_dataloader(config)  # the longest of all: what is wrong was said before
+    # The longest of all: what is wrong was said before.
+    dataloader = make_dataloader(config, model.config.in_channels)
     optimizer = make_optimizer(config, model)
     return train_loop(
         config,
@@ -46,13 +47,22 @@ def train(config: TrainingConfig) -> TrainingRun:
     )
 
 
-def make_dataloader(config: TrainingConfig) -> DataLoader:
-    """A loader over all pictures of `dataset_name`, as bytes on the device or in main memory."""
+def make_dataloader(config: TrainingConfig, channels: int = 3) -> DataLoader:
+    """A loader over all pictures of `dataset_name`, as bytes on the device or in main memory.
+
+    Args:
+        config: the settings.
+        channels: of the model: 1 for grey, 3 for RGB, 4 for RGBA.
+    """
     pixels = load_pictures(
         config.dataset_name,
         config.image_size,
         num_scenes=config.num_scenes,
         on_bad=config.bad_pictures,
+        channels=channels,
+        config_name=config.dataset_config_name,
+        split=config.dataset_split,
+        leave_out=Path(config.output_dir),
     )
     device = processes().device if config.data_on_device else None
     try:
@@ -77,6 +87,8 @@ def make_model(config: TrainingConfig) -> UNet2DModel:
     )
     settings = {"sample_size": config.image_size, **settings}
     _try_model(settings, config.image_size)
+    if config.kid_samples and settings.get("in_channels", 3) != 3:
+        raise ValueError("The setting kid_samples is for pictures of 3 channels: set it to 0.")
     torch.manual_seed(config.seed)
     try:
         model = UNet2DModel(**settings)
@@ -120,6 +132,12 @@ def _try_model(settings: dict[str, Any], image_size: int) -> None:
         raise ValueError(
             "The settings [model] ask for classes (class_embed_type, num_class_embeds), but "
             "training is unconditional: leave them out."
+        )
+    channels = (model.config.in_channels, model.config.out_channels)
+    if channels[0] not in CHANNELS or channels[0] != channels[1]:
+        raise ValueError(
+            f"The model has in_channels {channels[0]} and out_channels {channels[1]}, but pictures "
+            "have 1 (grey), 3 (RGB) or 4 (RGBA): give both the same of these."
         )
     if sum(one.numel() for one in model.parameters()) > MOST_WEIGHTS:
         raise ValueError(

@@ -22,6 +22,8 @@ FREE = "taken over without a word: what the model learns does not depend on it"
 RULES = {
     # what the pictures are
     "dataset_name": FREE,  # they may have moved; "content" is what counts
+    "dataset_config_name": FREE,
+    "dataset_split": FREE,
     "num_scenes": FREE,
     "bad_pictures": FREE,
     "pictures": REFUSED,  # how many
@@ -74,7 +76,7 @@ RULES = {
     "hub_model_id": FREE,
     "hub_private_repo": FREE,
 }
-SOURCE = ("dataset_name", "num_scenes", "bad_pictures")
+SOURCE = ("dataset_name", "dataset_config_name", "dataset_split", "num_scenes", "bad_pictures")
 OF_THE_LOOP = (
     *SOURCE,
     "gradient_accumulation_steps",
