@@ -141,6 +141,8 @@ def _check_steps(pipe: Any, values: Mapping[str, Any]) -> None:
             f"num_inference_steps is {shown(steps)}, but the model knows {levels} noise levels: "
             f"take no more steps than that."
         )
+    if any(not 0 <= t < levels for t in values.get("timesteps", [])):
+        raise ValueError(f"timesteps go from 0 to {levels - 1}, but some here do not.")
     if int(steps * strength) < 1:
         raise ValueError(
             f"strength {strength} of {steps} steps is less than one step: give a strength of at "
@@ -209,9 +211,10 @@ def _check_side(pipe: Any, what: str, pixels: int) -> None:
 
 def _check_limits(pipe: Any, values: Mapping[str, Any]) -> None:
     """Numbers whose limits the model sets."""
+    encoder = getattr(pipe, "text_encoder", None)
     limits = {
         "noise_level": pipe.config.get("max_noise_level"),
-        "clip_skip": getattr(pipe.text_encoder.config, "num_hidden_layers", None),
+        "clip_skip": getattr(getattr(encoder, "config", None), "num_hidden_layers", None),
         "padding_mask_crop": LARGEST_SIDE,
     }
     for name, most in limits.items():
