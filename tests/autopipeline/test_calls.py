@@ -172,7 +172,7 @@ NAN, INF = float("nan"), float("inf")
         ("eta", [NAN, "0"], "is a finite number"),
         ("height", ["64", 64.0, True, NAN], "is a whole number"),
         ("width", [0, -8, 63, np.int8(-8)], "multiples of 8 only"),
-        ("width", [8200, 10**9, 10**5000], "more than 8192: take a smaller one"),
+        ("width", [4104, 10**9, 10**5000], "more than 4096: take a smaller one"),
         ("clip_skip", [99, -1], "with this model it is 0 to"),
         ("negative_prompt", [5, b"x", "\udc80"], "is a text, but|no UTF-8"),
         ("negative_prompt", [["a", "b"], []], "negative prompts for 1 prompts"),

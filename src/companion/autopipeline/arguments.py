@@ -14,6 +14,7 @@ from companion.door.pictures import as_mask, as_rgb
 
 LARGEST_SEED = 2**64 - 1  # what torch's generators take
 MOST_PICTURES = 10_000  # at once; far more than any device holds
+LARGEST_SIDE = 4096  # pixels, of what is drawn and of what it is drawn from
 LONGEST_PROMPT = 100_000  # characters; 77 tokens of them are read
 
 

@@ -13,12 +13,11 @@ from companion.door import printable
 from companion.door.pictures import as_rgb
 from companion.stable_diffusion import token_pieces
 
-from .arguments import ARGUMENTS, checked, seeds_of, shown, text, unknown
+from .arguments import ARGUMENTS, LARGEST_SIDE, checked, seeds_of, shown, text, unknown
 from .loading import TASKS, task_of
 
 # Diffusers refuses sides that are no multiples of this, whatever the VAE's factor is.
 PIPELINE_FACTOR = 8
-LARGEST_SIDE = 8192  # pixels
 LONGEST_QUOTE = 200  # characters of a prompt's end
 OURS = ("prompt", "seeds", "generator", "num_images_per_prompt")  # said by prompt and seeds
 
