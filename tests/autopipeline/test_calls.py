@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from companion import profile
-from companion.autopipeline import draw, load, make_scheduler, psnr, sweep
+from companion.autopipeline import draw, load, make_scheduler, optimise, psnr, sweep
+from companion.autopipeline.optimising import Machine
 
 GREY = Image.new("RGB", (64, 64), "gray")
 
@@ -61,8 +62,9 @@ def test_bad_input_is_said_in_one_sentence(
 
 
 def test_the_end_of_a_prompt_that_is_not_read_is_named(pipe: Any) -> None:
-    with pytest.warns(UserWarning, match="takes 77 tokens.*not read: 'a lantern'.*fewer words"):
+    with pytest.warns(UserWarning, match="takes 77 .*not read: 'a lantern'.*fewer words") as caught:
         draw(pipe, "cat " * 75 + "a lantern", num_inference_steps=1)
+    assert caught[0].filename == __file__
 
 
 def test_a_full_memory_is_one_sentence_with_the_remedy(
@@ -384,6 +386,18 @@ def test_nan_is_no_black_picture_and_has_the_right_cause(
     with pytest.raises(ValueError, match=f"^The picture holds NaN: .*{says}"):
         draw(own, "a cat", num_inference_steps=2)
     assert not own.vae.decoder._forward_hooks
+
+
+def test_nan_of_a_unet_that_alone_is_in_half_precision_has_the_right_cause(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimise(own, Machine("cpu", fast_bfloat16=True))
+    honest = own.unet.forward
+    monkeypatch.setattr(
+        own.unet, "forward", lambda *args, **kwargs: (honest(*args, **kwargs)[0] * NAN,)
+    )
+    with pytest.raises(ValueError, match="in half precision the UNet can overflow"):
+        draw(own, "a cat", num_inference_steps=2)
 
 
 # Sweeps

@@ -95,6 +95,8 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(
 def test_what_cannot_be_kept_is_refused(pipe: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Settings go into a PNG file, but cat\.jpg is none"):
         save_with_settings(tmp_path / "cat.jpg", GREY, pipe, "a cat", seed=1)
+    with pytest.raises(ValueError, match=r"into a PNG file, but a\\x00\.png is none"):
+        save_with_settings(tmp_path / "a\0.png", GREY, pipe, "a cat", seed=1)
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*none: make it first"):
         save_with_settings(tmp_path / "none/cat.png", GREY, pipe, "a cat", seed=1)
     with pytest.raises(ValueError, match="The settings hold something that no file can"):

@@ -59,6 +59,11 @@ def test_on_another_cpu_float32_stays(pipe: Any) -> None:
     assert not any(one.done for one in report.decisions if one.name != "fused attention")
 
 
+def test_what_has_no_unet_is_refused() -> None:
+    with pytest.raises(ValueError, match="NoneType has no UNet"):
+        optimise(None)
+
+
 def test_twice_is_no_more_than_once(fast: tuple[Any, Any]) -> None:
     made, _ = fast
     again = optimise(made, Machine("cpu", fast_bfloat16=True))

@@ -78,7 +78,7 @@ def warn_of_cut_prompts(pipe: Any, prompts: Sequence[str]) -> None:
                 f"The text encoder takes {pipe.tokenizer.model_max_length} tokens, with start and "
                 f"end among them, so this end of the prompt is not read: '{cut_off}'; say it in "
                 f"fewer words, or put what matters first.",
-                stacklevel=4,
+                stacklevel=3,  # where draw or sweep was called
             )
 
 
