@@ -84,12 +84,12 @@ def test_a_cache_on_the_system_disk_of_autodl_is_a_fault(
 
 
 def test_the_lines_for_a_mirror_unset_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://10.1.1.1:3128")
+    monkeypatch.setenv("https_proxy", "http://10.1.1.1:3128")
     lines = hub.export_lines(hub.endpoint("hf-mirror")).splitlines()
     assert f"export HF_ENDPOINT={MIRROR}" in lines
     assert "export HF_HUB_DISABLE_XET=1" in lines
     assert "export HF_HUB_DISABLE_IMPLICIT_TOKEN=1" in lines
-    assert lines[-1] == "unset http_proxy"
+    assert lines[-1] == "unset https_proxy"
 
 
 def test_the_lines_for_the_official_endpoint_undo_those_for_a_mirror(

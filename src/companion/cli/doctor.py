@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
         "checks", nargs="*", metavar="CHECK", help="only these, such as Variables (default: all)"
     )
     doctor.add_argument("--json", action="store_true", help="write the findings as JSON")
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(run=_doctor, goes_on="")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ def as_json(findings: Iterable[Finding]) -> str:
         "verdict": worst(listed).name.lower(),
         "findings": [finding.as_dict() for finding in listed],
     }
-    return json.dumps(table, indent=2, ensure_ascii=False)
+    return json.dumps(table, indent=2)  # in ASCII: whole on every console
 
 
 def write(findings: Iterable[Finding], to: TextIO | None = None) -> Verdict:
