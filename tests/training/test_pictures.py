@@ -189,8 +189,8 @@ def test_a_model_of_other_channels_trains(
     [
         ({"in_channels": 2, "out_channels": 2}, "in_channels 2 .* 1 .grey., 3 .RGB. or 4"),
         ({"in_channels": 3, "out_channels": 6}, "out_channels 6"),
-        ({"num_class_embeds": 3}, "asks for classes"),
-        ({"class_embed_type": "timestep"}, "asks for classes"),
+        ({"num_class_embeds": 3}, "ask for classes"),
+        ({"class_embed_type": "timestep"}, "ask for classes"),
     ],
 )
 def test_a_model_that_the_loop_cannot_train_is_refused_before_pictures_are_read(

@@ -1,5 +1,6 @@
 """Datasets: every form that one is saved in, and rows that name what is not theirs."""
 
+import hashlib
 import json
 import os
 import zipfile
@@ -275,9 +276,12 @@ def test_what_was_fetched_is_used_offline_by_id_and_by_folder(
     (storage / "refs").mkdir(parents=True)
     (storage / "refs" / "main").write_text(commit)
     (storage / "blobs").mkdir()
-    scenes.to_parquet(storage / "blobs" / ("b" * 64))
+    scenes.to_parquet(tmp_path / "scenes.parquet")
+    content = (tmp_path / "scenes.parquet").read_bytes()
+    blob = storage / "blobs" / hashlib.sha256(content).hexdigest()
+    blob.write_bytes(content)
     (storage / "snapshots" / commit / "data").mkdir(parents=True)
     place = storage / "snapshots" / commit / "data" / "train-00000-of-00001.parquet"
-    place.symlink_to(storage / "blobs" / ("b" * 64))
+    place.symlink_to(blob)
     assert torch.equal(load_pictures("me/flowers", 16), SCENES)
     assert torch.equal(load_pictures(storage / "snapshots" / commit, 16), SCENES)
