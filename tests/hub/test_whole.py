@@ -239,3 +239,47 @@ def test_two_files_of_one_content_are_checked_by_one_line(tmp_path: Path) -> Non
     assert len((tmp_path / "companion/checked").read_text().splitlines()) == 1
     assert Checked(tmp_path).is_right(tmp_path / "a", remote)
     assert len((tmp_path / "companion/checked").read_text().splitlines()) == 1
+
+
+def refuse_to_write(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied", "companion")
+
+
+def test_what_is_here_in_a_cache_that_can_only_be_read_is_enough(
+    get: Any, hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a class shares one, filled by the hub's library."""
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(MODEL, cache_dir=cache, endpoint=hub.address, token=False)
+    for where in ("companion.hub.notes.replace", "companion.hub.stock.append_to"):
+        monkeypatch.setattr(where, refuse_to_write)
+    assert (get() / WEIGHTS).is_file()
+    assert fetch(f"{MODEL}@main", where=hub.address, progress=False)[MODEL] == get()
+    assert not list(cache.glob("*/companion/*"))
+
+
+def test_a_folder_of_locks_that_is_somebody_elses_is_one_sentence(
+    get: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Path.mkdir
+
+    def mkdir(self: Path, *arguments: Any, **named: Any) -> None:
+        if ".locks" in self.parts:
+            raise PermissionError(13, "Permission denied", str(self))
+        honest(self, *arguments, **named)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(HubError, match=r"\.locks/.* cannot be written: set HF_HOME to a folder"):
+        get()
+
+
+def test_no_password_is_printed_or_noted(
+    hub: Any, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = hub.address.replace("//", "//reader:SECRET@")
+    assert main(["fetch", MODEL, "--endpoint", address]) == 0
+    assert main(["fetch", f"{MODEL}@{'0' * 40}", "--endpoint", address]) == 4
+    assert "SECRET" not in "".join(capsys.readouterr())
+    assert not [p for p in cache.rglob("*") if p.is_file() and b"SECRET" in p.read_bytes()]
+    assert any("authorization" in request.headers for request in hub.heard)

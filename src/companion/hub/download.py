@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -33,6 +34,7 @@ from .plan import Item, Plan
 from .stock import right
 from .tokens import Token
 
+GOODBYE = 1.0  # seconds that a thread gets to end
 Progress = Callable[[int], object]
 
 
@@ -73,15 +75,22 @@ def download(
     done: SimpleQueue[BaseException | None] = SimpleQueue()
     for one in files:
         waiting.put(one)
-    for _ in range(workers):
-        # Left behind when the reader presses Ctrl-C: none may wait for a silent host to answer.
-        Thread(target=_work, args=(waiting, done, stop), daemon=True).start()
+    # Left behind if they do not end when they are told to: none may wait for a silent host.
+    threads = [
+        Thread(target=_work, args=(waiting, done, stop), daemon=True) for _ in range(workers)
+    ]
+    for thread in threads:
+        thread.start()
     try:
         for _ in files:
             if fault := done.get():
                 raise fault
     finally:
         stop.set()
+        for one in files:
+            one.hang_up()
+        for thread in threads:
+            thread.join(GOODBYE)
 
 
 def _work(
@@ -129,6 +138,7 @@ class _File:
         self.item, self.file, self.place, self.token = item, file, place, token
         self.timeout, self.progress, self.stop = timeout, progress, stop
         self.host = place.host  # the one that sent the last bytes
+        self.answer: Any = None
 
     def fetch(self) -> None:
         """Fetch the content, then give it its names in the cache."""
@@ -151,6 +161,14 @@ class _File:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 error.filename = str(cache)
             raise explain(error, self.place, str(self.item.source.hub)) from error
+
+    def hang_up(self) -> None:
+        """Close the connection: a thread that waits for a silent host goes on, and ends."""
+        stream = self.answer.extensions.get("network_stream") if self.answer else None
+        connection = stream.get_extra_info("socket") if stream else None
+        if connection:
+            with suppress(OSError):  # closed already
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def _set_aside(self, path: Path) -> None:
         """Make room for the right file: a small one may be a reader's edit, and is kept."""
@@ -210,6 +228,7 @@ class _File:
             with request(
                 self.item, self.file, self.place, self.token, self.timeout, start
             ) as response:
+                self.answer = response
                 self.host = response.url.netloc.decode()
                 if response.status_code == 416:
                     self._drop(part)
@@ -234,6 +253,8 @@ class _File:
             return error
         except TooSlow as error:
             return error
+        finally:
+            self.answer = None
 
     def _write(self, part: Path, chunks: Iterator[bytes], room: int, pace: Pace) -> None:
         """Add what comes to the partial file, and not a byte more than it lacks."""

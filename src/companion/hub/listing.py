@@ -125,8 +125,9 @@ def ask(
         return parse_listing(body, revision)
     except Untrusted as error:
         raise HubError(
-            f"{place.shown} tells no sizes and checksums of {repo_id} that can be right: {error} "
-            "Does the network want you to log in first? If not, take another endpoint."
+            f"{place.shown} tells no sizes and checksums of {repo_id} that can be right: "
+            f"{str(error).rstrip('.')}; does the network want you to log in first? If not, take "
+            "another endpoint."
         ) from error
 
 
