@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,6 +173,8 @@ def _source(table: dict[str, Any]) -> ModelSource:
 
 def _entry(name: str | None) -> tuple[str, dict[str, Any]]:
     """A profile's name, the variable's or the default one, and its part of the table."""
+    import tomllib  # 20 ms, of which `import companion` needs none
+
     table = tomllib.loads(PROFILES.read_text(encoding="utf-8"))
     name = name or os.environ.get(VARIABLE) or "small"
     if name not in table:

@@ -1,5 +1,6 @@
 """A small hub with repositories like the book's, into which a test puts faults."""
 
+import json
 import os
 import random
 import shutil
@@ -140,6 +141,27 @@ class FaultyHub(LocalHub):
             return Answer(200, {"Content-Type": "text/html"}, b"<html>Please log in.</html>")
 
         self.faults.append(Fault("files", times, change))
+
+    def tell(self, change: Callable[[dict[str, Any]], object], times: int = 1000) -> None:
+        """Change the listing that is told, or tell what `change` gives in its place."""
+
+        def changed(request: Request, answer: Answer) -> Answer:
+            if not request.path.startswith("/api/"):
+                return answer
+            told = json.loads(answer.body)
+            other = change(told)
+            return Answer(answer.status, {}, json.dumps(told if other is None else other).encode())
+
+        self.faults.append(Fault("hub", times, changed))
+
+    def add_headers(self, headers: dict[str, str], host: str = "hub", times: int = 1000) -> None:
+        """Answer with other headers."""
+
+        def change(request: Request, answer: Answer) -> Answer:
+            answer.headers |= headers
+            return answer
+
+        self.faults.append(Fault(host, times, change, methods=("GET", "HEAD")))
 
     def stop_files(self) -> None:
         """From now on the host of large files is dead."""

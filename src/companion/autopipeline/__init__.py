@@ -10,8 +10,9 @@ from .drawing import draw
 from .loading import TASKS, load
 from .optimising import Decision, Report, optimise
 from .psnr import psnr
-from .saving import Settings, load_settings, save_with_settings
+from .saving import load_settings, save_with_settings
 from .schedulers import make_scheduler, scheduler_names
+from .settings import Settings
 from .sweeping import Drawn, sweep
 
 __all__ = [

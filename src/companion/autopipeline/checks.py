@@ -1,63 +1,80 @@
 """What a call of a pipeline may not be given, each said in one sentence before anything runs."""
 
+import inspect
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
+from companion.door import printable
+from companion.door.pictures import as_rgb
 from companion.stable_diffusion import token_pieces
 
+from .arguments import ARGUMENTS, checked, seeds_of, shown, text, unknown
 from .loading import TASKS, task_of
 
 # Diffusers refuses sides that are no multiples of this, whatever the VAE's factor is.
 PIPELINE_FACTOR = 8
+LARGEST_SIDE = 8192  # pixels
+LONGEST_QUOTE = 200  # characters of a prompt's end
+OURS = ("prompt", "seeds", "generator", "num_images_per_prompt")  # said by prompt and seeds
 
 
-def check_call(
-    pipe: Any,
-    prompt: str | Sequence[str],
-    seeds: Sequence[int],
-    arguments: Mapping[str, Any],
-    guided: float,
-) -> None:
-    """Look through the arguments of a call; warn of a prompt that is too long.
+@dataclass(frozen=True)
+class Call:
+    """A call that may be made.
+
+    Attributes:
+        prompts: one text, or as many as seeds.
+        seeds: one for each picture.
+        guided: the part of the steps that get guidance.
+        arguments: of the pipeline's call, without None; pictures are upright, and RGB or L.
+    """
+
+    prompts: list[str]
+    seeds: list[int]
+    guided: float
+    arguments: dict[str, Any]
+
+
+def prepare(pipe: Any, prompt: Any, seeds: Any, arguments: Mapping[str, Any]) -> Call:
+    """Look through the arguments of a call, `guided` among them.
 
     Raises:
         ValueError: what is wrong, and what to do.
     """
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    _check_prompts(pipe, prompts, seeds)
-    steps = arguments.get("num_inference_steps", 50)
-    if steps < 1:
-        raise ValueError(f"num_inference_steps is {steps}, but at least 1 is needed.")
-    _check_inputs(pipe, arguments)
-    _check_strength(arguments, steps)
-    if not 0 <= guided <= 1:
-        raise ValueError(f"guided is {guided}, but it is a part of the steps: 0 to 1.")
-    if guided < 1 and task_of(pipe) not in ("text-to-image", "image-to-image"):
+    task = task_of(pipe)
+    prompts = _prompts(prompt)
+    several = seeds_of(seeds)
+    if len(prompts) > 1 and len(several) != len(prompts):
         raise ValueError(
-            f"The task {task_of(pipe)} cannot drop guidance on the way: leave guided at 1."
-        )
-    for side in ("height", "width"):
-        if arguments.get(side) is not None:
-            _check_side(pipe, f"The {side}", arguments[side])
-
-
-def _check_prompts(pipe: Any, prompts: Sequence[str], seeds: Sequence[int]) -> None:
-    if not prompts or not all(isinstance(one, str) for one in prompts):
-        raise ValueError("A prompt is a text or a list of texts, but something else was given.")
-    if not seeds:
-        raise ValueError("There are no seeds: give one for each picture.")
-    if len(prompts) > 1 and len(seeds) != len(prompts):
-        raise ValueError(
-            f"There are {len(prompts)} prompts but {len(seeds)} seeds: give a seed for each "
+            f"There are {len(prompts)} prompts but {len(several)} seeds: give a seed for each "
             f"prompt, or one prompt and as many seeds as pictures."
         )
+    _check_inputs(task, arguments)
+    _check_names(pipe, arguments)
+    values = checked(arguments, ARGUMENTS)
+    guided = values.pop("guided", 1.0)
+    if "ip_adapter_image" in values:
+        values["ip_adapter_image"] = _upright(values["ip_adapter_image"])
+    _check_negative(values, prompts)
+    _check_steps(pipe, values)
+    _check_guided(task, values, guided)
+    _check_sides(pipe, task, values)
+    _check_limits(pipe, values)
+    return Call(prompts, several, guided, values)
+
+
+def warn_of_cut_prompts(pipe: Any, prompts: Sequence[str]) -> None:
+    """Name the end of each prompt that the text encoder does not read."""
     for one in dict.fromkeys(prompts):
-        cut_off = token_pieces(pipe.tokenizer, one).truncated
+        cut_off = printable(token_pieces(pipe.tokenizer, one).truncated)
         if cut_off:
+            if len(cut_off) > LONGEST_QUOTE:
+                cut_off = f"{cut_off[:LONGEST_QUOTE]}…"
             warnings.warn(
                 f"The text encoder takes {pipe.tokenizer.model_max_length} tokens, with start and "
                 f"end among them, so this end of the prompt is not read: '{cut_off}'; say it in "
@@ -66,28 +83,109 @@ def _check_prompts(pipe: Any, prompts: Sequence[str], seeds: Sequence[int]) -> N
             )
 
 
-def _check_inputs(pipe: Any, arguments: Mapping[str, Any]) -> None:
-    """The pictures that the task needs are there, of sides that the VAE can take, and fit."""
-    task = task_of(pipe)
+def _prompts(prompt: Any) -> list[str]:
+    prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
+    if not prompts or not all(isinstance(one, str) for one in prompts):
+        raise ValueError("A prompt is a text or a list of texts, but something else was given.")
+    return [text("The prompt", one) for one in prompts]
+
+
+def _check_inputs(task: str, arguments: Mapping[str, Any]) -> None:
+    """The pictures that the task needs are there, and no others."""
     needed = TASKS[task].inputs
     for name in ("image", "mask_image"):
-        given = arguments.get(name)
-        if name in needed and given is None:
+        given = arguments.get(name) is not None
+        if name in needed and not given:
             raise ValueError(f"The task {task} needs {name}, a picture, and none was given.")
-        if name not in needed and given is not None:
+        if name not in needed and given:
             other = next(key for key, entry in TASKS.items() if name in entry.inputs)
             raise ValueError(
                 f"The task {task} takes no {name}: load {other!r}, or make its pipeline of this "
                 f"one with from_pipe."
             )
-        if given is not None and not isinstance(given, Image.Image):
-            raise ValueError(f"{name} is a PIL picture, but {type(given).__name__} was given.")
-    if "image" in needed:
-        image = arguments["image"]
-        _check_side(pipe, "The width of image", image.width)
-        _check_side(pipe, "The height of image", image.height)
-    if "mask_image" in needed and arguments["mask_image"].size != image.size:
-        mask = arguments["mask_image"]
+
+
+def _check_names(pipe: Any, arguments: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(type(pipe).__call__).parameters
+    known = [name for name in parameters if name not in ("self", "kwargs", "return_dict", *OURS)]
+    if "kwargs" in parameters:  # the pipelines take out two old names, and drop all others
+        known += ["callback", "callback_steps"]
+    for name in arguments:
+        if name in OURS:
+            raise ValueError(f"{name} cannot be among the arguments: prompt and seeds say it.")
+        if name not in ("image", "mask_image", "guided", *known):
+            raise unknown(name, [*known, "guided", "seeds"], f"of the task {task_of(pipe)}")
+
+
+def _upright(value: Any) -> Any:
+    """The pictures in it, lists of lists included, as RGB."""
+    if isinstance(value, list):
+        return [_upright(one) for one in value]
+    return as_rgb(value) if isinstance(value, Image.Image) else value
+
+
+def _check_negative(values: Mapping[str, Any], prompts: Sequence[str]) -> None:
+    negative = values.get("negative_prompt", "")
+    if not isinstance(negative, str) and len(negative) != len(prompts):
+        raise ValueError(
+            f"There are {len(negative)} negative prompts for {len(prompts)} prompts: give one for "
+            f"each, or one text for all."
+        )
+
+
+def _check_steps(pipe: Any, values: Mapping[str, Any]) -> None:
+    steps, strength = values.get("num_inference_steps", 50), values.get("strength", 1.0)
+    levels = pipe.scheduler.config.get("num_train_timesteps", 1000)
+    if steps > levels:
+        raise ValueError(
+            f"num_inference_steps is {shown(steps)}, but the model knows {levels} noise levels: "
+            f"take no more steps than that."
+        )
+    if int(steps * strength) < 1:
+        raise ValueError(
+            f"strength {strength} of {steps} steps is less than one step: give a strength of at "
+            f"least {1 / steps:g}, or more steps."
+        )
+    _check_first_level(pipe.scheduler, steps, strength)
+
+
+def _check_first_level(scheduler: Any, steps: int, strength: float) -> None:
+    """From pure noise the picture cannot be told by the noise in it: that divides by zero."""
+    kept = getattr(scheduler, "alphas_cumprod", None)
+    if kept is None or kept.min() > 0 or scheduler.config.get("prediction_type") != "epsilon":
+        return
+    own = type(scheduler).from_config(scheduler.config)  # the pipeline's own stays as it is
+    own.set_timesteps(steps)
+    first = own.timesteps[len(own.timesteps) - int(len(own.timesteps) * strength)]
+    if kept[int(first)] <= 0:
+        raise ValueError(
+            "The scheduler begins with pure noise (zero terminal SNR), but the model predicts "
+            "epsilon, which says nothing there and gives NaN: set rescale_betas_zero_snr=False, or "
+            "take a model that predicts v."
+        )
+
+
+def _check_guided(task: str, values: Mapping[str, Any], guided: float) -> None:
+    if guided == 1:
+        return
+    if task not in ("text-to-image", "image-to-image"):
+        raise ValueError(f"The task {task} cannot drop guidance on the way: leave guided at 1.")
+    if "callback_on_step_end" in values:
+        raise ValueError("guided needs callback_on_step_end for itself: leave one of them out.")
+
+
+def _check_sides(pipe: Any, task: str, values: Mapping[str, Any]) -> None:
+    """Sides are such that the VAE can take them, and those of picture and mask are the same."""
+    for side in ("height", "width"):
+        if side in values:
+            _check_side(pipe, f"The {side}", values[side])
+    if "image" not in TASKS[task].inputs:
+        return
+    image = values["image"]
+    _check_side(pipe, "The width of image", image.width)
+    _check_side(pipe, "The height of image", image.height)
+    mask = values.get("mask_image", image)
+    if mask.size != image.size:
         raise ValueError(
             f"The mask is {mask.width}x{mask.height} and the picture {image.width}x{image.height}: "
             f"make the mask for this picture, or resize it with "
@@ -95,26 +193,29 @@ def _check_inputs(pipe: Any, arguments: Mapping[str, Any]) -> None:
         )
 
 
-def _check_strength(arguments: Mapping[str, Any], steps: int) -> None:
-    strength = arguments.get("strength")
-    if strength is None:
-        return
-    if not 0 <= strength <= 1:
-        raise ValueError(
-            f"strength is {strength}, but it is 0 (the picture stays) to 1 (nothing of it is left)."
-        )
-    if int(steps * strength) < 1:
-        raise ValueError(
-            f"strength {strength} of {steps} steps is less than one step: give a strength of at "
-            f"least {1 / steps:g}, or more steps."
-        )
-
-
 def _check_side(pipe: Any, what: str, pixels: int) -> None:
     factor = math.lcm(pipe.vae_scale_factor, PIPELINE_FACTOR)
+    if pixels > LARGEST_SIDE:
+        raise ValueError(
+            f"{what} is {shown(pixels)} pixels, more than {LARGEST_SIDE}: take a smaller one."
+        )
     if pixels < 1 or pixels % factor:
         near = max(factor, round(pixels / factor) * factor)
         raise ValueError(
             f"{what} is {pixels} pixels, but pipelines draw multiples of {factor} only: take "
             f"{near}."
         )
+
+
+def _check_limits(pipe: Any, values: Mapping[str, Any]) -> None:
+    """Numbers whose limits the model sets."""
+    limits = {
+        "noise_level": pipe.config.get("max_noise_level"),
+        "clip_skip": getattr(pipe.text_encoder.config, "num_hidden_layers", None),
+        "padding_mask_crop": LARGEST_SIDE,
+    }
+    for name, most in limits.items():
+        if name in values and most is not None and not 0 <= values[name] <= most:
+            raise ValueError(
+                f"{name} is {shown(values[name])}, but with this model it is 0 to {most}."
+            )

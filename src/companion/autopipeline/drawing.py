@@ -1,20 +1,20 @@
 """Call a pipeline: checked, with a seed for each picture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from PIL import Image
 
-from .checks import check_call
+from .checks import Call, prepare, warn_of_cut_prompts
 
 
 def draw(
     pipe: Any,
     prompt: str | Sequence[str],
     *,
-    seeds: int | Sequence[int] = 0,
+    seeds: int | Iterable[int] = 0,
     guided: float = 1.0,
     **arguments: Any,
 ) -> list[Image.Image]:
@@ -26,13 +26,15 @@ def draw(
     Args:
         pipe: as `load` gives it.
         prompt: a text, or several with a seed for each.
-        seeds: one picture for each; with one prompt, that many pictures of it.
+        seeds: one picture for each; with one prompt, that many pictures of it. Whole numbers of 0
+            to 2^64 - 1, numpy's and torch's included.
         guided: the part of the steps, from the first on, that get guidance (Kynkäänniemi et al.
             2024, "Applying Guidance in a Limited Interval"). The others cost half; what is in the
             picture is settled by then, and details change a little.
         **arguments: of the pipeline's call: num_inference_steps, guidance_scale, negative_prompt,
             height, width, and where the task has them image, mask_image (PIL pictures), strength,
-            noise_level.
+            noise_level. A picture may have any mode: it is turned as its EXIF data say, and what
+            is transparent lies on white; a mask is white where to draw.
 
     Returns:
         RGB pictures, one for each seed, in order.
@@ -41,17 +43,28 @@ def draw(
         ValueError: an argument that does not fit; the sentence says which and what to do.
         MemoryError: the pictures do not fit into the memory of the device.
     """
-    seeds = [seeds] if isinstance(seeds, int) else list(seeds)
-    check_call(pipe, prompt, seeds, arguments, guided)
-    if guided < 1:
-        arguments |= _without_guidance_after(guided)
-    if isinstance(prompt, str):
-        arguments["num_images_per_prompt"] = len(seeds)
-    else:
-        prompt = list(prompt)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    with out_of_memory_in_a_sentence(len(seeds)):
-        return list(pipe(prompt, generator=generators, **arguments).images)
+    call = prepare(pipe, prompt, seeds, {"guided": guided, **arguments})
+    warn_of_cut_prompts(pipe, call.prompts)
+    return run(pipe, call)
+
+
+def run(pipe: Any, call: Call) -> list[Image.Image]:
+    """Make a call that was checked.
+
+    Raises:
+        ValueError: the pictures hold NaN.
+        MemoryError: the pictures do not fit into the memory of the device.
+    """
+    arguments = dict(call.arguments)
+    if call.guided < 1:
+        arguments |= _without_guidance_after(call.guided)
+    if isinstance(negative := arguments.get("negative_prompt"), str):
+        arguments["negative_prompt"] = [negative] * len(call.prompts)  # as many as prompts
+    if len(call.prompts) == 1:
+        arguments["num_images_per_prompt"] = len(call.seeds)
+    generators = [torch.Generator().manual_seed(seed) for seed in call.seeds]
+    with out_of_memory_in_a_sentence(len(call.seeds)), _nan_in_a_sentence(pipe):
+        return list(pipe(call.prompts, generator=generators, **arguments).images)
 
 
 def _without_guidance_after(guided: float) -> dict[str, Any]:
@@ -65,6 +78,39 @@ def _without_guidance_after(guided: float) -> dict[str, Any]:
 
     names = ["prompt_embeds"]
     return {"callback_on_step_end": drop, "callback_on_step_end_tensor_inputs": names}
+
+
+@contextmanager
+def _nan_in_a_sentence(pipe: Any) -> Iterator[None]:
+    """Look at what goes into the VAE's decoder and comes out: of NaN a pipeline makes black.
+
+    Raises:
+        ValueError: one of them holds NaN.
+    """
+
+    def look(decoder: Any, latents: tuple[Any, ...], picture: Any) -> None:
+        for what, name in ((latents[0], "UNet"), (picture, "VAE")):
+            if isinstance(what, torch.Tensor) and what.isnan().any():
+                raise ValueError(f"The picture holds NaN: {_why_nan(name, what.dtype)}.")
+
+    decoder = getattr(getattr(pipe, "vae", None), "decoder", None)
+    if not isinstance(decoder, torch.nn.Module):
+        yield
+        return
+    hook = decoder.register_forward_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _why_nan(network: str, dtype: torch.dtype) -> str:
+    if dtype in (torch.float16, torch.bfloat16):
+        return f"in half precision the {network} can overflow, so load the pipeline in float32"
+    return (
+        f"{network} and scheduler computed in float32, so half precision is not the cause; try a "
+        f"smaller guidance_scale or another scheduler, else the model's weights are damaged"
+    )
 
 
 @contextmanager

@@ -4,7 +4,10 @@ What helps on one device hurts on another, so nothing is done everywhere. What c
 tried on one call of the UNet before it stays: `largest_error` says how far the answer may move.
 """
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +18,7 @@ from torch import Tensor
 # (measured on the zoo's model in bfloat16); a wrong kernel moves it by about 1.
 LARGEST_ERROR = 0.02
 
+HALF = (torch.float16, torch.bfloat16)
 GIB = 2**30
 # Rules of thumb, not measured: what is left beside the weights for the pictures themselves.
 ROOM_FOR_A_BATCH = 4 * GIB
@@ -92,7 +96,8 @@ def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool 
     decisions += [_channels_last(pipe, on_gpu), _attention(pipe)]
     decisions += _memory(pipe, machine) if on_gpu else _no_memory_shortage()
     if on_gpu:
-        decisions.append(_compile_blocks(pipe, offloaded=decisions[-1].done))
+        offloaded = Report(tuple(decisions)).done("CPU offload")
+        decisions.append(_compile_blocks(pipe, offloaded))
     elif compile_on_cpu:
         decisions.append(_compile_whole(pipe))
     else:
@@ -102,7 +107,7 @@ def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool 
 
 
 def _precision_on_gpu(pipe: Any) -> Decision:
-    if pipe.unet.dtype in (torch.float16, torch.bfloat16):
+    if pipe.unet.dtype in HALF:
         return Decision("half precision", True, f"the weights are in {_name(pipe.unet)} already")
     was = _name(pipe.unet)
     for part in pipe.components.values():
@@ -117,7 +122,7 @@ def _precision_on_gpu(pipe: Any) -> Decision:
 
 def _precision_on_cpu(pipe: Any, machine: Machine) -> Decision:
     name = "half precision"
-    if pipe.unet.dtype != torch.float32:
+    if pipe.unet.dtype in HALF:
         return Decision(name, True, f"the UNet is in {_name(pipe.unet)} already")
     if machine.device != "cpu" or not machine.fast_bfloat16:
         reason = "this device computes bfloat16 no faster than float32, so float32 stays"
@@ -127,17 +132,17 @@ def _precision_on_cpu(pipe: Any, machine: Machine) -> Decision:
         _cast(pipe.unet, torch.bfloat16)
         _translate(pipe.unet)
 
-    def undo() -> None:
-        _cast(pipe.unet, torch.float32)
-
-    error = _try(pipe, use, undo)
-    if error > LARGEST_ERROR:
-        return Decision(name, False, f"in bfloat16 the UNet's answer moved by {error:.1%}")
+    try:
+        error = _try(pipe, use)
+    except Exception as failure:  # a UNet that is called otherwise
+        return Decision(name, False, f"the UNet cannot be tried here ({type(failure).__name__})")
+    if not _stays(error):
+        return Decision(name, False, f"in bfloat16 the UNet's answer moved by {_told(error)}")
     return Decision(
         name,
         True,
         "the UNet in bfloat16, which this CPU has instructions for; latents, scheduler, text "
-        f"encoder and VAE in float32 (its answer moved by {error:.1%})",
+        f"encoder and VAE in float32 (its answer moved by {_told(error)})",
     )
 
 
@@ -222,58 +227,81 @@ def _compile_blocks(pipe: Any, offloaded: bool) -> Decision:
     if offloaded:
         reason = "parts that come and go would be compiled again and again"
         return Decision("compile", False, reason)
-    blocks = [one for one in pipe.unet.modules() if type(one).__name__ in _repeated(pipe.unet)]
     return _compile(
         pipe,
         lambda: pipe.unet.compile_repeated_blocks(fullgraph=True),
-        blocks,
         "the UNet's repeated blocks, compiled once for all",
     )
 
 
 def _compile_whole(pipe: Any) -> Decision:
     """Compile the whole UNet, for each number of pictures anew."""
-    return _compile(
-        pipe, lambda: pipe.unet.compile(dynamic=False), [pipe.unet], "the whole UNet, compiled"
-    )
+    return _compile(pipe, lambda: pipe.unet.compile(dynamic=False), "the whole UNet, compiled")
 
 
-def _compile(
-    pipe: Any, use: Callable[[], None], compiled: list[torch.nn.Module], what: str
-) -> Decision:
+def _compile(pipe: Any, use: Callable[[], None], what: str) -> Decision:
     """Compile, and keep that only if the answers agree."""
-
-    def undo() -> None:
-        for one in compiled:
-            one._compiled_call_impl = None
-
     try:
-        error = _try(pipe, use, undo)
+        error = _try(pipe, use)
     except Exception as failure:  # a missing compiler has many names
-        undo()
         return Decision("compile", False, f"compiling failed here ({type(failure).__name__})")
-    if error > LARGEST_ERROR:
-        return Decision("compile", False, f"the compiled UNet's answer is off by {error:.1%}")
-    return Decision("compile", True, f"{what} (its answer moved by {error:.1%})")
+    if not _stays(error):
+        return Decision("compile", False, f"the compiled UNet's answer is off by {_told(error)}")
+    return Decision("compile", True, f"{what} (its answer moved by {_told(error)})")
 
 
-def _repeated(unet: Any) -> tuple[str, ...]:
-    return tuple(getattr(unet, "_repeated_blocks", None) or ())
-
-
-def _try(pipe: Any, use: Callable[[], None], undo: Callable[[], None]) -> float:
-    """Use a means, and undo it if the UNet's answer moves too far.
+def _try(pipe: Any, use: Callable[[], None]) -> float:
+    """Use a means, and undo it if the UNet's answer moves too far, or if there is none.
 
     Returns:
-        The root mean square of the change, as a part of the answer's own.
+        The root mean square of the change, as a part of the answer's own; it may be NaN.
     """
-    before = _answer(pipe)
-    use()
-    error = float((_answer(pipe) - before).norm() / before.norm())
-    if not error <= LARGEST_ERROR:  # NaN is not
-        undo()
-        return max(error, 1.0) if error == error else float("inf")
+    put_back = _remembered(pipe.unet)
+    try:
+        before = _answer(pipe)
+        use()
+        smallest = torch.finfo(before.dtype).tiny  # an untrained UNet may answer zero
+        error = float((_answer(pipe) - before).norm() / before.norm().clamp(min=smallest))
+    except BaseException:  # Ctrl-C in the minutes of compiling among them
+        put_back()
+        raise
+    if not _stays(error):
+        put_back()
     return error
+
+
+def _stays(error: float) -> bool:
+    return error <= LARGEST_ERROR  # NaN does not
+
+
+def _told(error: float) -> str:
+    return "NaN" if math.isnan(error) else f"{error:.1%}"
+
+
+def _remembered(network: torch.nn.Module) -> Callable[[], None]:
+    """What puts a network back as it is now: its very weights, its hooks, what is compiled.
+
+    The weights are not cast back, as that would leave them rounded.
+    """
+    kept = []
+    for module in network.modules():
+        own = dict(vars(module))
+        # Parts, buffers and hooks: put back in place, as whoever registered a hook holds its dict.
+        inner = [(one, copy(one)) for one in own.values() if type(one) in (dict, OrderedDict)]
+        weights = [(one, one.data) for one in module.parameters(recurse=False)]
+        kept.append((module, own, inner, weights))
+
+    def put_back() -> None:
+        for module, own, inner, weights in kept:
+            vars(module).clear()
+            vars(module).update(own)
+            for held, was in inner:
+                held.clear()
+                held.update(was)
+            for weight, data in weights:
+                weight.data = data
+
+    return put_back
 
 
 @torch.no_grad()

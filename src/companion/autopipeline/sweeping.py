@@ -1,13 +1,15 @@
 """The same pictures again and again, with some settings changed."""
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from PIL import Image
 
-from .drawing import draw
+from .arguments import seeds_of
+from .checks import prepare, warn_of_cut_prompts
+from .drawing import run
 from .schedulers import make_scheduler
 
 
@@ -35,10 +37,10 @@ class Drawn:
 
 def sweep(
     pipe: Any,
-    prompt: str,
+    prompt: str | Sequence[str],
     over: Mapping[str, Sequence[Any]],
     *,
-    seeds: int | Sequence[int] = 0,
+    seeds: int | Iterable[int] = 0,
     **fixed: Any,
 ) -> list[Drawn]:
     """Draw a prompt with every combination of settings.
@@ -57,31 +59,37 @@ def sweep(
     Raises:
         ValueError: a name without values, an unknown scheduler, or what `draw` refuses.
     """
-    for name, values in over.items():
-        if isinstance(values, str) or not len(values):
-            raise ValueError(f"The sweep over {name} needs a list of values, but has {values!r}.")
-    several = [seeds] if isinstance(seeds, int) else list(seeds)
-    own, calls = pipe.scheduler, 0
+    several, own, calls = seeds_of(seeds), pipe.scheduler, 0
+    values = {name: _values(name, given) for name, given in over.items()}
+    combinations = [dict(zip(values, one, strict=True)) for one in product(*values.values())]
 
     def count(*_: object) -> None:
         nonlocal calls
         calls += 1
 
     hook = pipe.unet.register_forward_pre_hook(count)
-    drawn = []
+    planned, drawn = [], []
     try:
-        for combination in itertools.product(*over.values()):
-            settings = dict(zip(over, combination, strict=True))
+        for settings in combinations:  # all are looked through before the first is drawn
             arguments = {**fixed, **settings}
             name = arguments.pop("scheduler", None)
             pipe.scheduler = make_scheduler(name, own) if name else own
-            calls = 0
-            pictures = draw(pipe, prompt, seeds=several, **arguments)
+            planned.append((settings, pipe.scheduler, prepare(pipe, prompt, several, arguments)))
+        warn_of_cut_prompts(pipe, planned[0][-1].prompts)
+        for settings, scheduler, call in planned:
+            pipe.scheduler, calls = scheduler, 0
             drawn += [
                 Drawn(picture, settings, seed, calls)
-                for picture, seed in zip(pictures, several, strict=True)
+                for picture, seed in zip(run(pipe, call), several, strict=True)
             ]
     finally:
         hook.remove()
         pipe.scheduler = own
     return drawn
+
+
+def _values(name: str, values: Any) -> list[Any]:
+    several = [] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+    if not several:
+        raise ValueError(f"The sweep over {name} needs a list of values, but has {values!r}.")
+    return several

@@ -51,5 +51,8 @@ def _train(arguments: argparse.Namespace) -> None:
         config = TrainingConfig(**changes)
     run = train(config)
     if processes().is_main_process:
-        print(f"{run.steps[-1]:,} steps done, loss {run.losses[-1]:.4f}; see {run.folder}.")
+        if run.steps:
+            print(f"{run.steps[-1]:,} steps done, loss {run.losses[-1]:.4f}; see {run.folder}.")
+        else:  # a run that was done before, and whose log is gone
+            print(f"Nothing was left to do; see {run.folder}.")
     processes().destroy_process_group()

@@ -6,11 +6,12 @@ Light to import; `documents`, `pictures` and `models` load a library when they a
 from .looking import exists, is_file, is_folder
 from .places import append_to, create, inside
 from .text import printable, without_password
-from .values import Checksum, Commit, RepositoryPath, Size, Untrusted
+from .values import Checksum, Commit, RepositoryId, RepositoryPath, Size, Untrusted
 
 __all__ = [
     "Checksum",
     "Commit",
+    "RepositoryId",
     "RepositoryPath",
     "Size",
     "Untrusted",

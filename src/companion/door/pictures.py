@@ -3,21 +3,54 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
+import re
+import stat
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, UnidentifiedImageError
 
+from .text import printable
 from .values import Untrusted
 
-# Formats that Pillow decodes itself: no EPS, which starts Ghostscript, and no rare ones.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO")
-LARGEST = 2**27  # pixels: 134 million; the largest telephones make 200, and shrink them to 50
+LARGEST = 2**27  # pixels to decode: 134 million; cameras make 100, and a JPEG comes out smaller
+LARGE = 2**24  # pixels; above it one picture at a time is held
+# EPS starts Ghostscript, IPTC opens what it holds as any format, FITS unpacks without a limit, WMF
+# asks Windows to draw; the others Pillow knows by name only.
+REFUSED = frozenset({"EPS", "IPTC", "FITS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
+_HOLDERS = frozenset({"ICO", "CUR", "ICNS", "BLP"})  # the picture in them may be a larger one
+
+_OTHERS = (
+    (re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL), "a HEIC photograph: save it as JPEG"),
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer to one: run `git lfs pull`"),
+    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "a PostScript drawing: save it as PNG"),
+    (re.compile(rb"%PDF"), "a PDF file: save its page as PNG"),
+    (re.compile(rb"\s*<"), "a web page or an SVG drawing"),
+)
+
+# By the number in EXIF's Orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_turn = threading.RLock()
 
 
 def open_picture(source: Path | bytes, what: str) -> Image.Image:
-    """Open a picture and decode it whole.
+    """Open a picture and decode it whole, the first one of an animation.
 
     Args:
         source: a file, or the bytes of one.
@@ -30,54 +63,262 @@ def open_picture(source: Path | bytes, what: str) -> Image.Image:
         Untrusted: it is no picture of a known format, damaged, or too large; the sentence names it.
         FileNotFoundError: there is no such file.
     """
+    with held_picture(source, what) as image:
+        return image
+
+
+@contextmanager
+def held_picture(
+    source: Path | bytes, what: str, *, side: int | None = None
+) -> Iterator[Image.Image]:
+    """The same for a block of code: of large pictures one at a time is in memory.
+
+    Args:
+        source: a file, or the bytes of one.
+        what: how the sentence calls it.
+        side: pixels that will do; a larger JPEG may come out smaller, but not below twice that.
+    """
+    alone = False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd files, and of large ones, which are refused
-            image = Image.open(
-                io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
-            )
-            if image.width * image.height > LARGEST:
-                raise Untrusted(
-                    f"{what} has {image.width}x{image.height} pixels, more than {LARGEST:,}: "
-                    "make it smaller."
-                )
-            image.load()
-    except (FileNotFoundError, Untrusted):
-        raise
-    except Exception as error:  # the decoders raise what they like
-        raise Untrusted(f"{what} cannot be read as a picture ({error}).") from error
-    return image
+        with _quiet(), _opened(source, what) as file:
+            image = _of(file, what)
+            if side:
+                image.draft(None, (2 * side, 2 * side))
+            _check_size(image, what)
+            alone = image.width * image.height > LARGE or image.format in _HOLDERS
+            if alone:
+                _turn.acquire()
+            with _sentence(what):
+                _load(image)
+        yield image
+    finally:
+        if alone:
+            _turn.release()
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB: turned as its EXIF data say, transparent parts on white,
-    16 bits scaled to 8.
+def as_rgb(image: Image.Image, what: str = "") -> Image.Image:
+    """A picture of any mode as RGB: turned as its EXIF data say, transparent parts on white, 16
+    bits scaled to 8.
+
+    A colour profile is left aside. The image that was given stays as it is.
+
+    Args:
+        image: as it was opened.
+        what: how the sentence calls it; by default its file's name.
 
     Raises:
-        Untrusted: numbers that are no shades, such as heights in a float TIFF.
+        Untrusted: it is cut short or damaged, or its numbers are no shades, such as heights in a
+            float TIFF.
     """
-    image = ImageOps.exif_transpose(image)
-    image = _eight_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    image = _plain(image, what)
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
 
 
-def as_mask(image: Image.Image) -> Image.Image:
+def as_rgba(image: Image.Image, what: str = "") -> Image.Image:
+    """The same as RGBA: what is transparent stays so."""
+    return _plain(image, what).convert("RGBA")
+
+
+def as_mask(image: Image.Image, what: str = "") -> Image.Image:
     """A mask of any mode as grey (L): white is where to draw.
 
-    Turned as its EXIF data say. A mask whose colours say nothing and whose transparency does is
-    read from its transparency.
+    A mask of one colour and a transparency that varies, as brushes leave it, is read from its
+    transparency. In any other the transparent parts keep their own colour. 0 and 1 are black and
+    white.
+
+    Raises:
+        Untrusted: as `as_rgb`.
     """
-    image = _eight_bits(ImageOps.exif_transpose(image))
-    return as_rgb(image).convert("L")
+    image = _plain(image, what)
+    grey = np.asarray(image.convert("RGB").convert("L"))
+    if image.mode == "RGBA":
+        alpha = np.asarray(image.getchannel("A"))
+        if alpha.min() < alpha.max() and grey.min() == grey.max():
+            grey = alpha
+        else:
+            ground = float(grey.flat[alpha.argmin()])
+            weight = alpha.astype(np.float32) / 255
+            grey = (ground + (grey - ground) * weight).round().astype(np.uint8)
+    if grey.max() == 1:
+        grey = grey * np.uint8(255)
+    return Image.fromarray(grey)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image).astype(np.float64)
-    if values.min() < 0 or values.max() > 65535:
-        raise Untrusted("Its values are no shades of 8 or 16 bits.")
-    return Image.fromarray((values / 257).round().astype(np.uint8))
+def _plain(image: Image.Image, what: str) -> Image.Image:
+    """Upright, as RGB, or as RGBA where something may be transparent; never the image given."""
+    what = what or str(getattr(image, "filename", "")) or "The picture"
+    with _quiet(), _sentence(what):
+        _check_size(image, what)
+        _load(image)
+        turn = _TURNS.get(_orientation(image))
+        if image.mode.startswith(("I", "F")):
+            image = _eight_bits(image, what)
+        if image.mode == "LAB":  # the one mode that Pillow does not turn into another itself
+            lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
+        elif image.has_transparency_data:
+            if image.mode == "La":
+                image = image.convert("LA")
+            image = image.convert("RGBA")
+        else:
+            image = image.convert("RGB")
+        return image.transpose(turn) if turn is not None else image
+
+
+def _load(image: Image.Image) -> None:
+    if image.format != "TIFF":
+        image.load()
+        return
+    with _turn:  # libtiff writes what it finds straight to the terminal
+        try:
+            kept = os.dup(2)
+        except OSError:  # closed: nothing is seen there
+            image.load()
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            image.load()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
+
+
+def _check_size(image: Image.Image, what: str) -> None:
+    if not 0 < image.width * image.height <= LARGEST:
+        raise Untrusted(
+            f"{what} has {image.width}x{image.height} pixels, and not between 1 and {LARGEST:,}: "
+            "give another, or another size of it."
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # the EXIF data are broken; the picture need not be
+        return 1
+
+
+def _eight_bits(image: Image.Image, what: str) -> Image.Image:
+    """Grey of 16 bits, of 32 or of fractions, as L, or as LA where one shade is transparent."""
+    # In strips, as numpy's copies take several times the picture's memory.
+    boxes = [
+        (0, top, image.width, min(top + 512, image.height)) for top in range(0, image.height, 512)
+    ]
+    low, high, whole = np.inf, -np.inf, True
+    for box in boxes:
+        strip = np.asarray(image.crop(box))
+        low, high = np.minimum(low, strip.min()), np.maximum(high, strip.max())  # keeps NaN
+        whole = whole and bool((strip == np.floor(strip)).all())
+    factor = _factor(image, float(low), float(high), whole)
+    if factor is None:
+        raise Untrusted(
+            f"{what} holds numbers from {low:g} to {high:g}, which are no shades of 8 or 16 bits: "
+            "save it with 8 or 16 bits a channel."
+        )
+    clear = image.info.get("transparency")  # of a PNG
+    answer = Image.new("LA" if isinstance(clear, int) else "L", image.size)
+    for box in boxes:
+        strip = np.asarray(image.crop(box))
+        shades = (strip.astype(np.float32) * factor).round().clip(0, 255).astype(np.uint8)
+        if answer.mode == "LA":
+            shades = np.stack([shades, np.where(strip == clear, 0, 255).astype(np.uint8)], axis=-1)
+        answer.paste(Image.fromarray(shades), box[:2])
+    return answer
+
+
+def _factor(image: Image.Image, low: float, high: float, whole: bool) -> float | None:
+    """By what the numbers have to be multiplied to become shades from 0 to 255."""
+    if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
+        return 255 / 65535
+    if image.mode == "F" and low >= -0.01 and high <= 1.01:
+        return 255
+    if low >= 0 and high <= 255 and (whole or high >= 16):  # Pillow's own L as F; no peak of light
+        return 1
+    return 255 / 65535 if whole and low >= 0 and high <= 65535 else None
+
+
+@contextmanager
+def _opened(source: Path | bytes, what: str) -> Iterator[BinaryIO]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    with _sentence(what):
+        # Without O_NONBLOCK a pipe that nobody writes to would hang here for ever.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        handle = os.open(source, flags)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise Untrusted(f"{what} is no file but a folder, a pipe or a device.")
+    with os.fdopen(handle, "rb") as file:
+        yield file
+
+
+def _of(file: BinaryIO, what: str) -> Image.Image:
+    Image.init()
+    with _sentence(what):
+        try:
+            return Image.open(file, formats=[one for one in Image.ID if one not in REFUSED])
+        except UnidentifiedImageError as error:
+            file.seek(0)
+            head = file.read(64)
+            known = [kind for pattern, kind in _OTHERS if pattern.match(head)]
+            reason = f"is {known[0]}" if known else "is of no format that can be read, or empty"
+            raise Untrusted(f"{what} is no picture: it {reason}.") from error
+
+
+@contextmanager
+def _sentence(what: str) -> Iterator[None]:
+    """Decoders raise what they like."""
+    try:
+        yield
+    except (FileNotFoundError, Untrusted):
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise Untrusted(f"{what} cannot be read as a picture ({printable(reason)}).") from error
+
+
+class _Quiet:
+    """Pillow's warnings, its log and its own limit are set aside while any thread reads a picture.
+
+    They belong to the whole process: so the first thread sets them and the last puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._set_aside()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._put_back()
+
+    def _set_aside(self) -> None:
+        self._warnings, self._log = warnings.catch_warnings(), logging.getLogger("PIL")
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        self._level, self._limit = self._log.level, Image.MAX_IMAGE_PIXELS
+        self._log.setLevel(logging.CRITICAL + 1)
+        Image.MAX_IMAGE_PIXELS = LARGEST  # Pillow refuses twice that
+
+    def _put_back(self) -> None:
+        self._warnings.__exit__(None, None, None)
+        self._log.setLevel(self._level)
+        Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_quiet = _Quiet()

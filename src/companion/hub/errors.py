@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 from companion.door import Untrusted, printable, without_password
 
 from .endpoints import Endpoint, host_of
+from .patience import asked_for
 from .proxies import proxy, proxy_fault, unset_proxy
 
 TABLE = Path(__file__).with_name("removed.toml")
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+IN_THE_WAY = (errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENOTEMPTY)
 # What the library's own reading of an answer raises that is not the hub's.
 ODD = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -23,6 +25,10 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 class HubError(OSError):
     """Something could not be fetched; the message is one sentence with the remedy."""
+
+    def __init__(self, sentence: str) -> None:
+        """Take the sentence; what a host says in it gets no control code to the terminal."""
+        super().__init__(printable(sentence))
 
 
 class NotAllowed(HubError):
@@ -91,6 +97,8 @@ def explain(error: BaseException, place: Endpoint, what: str) -> HubError:
     """
     if isinstance(error, HubError):
         return error
+    if isinstance(error, Untrusted):
+        return HubError(str(error))
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
@@ -102,6 +110,11 @@ def explain(error: BaseException, place: Endpoint, what: str) -> HubError:
         return NoRoom(
             f"The disk is full at {_file(error, 'the cache')}: make room (`hf cache rm`), or "
             "set HF_HOME to a larger disk; what came is kept, the same command goes on from there."
+        )
+    if isinstance(error, OSError) and error.errno in IN_THE_WAY:
+        return HubError(
+            f"{_file(error, 'Something in the cache')} is in the way: look at what it is, and move "
+            "it, then run the same command again."
         )
     if isinstance(error, OSError) and (error.filename or error.errno in NOT_WRITABLE):
         return HubError(
@@ -123,8 +136,6 @@ def explain(error: BaseException, place: Endpoint, what: str) -> HubError:
         return explain(error.__cause__, place, what)
     if isinstance(error, HFValidationError):
         return HubError(f"{printable(what)} is no id of the hub; check its name.")
-    if isinstance(error, Untrusted):
-        return HubError(f"{_at(host, place)} tells of {what} what cannot be: {error}")
     if fault := proxy_fault():
         return HubError(fault)
     if isinstance(error, ODD):
@@ -151,6 +162,33 @@ def incomplete(place: Endpoint, host: str, path: str) -> HubError:
     return HubError(
         f"{_at(host, place)} sends too little in place of {printable(path)}, again and again: does "
         "the network want you to log in first? If not, take another endpoint."
+    )
+
+
+class TooSlow(HubError):
+    """A host sends, but so little that the end would not come."""
+
+
+def too_slow(place: Endpoint, host: str) -> TooSlow:
+    """The sentence for a host that sends byte by byte."""
+    return TooSlow(
+        f"{_at(host, place)} sends less than 1 kB a second: try again later, or take another "
+        "endpoint; what came is kept."
+    )
+
+
+def moved(place: Endpoint, what: str) -> HubError:
+    """The sentence for a branch that stands for another commit than a moment ago."""
+    return HubError(
+        f"{place.shown} has moved {what} to a newer version meanwhile: run the same command again."
+    )
+
+
+def sent_on(place: Endpoint, elsewhere: str) -> HubError:
+    """The sentence for an endpoint that redirects to where it may not."""
+    return HubError(
+        f"{place.shown} sends you on to another host, {elsewhere}, which is not the one that was "
+        f"asked; {remedy(place, place.host, elsewhere)}."
     )
 
 
@@ -190,9 +228,8 @@ def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
             "set HF_TOKEN before Python starts."
         )
     if status == 429:
-        wait = response.headers.get("Retry-After", "")
-        known = wait.isdecimal() and len(wait) < 6  # a host may write there what it likes
-        when = f"wait {wait} seconds" if known else "wait some minutes"
+        wait = asked_for(response)
+        when = f"wait {wait:.0f} seconds" if wait and wait < 1e6 else "wait some minutes"
         return HubError(f"{at} answers 429, too many requests: {when}, then go on.")
     return HubError(f"{at} answers {status}; try again later, or take another endpoint.")
 

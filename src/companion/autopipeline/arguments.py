@@ -1,0 +1,187 @@
+"""The arguments of a call, one by one: checked, and made Python's own numbers and RGB pictures."""
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+
+from PIL import Image
+
+from companion.door import printable
+from companion.door.pictures import as_mask, as_rgb
+
+LARGEST_SEED = 2**64 - 1  # what torch's generators take
+MOST_PICTURES = 10_000  # at once; far more than any device holds
+LONGEST_PROMPT = 100_000  # characters; 77 tokens of them are read
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number, numpy's and torch's included; neither a truth value nor 2.0.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        if not _is_truth(value):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise ValueError(f"{name} is {shown(value)}, but it is a whole number.")
+
+
+def number(name: str, value: Any) -> float:
+    """A number, numpy's and torch's included; neither a truth value nor a text, NaN or infinite.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        if not (_is_truth(value) or isinstance(value, str | bytes)) and math.isfinite(value):
+            return value if type(value) in (int, float) else float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        pass  # each of numpy, torch and Python has its own
+    raise ValueError(f"{name} is {shown(value)}, but it is a finite number.")
+
+
+def text(name: str, value: Any) -> str:
+    """A text that a tokenizer can read.
+
+    Raises:
+        ValueError: something else.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is a text, but {type(value).__name__} was given.")
+    if len(value) > LONGEST_PROMPT:
+        raise ValueError(f"{name} has {len(value):,} characters, more than {LONGEST_PROMPT:,}.")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(
+            f"{name} holds bytes that are no UTF-8, {shown(value)}: save the text as UTF-8."
+        )
+    return value
+
+
+def seeds_of(seeds: Any) -> list[int]:
+    """One seed or several as a list.
+
+    Raises:
+        ValueError: none at all, too many, or one that torch's generators do not take.
+    """
+    try:
+        several = (
+            [seeds] if isinstance(seeds, str | bytes) else list(islice(seeds, MOST_PICTURES + 1))
+        )
+    except TypeError:
+        several = [seeds]
+    if not several:
+        raise ValueError("There are no seeds: give one for each picture.")
+    if len(several) > MOST_PICTURES:
+        raise ValueError(f"There are more than {MOST_PICTURES:,} seeds: draw fewer at once.")
+    checked = [whole("A seed", one) for one in several]
+    for one in checked:
+        if not 0 <= one <= LARGEST_SEED:
+            raise ValueError(f"A seed is {shown(one)}, but it is a whole number of 0 to 2^64 - 1.")
+    return checked
+
+
+Check = Callable[[str, Any], Any]
+
+
+def checked(arguments: Mapping[str, Any], table: Mapping[str, Check]) -> dict[str, Any]:
+    """The arguments that are given, those in the table checked; None counts as not given.
+
+    Raises:
+        ValueError: a value that its argument cannot have.
+    """
+    return {
+        name: table[name](name, value) if name in table else value
+        for name, value in arguments.items()
+        if value is not None
+    }
+
+
+def unknown(name: Any, known: list[str], of: str) -> ValueError:
+    """Say that there is no such argument, and which one may have been meant."""
+    near = get_close_matches(str(name), known, n=1)
+    instead = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}."
+    return ValueError(f"There is no argument {shown(name)} {of}: {instead}")
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: one short line."""
+    try:
+        told = printable(repr(value))
+    except Exception:  # a number of more than 4,300 digits, among others
+        return f"a very long {type(value).__name__}"
+    return told if len(told) <= 60 else told[:60] + "…"
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
+
+
+def _picture(turn: Callable[[Image.Image, str], Image.Image]) -> Check:
+    def check(name: str, value: Any) -> Image.Image:
+        if not isinstance(value, Image.Image):
+            raise ValueError(f"{name} is a PIL picture, but {type(value).__name__} was given.")
+        return turn(value, name)
+
+    return check
+
+
+def _several(one: Check) -> Check:
+    def check(name: str, value: Any) -> list[Any]:
+        try:
+            several = [] if isinstance(value, str | bytes) else list(islice(value, 1001))
+        except TypeError:
+            several = []
+        if not 1 <= len(several) <= 1000:
+            raise ValueError(f"{name} is {shown(value)}, but it is a list of 1 to 1,000 numbers.")
+        return [one(f"A number of {name}", part) for part in several]
+
+    return check
+
+
+def _steps(name: str, value: Any) -> int:
+    steps = whole(name, value)
+    if steps < 1:
+        raise ValueError(f"{name} is {shown(steps)}, but at least 1 is needed.")
+    return steps
+
+
+def _part(meaning: str) -> Check:
+    def check(name: str, value: Any) -> float:
+        part = number(name, value)
+        if not 0 <= part <= 1:
+            raise ValueError(f"{name} is {shown(part)}, but it is {meaning}.")
+        return part
+
+    return check
+
+
+def _text_or_texts(name: str, value: Any) -> str | list[str]:
+    if isinstance(value, list | tuple):
+        return [text(name, one) for one in value]
+    return text(name, value)
+
+
+# Those that a file may tell; the others of a pipeline's call are passed on as they are.
+ARGUMENTS: dict[str, Check] = {
+    "num_inference_steps": _steps,
+    "guidance_scale": number,
+    "negative_prompt": _text_or_texts,
+    "height": whole,
+    "width": whole,
+    "image": _picture(as_rgb),
+    "mask_image": _picture(as_mask),
+    "strength": _part("0 (the picture stays) to 1 (nothing of it is left)"),
+    "noise_level": whole,
+    "guided": _part("a part of the steps: 0 to 1"),
+    "guidance_rescale": number,
+    "eta": number,
+    "clip_skip": whole,
+    "padding_mask_crop": whole,
+    "timesteps": _several(whole),
+    "sigmas": _several(number),
+}
