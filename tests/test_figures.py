@@ -58,9 +58,13 @@ def test_to_pil_names_a_wrong_shape(shape):
         figures.to_pil(torch.zeros(shape))
 
 
-def test_to_pil_names_nan():
-    with pytest.raises(ValueError, match="NaN"):
-        figures.to_pil(torch.full((3, 4, 4), torch.nan))
+@pytest.mark.parametrize(
+    ("dtype", "cause"),
+    [(torch.float16, "half precision, so try"), (torch.float32, "zero terminal")],
+)
+def test_to_pil_names_nan_and_blames_half_precision_only_in_it(dtype, cause):
+    with pytest.raises(ValueError, match=f"holds NaN: .*{cause}"):
+        figures.to_pil(torch.full((3, 4, 4), torch.nan, dtype=dtype))
 
 
 def test_grid_enlarges_small_pictures_without_blurring():

@@ -47,10 +47,14 @@ def to_pil(images: "Tensor") -> Any:
         )
     floats = images.detach().float().cpu()
     if floats.isnan().any():
-        raise ValueError(
-            "The picture holds NaN: something before it overflowed, as it can in half precision, "
-            "so try float32."
-        )
+        if images.element_size() < 4:
+            cause = "something before it overflowed, as it can in half precision, so try float32"
+        else:
+            cause = (
+                "something before it overflowed or divided by zero, as a scheduler does that "
+                "begins with pure noise (zero terminal SNR) and a model that predicts epsilon"
+            )
+        raise ValueError(f"The picture holds NaN: {cause}.")
     unit = (floats / 2 + 0.5).clamp(0, 1)
     pixels = (unit * 255).round().numpy().astype(np.uint8)
     if images.ndim == 4:

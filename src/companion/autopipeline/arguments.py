@@ -14,6 +14,7 @@ from companion.door.pictures import as_mask, as_rgb
 
 LARGEST_SEED = 2**64 - 1  # what torch's generators take
 MOST_PICTURES = 10_000  # at once; far more than any device holds
+LARGEST_SIDE = 4096  # pixels, of what is drawn and of what it is drawn from
 LONGEST_PROMPT = 100_000  # characters; 77 tokens of them are read
 
 
@@ -39,7 +40,8 @@ def number(name: str, value: Any) -> float:
     """
     try:
         if not (_is_truth(value) or isinstance(value, str | bytes)) and math.isfinite(value):
-            return value if type(value) in (int, float) else float(value)
+            short = type(value) is float or (type(value) is int and abs(value) < 2**53)
+            return value if short else float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         pass  # each of numpy, torch and Python has its own
     raise ValueError(f"{name} is {shown(value)}, but it is a finite number.")
@@ -69,10 +71,9 @@ def seeds_of(seeds: Any) -> list[int]:
         ValueError: none at all, too many, or one that torch's generators do not take.
     """
     try:
-        several = (
-            [seeds] if isinstance(seeds, str | bytes) else list(islice(seeds, MOST_PICTURES + 1))
-        )
-    except TypeError:
+        text_given = isinstance(seeds, str | bytes)
+        several = [seeds] if text_given else list(islice(seeds, MOST_PICTURES + 1))
+    except TypeError:  # one number, numpy's and torch's of no dimension included
         several = [seeds]
     if not several:
         raise ValueError("There are no seeds: give one for each picture.")
@@ -115,6 +116,12 @@ def shown(value: Any) -> str:
     except Exception:  # a number of more than 4,300 digits, among others
         return f"a very long {type(value).__name__}"
     return told if len(told) <= 60 else told[:60] + "…"
+
+
+def fault_of(error: Exception) -> str:
+    """What a library says of a fault, in one short line."""
+    told = printable(str(error)).rstrip(".")
+    return f"{type(error).__name__}: {told[:150]}{'…' if len(told) > 150 else ''}"
 
 
 def _is_truth(value: Any) -> bool:

@@ -13,12 +13,11 @@ from companion.door import printable
 from companion.door.pictures import as_rgb
 from companion.stable_diffusion import token_pieces
 
-from .arguments import ARGUMENTS, checked, seeds_of, shown, text, unknown
+from .arguments import ARGUMENTS, LARGEST_SIDE, checked, seeds_of, shown, text, unknown
 from .loading import TASKS, task_of
 
 # Diffusers refuses sides that are no multiples of this, whatever the VAE's factor is.
 PIPELINE_FACTOR = 8
-LARGEST_SIDE = 8192  # pixels
 LONGEST_QUOTE = 200  # characters of a prompt's end
 OURS = ("prompt", "seeds", "generator", "num_images_per_prompt")  # said by prompt and seeds
 
@@ -79,7 +78,7 @@ def warn_of_cut_prompts(pipe: Any, prompts: Sequence[str]) -> None:
                 f"The text encoder takes {pipe.tokenizer.model_max_length} tokens, with start and "
                 f"end among them, so this end of the prompt is not read: '{cut_off}'; say it in "
                 f"fewer words, or put what matters first.",
-                stacklevel=4,
+                stacklevel=3,  # where draw or sweep was called
             )
 
 
@@ -141,6 +140,8 @@ def _check_steps(pipe: Any, values: Mapping[str, Any]) -> None:
             f"num_inference_steps is {shown(steps)}, but the model knows {levels} noise levels: "
             f"take no more steps than that."
         )
+    if any(not 0 <= t < levels for t in values.get("timesteps", [])):
+        raise ValueError(f"timesteps go from 0 to {levels - 1}, but some here do not.")
     if int(steps * strength) < 1:
         raise ValueError(
             f"strength {strength} of {steps} steps is less than one step: give a strength of at "
@@ -209,9 +210,10 @@ def _check_side(pipe: Any, what: str, pixels: int) -> None:
 
 def _check_limits(pipe: Any, values: Mapping[str, Any]) -> None:
     """Numbers whose limits the model sets."""
+    encoder = getattr(pipe, "text_encoder", None)
     limits = {
         "noise_level": pipe.config.get("max_noise_level"),
-        "clip_skip": getattr(pipe.text_encoder.config, "num_hidden_layers", None),
+        "clip_skip": getattr(getattr(encoder, "config", None), "num_hidden_layers", None),
         "padding_mask_crop": LARGEST_SIDE,
     }
     for name, most in limits.items():

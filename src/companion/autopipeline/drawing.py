@@ -88,10 +88,11 @@ def _nan_in_a_sentence(pipe: Any) -> Iterator[None]:
         ValueError: one of them holds NaN.
     """
 
-    def look(decoder: Any, latents: tuple[Any, ...], picture: Any) -> None:
-        for what, name in ((latents[0], "UNet"), (picture, "VAE")):
-            if isinstance(what, torch.Tensor) and what.isnan().any():
-                raise ValueError(f"The picture holds NaN: {_why_nan(name, what.dtype)}.")
+    def look(_: Any, latents: tuple[torch.Tensor, ...], picture: torch.Tensor) -> None:
+        if latents[0].isnan().any():
+            raise ValueError(f"The picture holds NaN: {_why_nan('UNet', pipe.unet.dtype)}.")
+        if picture.isnan().any():
+            raise ValueError(f"The picture holds NaN: {_why_nan('VAE', picture.dtype)}.")
 
     decoder = getattr(getattr(pipe, "vae", None), "decoder", None)
     if not isinstance(decoder, torch.nn.Module):

@@ -1,6 +1,5 @@
 """A pipeline for a task."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,13 @@ import diffusers
 import transformers
 from transformers import AutoImageProcessor
 
+from companion.door import Untrusted, printable
+from companion.door.documents import read_json
+from companion.door.models import check_model_folder
 from companion.profile import Profile
 from companion.profile import profile as default_profile
+
+from .arguments import fault_of
 
 
 @dataclass(frozen=True)
@@ -52,32 +56,46 @@ def load(task: str, profile: Profile | None = None) -> Any:
     Raises:
         ValueError: an unknown task.
         FileNotFoundError: the model is not here and cannot be fetched.
+        Untrusted: the model's folder holds something else than settings that can be right, and
+            safetensors; or it cannot be loaded.
     """
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         known = ", ".join(TASKS)
         raise ValueError(f"There is no task {task!r}; choose one of: {known}.")
     p = profile or default_profile()
     chosen = TASKS[task]
     loader = getattr(diffusers, chosen.loader)
-    folder = p.models[chosen.model].folder()
+    folder = Path(p.models[chosen.model].folder())
+    check_model_folder(folder)
     given: dict[str, Any] = {}
     if old := _has_old_extractor(folder):
         given["feature_extractor"] = None
-    pipe = loader.from_pretrained(folder, dtype=p.dtype, use_safetensors=True, **given)
-    if old:
-        processor = AutoImageProcessor.from_pretrained(Path(folder) / "feature_extractor")
-        pipe.register_modules(feature_extractor=processor)
+    try:
+        pipe = loader.from_pretrained(folder, dtype=p.dtype, use_safetensors=True, **given)
+        if old:
+            processor = AutoImageProcessor.from_pretrained(
+                folder / "feature_extractor", trust_remote_code=False
+            )
+            pipe.register_modules(feature_extractor=processor)
+    except MemoryError:
+        raise
+    except Exception as error:  # what the door lets through, the libraries may still refuse
+        raise Untrusted(
+            f"The model in {printable(str(folder))} cannot be loaded as {task} "
+            f"({fault_of(error)}): take another model, or fetch it again."
+        ) from error
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(p.device)
 
 
-def _has_old_extractor(folder: str | Path) -> bool:
+def _has_old_extractor(folder: Path) -> bool:
     """Whether a model names a class that transformers 5 has not, as stable-diffusion-2-depth does.
 
     Diffusers 0.42 finds the successor of CLIP's by itself, and of no other.
     """
-    index = json.loads((Path(folder) / "model_index.json").read_text())
-    name = (index.get("feature_extractor") or [None, None])[1]
+    index = read_json(dict[str, Any], folder / "model_index.json", "The list of the model's parts")
+    part = index.get("feature_extractor")
+    name = part[1] if isinstance(part, list) else None  # a pair then: the door has looked
     return name not in (None, "CLIPFeatureExtractor") and not hasattr(transformers, name)
 
 

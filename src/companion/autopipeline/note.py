@@ -3,13 +3,14 @@
 import base64
 import io
 import json
+import struct
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from companion.door.documents import parse_json
 from companion.door.pictures import open_picture
 
-from .arguments import ARGUMENTS, checked, number, shown, unknown
+from .arguments import ARGUMENTS, LARGEST_SIDE, checked, number, shown, unknown
 from .loading import TASKS
 from .settings import Settings
 
@@ -101,4 +102,7 @@ def _decode(name: str, value: Any) -> Any:
         data = base64.b64decode(value, validate=True)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is no base64") from error
+    # Looked at before it is decoded; it is a PNG file always, and these are its width and height.
+    if max(struct.unpack(">II", data[16:24].ljust(8, b"\0"))) > LARGEST_SIDE:
+        raise ValueError(f"{name} has a side of more than {LARGEST_SIDE} pixels, or is no PNG file")
     return open_picture(data, name)

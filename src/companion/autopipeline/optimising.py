@@ -1,7 +1,7 @@
 """Make a pipeline faster or smaller, as its device allows, and say what was done and why.
 
 What helps on one device hurts on another, so nothing is done everywhere. What changes numbers is
-tried on one call of the UNet before it stays: `largest_error` says how far the answer may move.
+tried on one call of the UNet before it stays: `LARGEST_ERROR` says how far the answer may move.
 """
 
 import math
@@ -89,7 +89,14 @@ def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool 
 
     Returns:
         What was done, and what was not, with the reason.
+
+    Raises:
+        ValueError: the pipeline has no UNet.
     """
+    if not isinstance(getattr(pipe, "unet", None), torch.nn.Module):
+        raise ValueError(
+            f"{type(pipe).__name__} has no UNet, but optimise takes pipelines of Stable Diffusion."
+        )
     machine = machine or this_machine(pipe.device)
     on_gpu = machine.device == "cuda"
     decisions = [_precision_on_gpu(pipe) if on_gpu else _precision_on_cpu(pipe, machine)]

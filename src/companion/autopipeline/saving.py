@@ -47,7 +47,7 @@ def save_with_settings(
         OSError: the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".png":
+    if path.suffix.lower() != ".png" or "\0" in path.name:
         raise ValueError(
             f"Settings go into a PNG file, but {printable(path.name)} is none: call it *.png."
         )

@@ -13,9 +13,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
-from companion.door import printable
-
-from .arguments import shown
+from .arguments import fault_of, shown
 
 MOST_LEVELS = 10_000  # models are trained with 1,000; tables of that many numbers are made
 TABLE = Path(__file__).with_name("schedulers.toml")
@@ -77,8 +75,7 @@ def scheduler_of(configuration: Mapping[str, Any], steps: int = 50) -> Any:
         _try(kind(**given), steps)  # not the one that is given back: trying leaves traces
     except Exception as error:  # each class has its own
         raise ValueError(
-            f"The scheduler {name} cannot be used with this configuration "
-            f"({type(error).__name__}: {printable(str(error))[:150].rstrip('.')})."
+            f"The scheduler {name} cannot be used with this configuration ({fault_of(error)})."
         ) from error
     return made
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from companion.door import printable
 
-from .arguments import LARGEST_SEED, LONGEST_PROMPT
+from .arguments import LARGEST_SEED, LONGEST_PROMPT, fault_of
 from .checks import prepare
 from .drawing import run
 from .loading import task_of
@@ -67,9 +67,8 @@ class Settings:
             (picture,) = run(pipe, prepare(pipe, self.prompt, [self.seed], self.arguments))
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
             raise ValueError(
-                f"The picture cannot be drawn again with these settings ({type(error).__name__}: "
-                f"{printable(str(error))[:150].rstrip('.')}): another version of Diffusers may "
-                f"have drawn it."
+                f"The picture cannot be drawn again with these settings ({fault_of(error)}): "
+                f"another version of Diffusers may have drawn it."
             ) from error
         finally:
             pipe.scheduler = own

@@ -15,6 +15,7 @@ from .values import Untrusted
 
 T = TypeVar("T")
 LIMIT = 16 * 1024 * 1024  # bytes; the longest honest one, a tokenizer's, has 3.6 MB
+MOST = 2**21  # values; each takes up to 100 bytes of memory, and an honest tokenizer has 10^5
 LONGEST_FAULT = 200  # characters of it that the sentence tells
 
 
@@ -32,7 +33,8 @@ def parse_json(
         remedy: what the sentence says to do; the fault then stands in brackets.
 
     Raises:
-        Untrusted: it is no JSON, too long, or something else than `kind`; the sentence says where.
+        Untrusted: it is no JSON, too long, of too many values, or something else than `kind`; the
+            sentence says where.
     """
     try:
         data = text.encode() if isinstance(text, str) else text
@@ -40,6 +42,8 @@ def parse_json(
         raise Untrusted(_sentence(what, "it is no UTF-8", remedy)) from error
     if len(data) > limit:
         raise Untrusted(_sentence(what, f"it is longer than {limit:,} bytes", remedy))
+    if sum(map(data.count, (b",", b"[", b"{"))) > MOST:
+        raise Untrusted(_sentence(what, f"it holds more than {MOST:,} values", remedy))
     try:
         adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]
         return adapter.validate_json(data, strict=True)

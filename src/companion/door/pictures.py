@@ -207,9 +207,9 @@ def _orientation(image: Image.Image) -> int:
 def _eight_bits(image: Image.Image, what: str) -> Image.Image:
     """Grey of 16 bits, of 32 or of fractions, as L, or as LA where one shade is transparent."""
     # In strips, as numpy's copies take several times the picture's memory.
-    boxes = [
-        (0, top, image.width, min(top + 512, image.height)) for top in range(0, image.height, 512)
-    ]
+    rows = max(1, 2**20 // image.width)
+    tops = range(0, image.height, rows)
+    boxes = [(0, top, image.width, min(top + rows, image.height)) for top in tops]
     low, high, whole = np.inf, -np.inf, True
     for box in boxes:
         strip = np.asarray(image.crop(box))

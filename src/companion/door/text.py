@@ -8,9 +8,10 @@ DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u
 # Control codes, halves of characters, ends of lines and of paragraphs.
 _CODES = ("Cc", "Cs", "Zl", "Zp")
 _USER = re.compile(
-    r"(?<=://)[^/?\s]*@"  # between "://" and the last "@" before the path
-    r"|(?<=://)[^/?\s@:]*:(?!\d*([/?#\s]|$))\S*@"  # a "/" in it: what is no port is a password
-    r"|(?<![^\s'\"(=])[^/?\s@:'\"(=]+:[^/?\s]*@"  # NAME:PASSWORD@, without "://"
+    # NAME:PASSWORD after "://", with any sign in the password: what is no port is one.
+    r"(?<=://)[^/?\s@:]*:(?!\d*([/?#\s]|$))\S*@"
+    r"|(?<=://)[^/?\s]*@"  # NAME alone
+    r"|(?<![^\s'\"(=])[^/?\s@:'\"(=]+:[^/?\s]*@"  # NAME:PASSWORD without "://"
 )
 
 

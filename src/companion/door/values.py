@@ -13,7 +13,8 @@ from .text import is_code, printable
 NAME_BYTES = 255
 PATH_BYTES = 1024
 LARGEST = 2**50  # bytes: a petabyte; no file of a model is that large
-# Names that are devices on Windows, with any ending.
+WINDOWS = os.name == "nt"
+# Names that are devices there, with any ending.
 DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 
 
@@ -138,7 +139,7 @@ def _limit(name: str) -> str:
     parts = name.split("/")
     if len(name.encode()) > PATH_BYTES or any(len(part.encode()) > NAME_BYTES for part in parts):
         return "it is longer than a file system takes"
-    if os.name == "nt" and any(
+    if WINDOWS and any(
         set(part) & set('<>:"|?*') or part != part.rstrip(". ") or DEVICES.fullmatch(part)
         for part in parts
     ):

@@ -221,8 +221,7 @@ class _File:
                 if first not in (0, start):
                     return incomplete(self.place, self.host, self.file.path)
                 if start and (encoded or not first):  # the host sends it all again
-                    length = response.headers.get("Content-Length", "")
-                    if not encoded and length not in ("", str(self.file.size)):
+                    if not encoded and _told(response) not in ("", str(self.file.size)):
                         return incomplete(self.place, self.host, self.file.path)
                     self._drop(part)
                     if first:
@@ -289,11 +288,17 @@ def _length(part: Path) -> int:
     return part.lstat().st_size
 
 
+def _told(response: Any) -> str:
+    """The length that an answer tells, or ""."""
+    chunked = "Transfer-Encoding" in response.headers
+    return "" if chunked else response.headers.get("Content-Length", "")
+
+
 def _first(response: Any, start: int, size: int) -> int:
     """The byte of the file with which an answer begins; -1 if that cannot be told."""
     if response.status_code != 206:
         return 0
     if found := re.match(r"bytes (\d{1,16})-", response.headers.get("Content-Range", "")):
         return int(found[1])
-    length = response.headers.get("Content-Length", "")  # a host that says too little
+    length = _told(response)  # of a host that says too little
     return start if length == str(size - start) or not start else 0 if length == str(size) else -1

@@ -129,7 +129,8 @@ def opened(where: str | None) -> Iterator[Endpoint]:
     """The endpoint of a name, an address, `auto`, `offline` or a folder, while it is in use."""
     from huggingface_hub import close_session
 
-    if where and where not in ("auto", OFFLINE.name, *endpoints()) and is_folder(Path(where)):
+    names = ("auto", OFFLINE.name, *endpoints())  # whatever folder is called so
+    if where and where not in names and is_folder(Path(where)):
         with no_proxies(), LocalHub(where) as hub:
             close_session()  # the next one passes the proxy by
             try:

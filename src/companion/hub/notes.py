@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from companion.door import Commit, RepositoryPath, Untrusted, inside, without_password
@@ -70,7 +70,7 @@ def write_listing(storage: Path, found: Listing, place: Endpoint) -> None:
     note = {
         "endpoint": called(place),
         "official": place.official,
-        "files": [asdict(file) for file in found.files],
+        "files": [vars(file) for file in found.files],
     }
     _write(storage, ("companion", f"{found.commit}.json"), json.dumps(note).encode())
 

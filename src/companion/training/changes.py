@@ -22,6 +22,8 @@ FREE = "taken over without a word: what the model learns does not depend on it"
 RULES = {
     # what the pictures are
     "dataset_name": FREE,  # they may have moved; "content" is what counts
+    "dataset_config_name": FREE,
+    "dataset_split": FREE,
     "num_scenes": FREE,
     "bad_pictures": FREE,
     "pictures": REFUSED,  # how many
@@ -74,7 +76,7 @@ RULES = {
     "hub_model_id": FREE,
     "hub_private_repo": FREE,
 }
-SOURCE = ("dataset_name", "num_scenes", "bad_pictures")
+SOURCE = ("dataset_name", "dataset_config_name", "dataset_split", "num_scenes", "bad_pictures")
 OF_THE_LOOP = (
     *SOURCE,
     "gradient_accumulation_steps",
@@ -155,7 +157,7 @@ def compare(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], lis
             old, new = old[:shared], new[:shared]
         if old == new:
             continue
-        rule = RULES.get(name.partition(".")[0], REFUSED)
+        rule = RULES.get(_head(name), REFUSED)
         if (
             (name == "ema_decay" and not (old and new))
             or (name == "learning_rate" and now["lr_scheduler"] != LambdaLR.__name__)
@@ -166,7 +168,12 @@ def compare(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], lis
             refused.append(name)
         elif rule == SAID:
             said.append(name)
-    return refused, said
+    # Of an optimiser of another class, the class says it.
+    return [name for name in refused if name == _head(name) or _head(name) not in refused], said
+
+
+def _head(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _digest(pixels: Tensor) -> str:

@@ -37,7 +37,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "kid_samples": (0, 10**5),
 }
 # The same of those that lie above 0, however little.
-ABOVE_0 = {"learning_rate": 1e3, "snr_gamma": 1e12, "max_grad_norm": 1e30}
+ABOVE_0 = {"learning_rate": 1e30, "snr_gamma": 1e12, "max_grad_norm": 1e30}
 # Pictures that are there at one time may have this many pixels together: 12 GiB as numbers.
 PIXELS_AT_ONCE = 2**30
 LONGEST_FILE = 2**20  # bytes of a settings file
@@ -57,7 +57,7 @@ class TrainingConfig:
         num_epochs: how often every picture is seen.
         gradient_accumulation_steps: micro-batches whose gradients make one optimiser step.
         learning_rate: highest rate of AdamW, reached after the warm-up.
-        lr_warmup_steps: optimiser steps until then.
+        lr_warmup_steps: optimiser steps until then; None for a tenth of the run, 500 at most.
         save_image_epochs: epochs between two sample grids; the last epoch always makes one.
         save_model_epochs: epochs between two saved pipelines; the last epoch always saves one.
         mixed_precision: "no", "fp16" or "bf16".
@@ -68,6 +68,8 @@ class TrainingConfig:
         overwrite_output_dir: remove an earlier run from `output_dir` first.
         seed: decides the first weights, the order of the pictures, flips and noise.
         dataset_name: a folder of pictures, the id of a dataset, or "scenes:SUBSET".
+        dataset_config_name: which configuration of a dataset that has several.
+        dataset_split: which split of a dataset; by default train, or its only one.
         num_scenes: how many scenes, where the scenes are the data.
         prediction_type: what the model learns to predict: "epsilon" the noise, "sample" the clean
             picture, "v_prediction" the velocity (Salimans and Ho 2022).
@@ -100,7 +102,7 @@ class TrainingConfig:
     num_epochs: int = 10
     gradient_accumulation_steps: int = 1
     learning_rate: float = 1e-4
-    lr_warmup_steps: int = 500
+    lr_warmup_steps: int | None = None
     save_image_epochs: int = 2
     save_model_epochs: int = 30
     mixed_precision: str = "no"
@@ -111,6 +113,8 @@ class TrainingConfig:
     overwrite_output_dir: bool = False
     seed: int = 0
     dataset_name: str = "huggan/flowers-102-categories"
+    dataset_config_name: str | None = None
+    dataset_split: str | None = None
     num_scenes: int = 4000
 
     prediction_type: str = "epsilon"
@@ -145,7 +149,7 @@ class TrainingConfig:
         for name, highest in ABOVE_0.items():
             value, none = getattr(self, name), ", or None" if name == "snr_gamma" else ""
             self._require(name, value is None or value > 0, f"above 0{none}")
-            self._require(name, value is None or value <= highest, f"{highest:,} or less{none}")
+            self._require(name, value is None or value <= highest, f"{highest:,g} or less{none}")
         self._require("ema_decay", self.ema_decay < 1, "0 or more and below 1")
         self._require("kid_samples", self.kid_samples != 1, "0, or 2 or more")
         for name in ("train_batch_size", "eval_batch_size", "kid_samples"):

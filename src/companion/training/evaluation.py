@@ -97,7 +97,7 @@ class Evaluation:
             picture.save(self._folder / "samples" / f"{progress.epoch:04d}.png")
         for tracker in self._accelerator.trackers:
             if hasattr(tracker, "log_images"):
-                pixels = (shown / 2 + 0.5).permute(0, 2, 3, 1).numpy()
+                pixels = (shown[:, :3] / 2 + 0.5).permute(0, 2, 3, 1).numpy()
                 kind = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 tracker.log_images({"samples": pixels}, step=progress.step, **kind)
         if self._features is not None:

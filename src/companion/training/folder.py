@@ -68,9 +68,11 @@ def check_folder(config: TrainingConfig) -> None:
         holds_run = _holds_run(folder)
         if not holds_run:
             _refuse_others(folder, "neither checkpoints nor the log of a run")
-    except PermissionError as error:
-        raise PermissionError(
-            f"You may not look into the folder {folder} ({error.strerror}): choose another "
+    except OSError as error:
+        if error.errno is None:
+            raise  # a sentence of ours
+        raise OSError(
+            f"The folder {folder} cannot be looked into ({error.strerror}): choose another "
             "output_dir."
         ) from error
     if holds_run and not (config.resume or config.overwrite_output_dir):

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import GradientAccumulationPlugin, LoggerType
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -87,7 +88,8 @@ def train_loop(
         OSError: a checkpoint, the pipeline or the upload failed.
     """
     check_hub(config)
-    _check(config, noise_scheduler)
+    check_arguments(config, model, noise_scheduler)
+    _warn_if_imitated(config)
     accelerator = _accelerator(config)
     train_dataloader, order, items = repeatable(train_dataloader, config.seed)
     batch_size = int(train_dataloader.batch_size or 1)
@@ -218,7 +220,8 @@ def _train(
                 loss = diffusion_loss(predicted, wanted, t, noise_scheduler, config.snr_gamma)
                 norm = gradient_norm(loss, unet)
             both = accelerator.reduce(torch.stack([loss.detach(), norm]), reduction="mean").tolist()
-            when = f"after step {progress.step} (epoch {progress.epoch + 1}), which is not saved"
+            where = f"batch {progress.batch} of epoch {progress.epoch + 1}"
+            when = f"after step {progress.step} ({where}), whose weights are not saved"
             log.refuse_nonsense(both[0], both[1], when, last_good())
             sound = progress.step
 
@@ -300,7 +303,14 @@ def _train(
     )
 
 
-def _check(config: TrainingConfig, noise_scheduler: DDPMScheduler) -> None:
+def check_arguments(
+    config: TrainingConfig, model: UNet2DModel, noise_scheduler: DDPMScheduler
+) -> None:
+    """Refuse what would be found out after hours, or never.
+
+    Raises:
+        ValueError: settings that do not fit this machine or the noise scheduler.
+    """
     kind = noise_scheduler.config.prediction_type
     if kind != config.prediction_type:
         raise ValueError(
@@ -313,10 +323,37 @@ def _check(config: TrainingConfig, noise_scheduler: DDPMScheduler) -> None:
             f"The setting sample_steps is {config.sample_steps}, but the noise_scheduler has "
             f"{timesteps} timesteps (num_train_timesteps): lower sample_steps."
         )
+    learned = model.config.time_embedding_type == "learned"
+    if learned and model.config.num_train_timesteps < timesteps:
+        raise ValueError(
+            f"The model has learned embeddings for {model.config.num_train_timesteps} timesteps, "
+            f"but the noise_scheduler has {timesteps}: give both the same num_train_timesteps."
+        )
+    kept = noise_scheduler.alphas_cumprod  # alpha_bar: how much of the picture each step keeps
+    if len(kept) != timesteps:
+        raise ValueError(
+            f"The noise_scheduler has {len(kept)} trained_betas for {timesteps} timesteps: set "
+            "num_train_timesteps to their number."
+        )
+    if not (kept.min() >= 0 and kept.max() <= 1):  # also where one is not a number
+        raise ValueError(
+            "The betas of the noise_scheduler are not between 0 and 1: see to beta_start, beta_end "
+            "and trained_betas in [scheduler]."
+        )
+    if kind == "epsilon" and kept[-1] == 0:
+        raise ValueError(
+            "The last step of the noise_scheduler is all noise, and a model that predicts noise "
+            "learns nothing there: set prediction_type to 'v_prediction' or 'sample', or see to "
+            "rescale_betas_zero_snr and the betas."
+        )
+    _check_tracker(config.log_with)
     if config.mixed_precision == "fp16" and not torch.cuda.is_available():
         raise ValueError(
             "mixed_precision 'fp16' needs a CUDA GPU; take 'bf16', or 'no', on this machine."
         )
+
+
+def _warn_if_imitated(config: TrainingConfig) -> None:
     imitated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(
         including_emulation=False
     )
@@ -324,6 +361,20 @@ def _check(config: TrainingConfig, noise_scheduler: DDPMScheduler) -> None:
         warnings.warn(
             "This GPU has no bf16 of its own and imitates it slowly: take 'fp16' or 'no'.",
             stacklevel=3,
+        )
+
+
+def _check_tracker(name: str | None) -> None:
+    """accelerate leaves out a tracker that is not installed, without a word."""
+    known = [str(one.value) for one in LoggerType]
+    if name is None or name == LoggerType.ALL.value:
+        return
+    if name not in known:
+        raise ValueError(f"The setting log_with is {name!r}, but has to be one of {known}.")
+    if name not in [str(getattr(one, "value", one)) for one in get_available_trackers()]:
+        raise ValueError(
+            f"The setting log_with is {name!r}, but that is not installed: install it with pip, or "
+            "set log_with to 'tensorboard'."
         )
 
 

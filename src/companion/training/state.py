@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, JsonValue
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 Tensors = dict[str, Tensor]
@@ -154,9 +154,8 @@ def put_optimizer_state(optimizer: Optimizer, tensors: Tensors, values: Values) 
     state: dict[int, dict[str, Any]] = {}
     for full, value in {**values, **tensors}.items():
         number, _, name = full.partition(".")
-        if not (number.isascii() and number.isdecimal() and len(number) < 10):
-            raise DoesNotFit(f"{full} belongs to no parameter")
-        if int(number) >= len(parameters):
+        known = number.isascii() and number.isdecimal() and len(number) < 10
+        if not known or int(number) >= len(parameters):
             raise DoesNotFit(f"{full} belongs to no parameter")
         shape = tuple(value.shape) if isinstance(value, Tensor) else ()
         if name in LIKE_THE_PARAMETER and shape != tuple(parameters[int(number)].shape):
@@ -164,6 +163,10 @@ def put_optimizer_state(optimizer: Optimizer, tensors: Tensors, values: Values) 
         if name == "step" and shape != ():
             raise DoesNotFit(f"{full} has the shape {shape}")
         state.setdefault(int(number), {})[name] = value
+    needed = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, (Adam, AdamW)) else set()
+    for place, kept in state.items():
+        if set(kept) != set(next(iter(state.values()))) or not needed <= set(kept):
+            raise DoesNotFit(f"of parameter {place} the optimiser's state is not whole")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

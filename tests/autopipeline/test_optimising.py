@@ -1,0 +1,268 @@
+"""companion.autopipeline.optimise: faster, the pictures the same, or as it was."""
+
+import gc
+import re
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from companion import profile
+from companion.autopipeline import draw, load, optimise, psnr
+from companion.autopipeline.optimising import Machine
+from companion.scenes import scene
+from companion.zoo import recognise
+
+FROG = scene(7, subset="stable-diffusion")  # "a frog on a brown background"
+GIB = 2**30
+
+
+@pytest.fixture(scope="module")
+def fast(pipes: dict[str, Any], copied: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """A pipeline in bfloat16 as on a CPU that has it, and the report."""
+    made = copied(pipes["text-to-image"])
+    return made, optimise(made, Machine("cpu", fast_bfloat16=True))
+
+
+def test_on_a_cpu_with_bfloat16_the_unet_computes_in_it(fast: tuple[Any, Any]) -> None:
+    made, report = fast
+    assert made.unet.dtype == torch.bfloat16
+    assert (made.vae.dtype, made.text_encoder.dtype) == (torch.float32, torch.float32)
+    assert report.done("half precision")
+    assert not report.done("channels_last")
+    assert not report.done("compile")
+    assert str(report).count("\n") == len(report.decisions) - 1
+
+
+def test_the_optimised_pipeline_draws_the_same_pictures(pipe: Any, fast: tuple[Any, Any]) -> None:
+    settings = {"seeds": [1, 2], "num_inference_steps": 15, "guidance_scale": 4.0}
+    plain = draw(pipe, "a frog on a red background", **settings)
+    quick = draw(fast[0], "a frog on a red background", **settings)
+    assert min(psnr(*pair) for pair in zip(plain, quick, strict=True)) > 30
+    assert psnr(plain[0], quick[0]) < float("inf")  # it did compute otherwise
+
+
+def test_pipelines_that_share_the_networks_are_optimised_with_it(fast: tuple[Any, Any]) -> None:
+    other = diffusers.AutoPipelineForImage2Image.from_pipe(fast[0])
+    other.set_progress_bar_config(disable=True)
+    (drawn,) = draw(
+        other, "a panda", image=FROG.image, strength=0.2, num_inference_steps=10, guidance_scale=4.0
+    )
+    assert recognise(drawn)[0].objects == ("frog",)
+
+
+def test_on_another_cpu_float32_stays(pipe: Any) -> None:
+    report = optimise(pipe, Machine("cpu", fast_bfloat16=False))
+    assert pipe.unet.dtype == torch.float32
+    assert not any(one.done for one in report.decisions if one.name != "fused attention")
+
+
+def test_what_has_no_unet_is_refused() -> None:
+    with pytest.raises(ValueError, match="NoneType has no UNet"):
+        optimise(None)
+
+
+def test_twice_is_no_more_than_once(fast: tuple[Any, Any]) -> None:
+    made, _ = fast
+    again = optimise(made, Machine("cpu", fast_bfloat16=True))
+    assert "already" in again.decisions[0].reason
+
+
+def state(network: torch.nn.Module) -> dict[str, Any]:
+    """All of a network that `optimise` touches."""
+    hooks = [
+        name
+        for module in network.modules()
+        for name, held in vars(module).items()
+        if "hook" in name and isinstance(held, dict)
+        for _ in held
+    ]
+    return {
+        "hooks": hooks,
+        "forward": [type(one).forward for one in network.modules()],
+        "own": [sorted(vars(one)) for one in network.modules()],
+        "compiled": [one._compiled_call_impl for one in network.modules()],
+        "processors": [id(one) for one in network.attn_processors.values()],
+        "layout": [one.stride() for one in network.state_dict().values()],
+        "dtypes": [one.dtype for one in network.state_dict().values()],
+        "places": [one.data_ptr() for one in network.parameters()],
+    }
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1.1, 10.0), (1.03, 3.0), (0.0, 100.0), (3.0, 200.0)])
+def test_what_changes_the_answer_too_far_is_undone_and_told_as_it_is(
+    own: Any, monkeypatch: pytest.MonkeyPatch, factor: float, told: float
+) -> None:
+    honest = type(own.unet).forward
+
+    def wrong_in_half(self: Any, *args: Any, **kwargs: Any) -> Any:
+        (answer,) = honest(self, *args, **kwargs)
+        return (answer if self.dtype == torch.float32 else answer * factor,)
+
+    monkeypatch.setattr(type(own.unet), "forward", wrong_in_half)
+    before = state(own.unet)
+    for _ in range(2):
+        report = optimise(own, Machine("cpu", fast_bfloat16=True))
+        assert not report.done("half precision")
+        moved = re.search(r"moved by ([\d.]+)%", report.decisions[0].reason)
+        assert moved is not None
+        assert float(moved[1]) == pytest.approx(told, abs=0.5)
+        assert state(own.unet) == before
+
+
+def test_an_answer_of_nan_is_undone_too(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = type(own.unet).forward
+
+    def broken_in_half(self: Any, *args: Any, **kwargs: Any) -> Any:
+        (answer,) = honest(self, *args, **kwargs)
+        return (answer if self.dtype == torch.float32 else answer * float("nan"),)
+
+    monkeypatch.setattr(type(own.unet), "forward", broken_in_half)
+    before = state(own.unet)
+    report = optimise(own, Machine("cpu", fast_bfloat16=True))
+    assert not report.done("half precision")
+    assert "NaN" in report.decisions[0].reason
+    assert state(own.unet) == before
+
+
+@pytest.mark.parametrize("failure", [TypeError("another signature"), KeyboardInterrupt()])
+def test_what_fails_or_is_interrupted_on_trial_is_undone(
+    own: Any, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    honest = type(own.unet).forward
+
+    def failing_in_half(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.dtype != torch.float32:
+            raise failure
+        return honest(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(own.unet), "forward", failing_in_half)
+    before = state(own.unet)
+    if isinstance(failure, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            optimise(own, Machine("cpu", fast_bfloat16=True))
+    else:
+        report = optimise(own, Machine("cpu", fast_bfloat16=True))
+        assert "cannot be tried here (TypeError)" in report.decisions[0].reason
+    assert state(own.unet) == before
+
+
+def test_a_hook_of_the_readers_own_can_still_be_removed_after_undoing(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    hook = own.unet.register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr("companion.autopipeline.optimising.LARGEST_ERROR", 0.0)
+    assert not optimise(own, Machine("cpu", fast_bfloat16=True)).done("half precision")
+    hook.remove()
+    calls.clear()
+    draw(own, "a cat", num_inference_steps=1)
+    assert calls == []
+
+
+class StandIn:
+    """Compiles and offloads nothing, and remembers that it was asked to: there is no GPU here."""
+
+    def __init__(self, pipe: Any, monkeypatch: pytest.MonkeyPatch, factor: float = 1.0) -> None:
+        self.asked: list[str] = []
+        monkeypatch.setattr(
+            pipe, "enable_model_cpu_offload", lambda: self.asked.append("offload"), raising=False
+        )
+
+        def compile_blocks(**options: bool) -> None:
+            assert options == {"fullgraph": True}
+            self.asked.append("compile")
+            for block in pipe.unet.modules():
+                if type(block).__name__ == "BasicTransformerBlock":
+                    block._compiled_call_impl = lambda *args, block=block, **kwargs: (
+                        factor * type(block).forward(block, *args, **kwargs)
+                    )
+
+        monkeypatch.setattr(pipe.unet, "compile_repeated_blocks", compile_blocks, raising=False)
+
+
+def test_on_a_gpu_with_room_all_but_memory_savers_are_used(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = StandIn(own, monkeypatch)
+    report = optimise(own, Machine("cuda", free_memory=20 * GIB))
+    assert {one.name: one.done for one in report.decisions} == {
+        "half precision": True,
+        "channels_last": True,
+        "fused attention": True,
+        "VAE slices": False,
+        "VAE tiles": False,
+        "CPU offload": False,
+        "compile": True,
+    }
+    assert {own.unet.dtype, own.vae.dtype, own.text_encoder.dtype} == {torch.float16}
+    assert own.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert stand_in.asked == ["compile"]
+
+
+def test_a_compiled_unet_with_another_answer_is_not_kept(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StandIn(own, monkeypatch, factor=0.5)
+    report = optimise(own, Machine("cuda", free_memory=20 * GIB))
+    assert not report.done("compile")
+    assert re.search(r"answer is off by [\d.]+%", report.decisions[-1].reason)
+    assert not any(block._compiled_call_impl for block in own.unet.modules())
+
+
+def test_where_compiling_fails_the_pipeline_stays_as_it_was(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def no_compiler(**_: bool) -> None:
+        raise FileNotFoundError("triton")
+
+    monkeypatch.setattr(own.unet, "compile_repeated_blocks", no_compiler, raising=False)
+    report = optimise(own, Machine("cuda", free_memory=20 * GIB))
+    assert "compiling failed here (FileNotFoundError)" in report.decisions[-1].reason
+
+
+def test_where_memory_is_short_parts_wait_outside(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = StandIn(own, monkeypatch)
+    report = optimise(own, Machine("cuda", free_memory=GIB))
+    assert all(report.done(name) for name in ("VAE slices", "VAE tiles", "CPU offload"))
+    assert stand_in.asked == ["offload"]
+    assert "again and again" in report.decisions[-1].reason
+    assert own.vae.use_slicing
+    assert own.vae.use_tiling
+
+
+@pytest.mark.slow
+@pytest.mark.compiles
+def test_a_unet_really_compiled_on_the_cpu_draws_the_same_picture(pipe: Any, own: Any) -> None:
+    settings = {"seeds": 3, "num_inference_steps": 3, "guidance_scale": 4.0}
+    report = optimise(own, Machine("cpu"), compile_on_cpu=True)
+    assert report.done("compile")
+    assert own.unet._compiled_call_impl is not None
+    assert psnr(draw(own, "a cat", **settings)[0], draw(pipe, "a cat", **settings)[0]) > 42
+    torch.compiler.reset()
+    gc.collect()
+
+
+def test_on_a_cpu_a_compiled_unet_with_another_answer_is_not_kept(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def compile_wrongly(**_: bool) -> None:
+        own.unet._compiled_call_impl = lambda *args, **kwargs: (
+            0.5 * type(own.unet).forward(own.unet, *args, **kwargs)[0],
+        )
+
+    monkeypatch.setattr(own.unet, "compile", compile_wrongly)
+    report = optimise(own, Machine("cpu"), compile_on_cpu=True)
+    assert not report.done("compile")
+    assert own.unet._compiled_call_impl is None
+
+
+def test_the_upscalers_unet_is_optimised_too() -> None:
+    upscaler = load("super-resolution", profile("small")).to("cpu")
+    assert optimise(upscaler, Machine("cpu", fast_bfloat16=True)).done("half precision")
