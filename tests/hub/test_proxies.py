@@ -176,7 +176,7 @@ def answering(status: int, body: bytes = b"", **headers: str) -> type[BaseHTTPRe
     return Same
 
 
-LOG_IN = "does the network want you to log in first"
+LOG_IN = "the network want you to log in first"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except stopping.Stopped as stop:
         console.say(stopping.NOTHING_CHANGED)
         status = stop.status
+    except BrokenPipeError:  # of argparse's own help, in some versions of Python
+        status = 1
     console.leave(status)
 
 
