@@ -58,9 +58,17 @@ def test_to_pil_names_a_wrong_shape(shape):
         figures.to_pil(torch.zeros(shape))
 
 
-def test_to_pil_names_nan():
-    with pytest.raises(ValueError, match="NaN"):
+def test_to_pil_names_nan_and_blames_half_precision_only_where_it_was():
+    with pytest.raises(ValueError, match="NaN, and is in full precision"):
         figures.to_pil(torch.full((3, 4, 4), torch.nan))
+    with pytest.raises(ValueError, match=r"NaN.*half precision, so try float32"):
+        figures.to_pil(torch.full((3, 4, 4), torch.nan, dtype=torch.float16))
+
+
+def test_grid_shows_transparent_parts_on_white():
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    white = Image.new("RGB", (4, 4), "white")
+    assert figures.grid([clear]).tobytes() == figures.grid([white]).tobytes()
 
 
 def test_grid_enlarges_small_pictures_without_blurring():
