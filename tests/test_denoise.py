@@ -376,3 +376,25 @@ def test_a_variance_that_ddpm_does_not_know_is_named(model, noise):
 def test_an_eta_out_of_range_is_named(model, noise, scheduler, eta):
     with pytest.raises(ValueError, match=f"{eta} was given"):
         denoise.ddim(model, noise, scheduler=scheduler, eta=eta)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_pure_noise_is_refused_not_drawn_as_nan(
+    sampler: denoise.Sampler, model: UNet2DModel, noise: Tensor
+) -> None:
+    zero = DDIMScheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    with pytest.raises(ValueError, match=r"begins with pure noise.*set it to False\."):
+        sampler(model, noise, scheduler=zero, num_steps=4)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_steps_are_a_whole_number_numpys_included(
+    sampler: denoise.Sampler, model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler
+) -> None:
+    steps = [
+        sampler(model, noise, scheduler=scheduler, num_steps=number, generator=generator(1))
+        for number in (np.int64(3), 3)
+    ]
+    assert torch.equal(*steps)
+    with pytest.raises(ValueError, match=r"num_steps is 2\.5, but it is a whole number"):
+        sampler(model, noise, scheduler=scheduler, num_steps=2.5)  # type: ignore[arg-type]

@@ -67,6 +67,12 @@ def test_to_pil_names_nan_and_blames_half_precision_only_in_it(dtype, cause):
         figures.to_pil(torch.full((3, 4, 4), torch.nan, dtype=dtype))
 
 
+def test_grid_shows_transparent_parts_on_white():
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    white = Image.new("RGB", (4, 4), "white")
+    assert figures.grid([clear]).tobytes() == figures.grid([white]).tobytes()
+
+
 def test_grid_enlarges_small_pictures_without_blurring():
     picture = figures.grid([RED, BLUE], columns=2)
     assert picture.width > 8 * 32

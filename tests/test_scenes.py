@@ -120,6 +120,7 @@ def test_scenes_come_in_other_sizes(size: int) -> None:
     [
         (lambda: scene(-1), "0 or more"),
         (lambda: scene(1, size=8), "16 to 256"),
+        (lambda: scene(1.5), "The seed of a scene is 1.5, but it is a whole number"),  # type: ignore[arg-type]
         (lambda: subset("fruit"), "choose one of: all, flowers"),
         (lambda: dataset(0), "at least 1"),
     ],
@@ -127,6 +128,11 @@ def test_scenes_come_in_other_sizes(size: int) -> None:
 def test_bad_input_is_one_clear_sentence(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    given = scene(np.int64(7), size=np.int32(32))  # type: ignore[arg-type]
+    assert np.array_equal(given.pixels, scene(7, size=32).pixels)
 
 
 def test_a_dataset_holds_the_scenes_of_its_seeds() -> None:

@@ -521,6 +521,11 @@ def test_one_generator_for_each_picture(parts: Parts) -> None:
         ({"prompt": PROMPTS, "generator": seeded(1)}, "2 prompts but 1 generators"),
         ({"prompt": PROMPTS, "negative_prompt": ["cat"]}, "2 prompts but 1 negative prompts"),
         ({"seeds": 1, "generator": seeded(1)}, "Both seeds and generator"),
+        ({"seeds": 1.5}, "A seed is 1.5, but it is a whole number"),
+        ({"seeds": 2**64}, "A seed has 64 bits at most"),
+        ({"num_inference_steps": 2.0}, "num_inference_steps is 2.0, but it is a whole number"),
+        ({"height": "32"}, "height is '32', but it is a whole number"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
     ],
 )
 def test_bad_input_is_said_in_one_sentence(parts: Parts, arguments: dict, says: str) -> None:
@@ -528,6 +533,29 @@ def test_bad_input_is_said_in_one_sentence(parts: Parts, arguments: dict, says: 
         text_to_image(parts, **{"prompt": "cat", "num_inference_steps": 1, **arguments})
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+def test_numpys_numbers_are_numbers(parts: Parts) -> None:
+    given = {"seeds": np.int64(3), "num_inference_steps": np.int32(2), "height": np.int64(16)}
+    plain = {"seeds": 3, "num_inference_steps": 2, "height": 16}
+    assert same(text_to_image(parts, "cat", **given), text_to_image(parts, "cat", **plain))
+
+
+def test_pure_noise_at_the_first_step_is_refused_not_drawn_as_nan(parts: Parts) -> None:
+    zero = diffusers.DDIMScheduler.from_config(
+        parts.scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
+    with pytest.raises(ValueError, match=r"begins with pure noise .*rescale_betas_zero_snr=False"):
+        text_to_image(replace(parts, scheduler=zero), "cat", num_inference_steps=2)
+
+
+@pytest.mark.parametrize("name", ["utils", "StableDiffusionPipeline", "SchedulerMixin", 5, None])
+def test_a_scheduler_that_is_none_is_refused(folder: Path, tmp_path: Path, name: object) -> None:
+    shutil.copytree(folder, tmp_path / "model")
+    kept = tmp_path / "model" / "scheduler" / "scheduler_config.json"
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "_class_name": name}))
+    with pytest.raises(ValueError, match="which is none of Diffusers"):
+        load_parts(tmp_path / "model")
 
 
 class GeneratorElsewhere(torch.Generator):
@@ -545,11 +573,23 @@ def test_a_generator_that_is_not_on_the_cpu_is_refused(parts: Parts, photo: Imag
         encode_image(parts, photo, generator=elsewhere)
 
 
+def test_a_picture_of_any_mode_is_encoded_as_it_looks(parts: Parts, photo: Image.Image) -> None:
+    clear = photo.convert("RGBA")
+    clear.putalpha(0)
+    white = Image.new("RGB", photo.size, "white")
+    assert torch.equal(encode_image(parts, clear), encode_image(parts, white))
+    turned = photo.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[274] = 6  # Orientation: to be turned back by a quarter
+    assert torch.equal(encode_image(parts, turned), encode_image(parts, photo))
+
+
 def test_pictures_that_cannot_be_encoded_are_refused(parts: Parts, photo: Image.Image) -> None:
     with pytest.raises(ValueError, match=r"height 24 and width 30 .* multiples of 4"):
         encode_image(parts, photo.crop((0, 0, 30, 24)))
     with pytest.raises(ValueError, match="2 pictures of 2 sizes"):
         encode_image(parts, [photo, photo.resize((8, 8))])
+    with pytest.raises(ValueError, match=r"\(1, 4, 24, 32\)"):
+        encode_image(parts, torch.zeros(1, 4, 24, 32))
     with pytest.raises(ValueError, match="0 pictures"):
         encode_image(parts, [])
 

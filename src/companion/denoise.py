@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from companion.door.numbers import whole
+
 __all__ = ["Callback", "Sampler", "Step", "ddim", "ddpm", "unipc"]
 
 
@@ -88,7 +90,8 @@ def ddpm(
 
     Raises:
         ValueError: steps out of range, noise that does not fit the model, a generator that is not
-            on the CPU, or a scheduler whose kind of model or variance is another.
+            on the CPU, or a scheduler whose kind of model or variance is another, or whose ᾱ is
+            0.
     """
     sample = _start(model, noise, scheduler, num_steps, generator)
     variance_type = scheduler.config.get("variance_type", "fixed_small")
@@ -303,6 +306,11 @@ def _timesteps(scheduler: Any, num_steps: int, end: bool = False) -> list[int]:
 def _alphas_cumprod(scheduler: Any, timesteps: list[int]) -> Tensor:
     """ᾱ at the timesteps, and 1 for the end. On the CPU: its entries go with any device."""
     table = scheduler.alphas_cumprod.cpu()
+    if table[timesteps].min() <= 0:
+        raise ValueError(
+            "The scheduler begins with pure noise (ᾱ is 0, as rescale_betas_zero_snr makes it): no "
+            "clean picture follows from the noise predicted there; set it to False."
+        )
     return torch.cat([table[timesteps], torch.ones(1)])
 
 
@@ -327,6 +335,7 @@ def _start(
             "These samplers are for models that predict noise: the scheduler's prediction_type has "
             f"to be epsilon, but it is {prediction_type}."
         )
+    num_steps = whole("num_steps", num_steps)
     most = config.num_train_timesteps - spare
     if not 1 <= num_steps <= most:
         raise ValueError(f"num_steps is 1 to {most} with this sampler, but {num_steps} was given.")

@@ -1,7 +1,7 @@
 """Pictures for the chapters: labelled grids, strips, and a scrubber that works without a kernel.
 
-A picture is a PIL image, or a tensor of shape (3, height, width) in the range -1..1, which is what
-a model draws. The same pictures always give the same bytes.
+A picture is a PIL image of any mode, or a tensor of shape (3, height, width) in the range -1..1,
+which is what a model draws. The same pictures always give the same bytes.
 """
 
 import base64
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from companion.door.pictures import as_rgb
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -212,7 +214,7 @@ def _from_pixels(pixels: np.ndarray) -> Image.Image:
 def _pictures(images: Pictures) -> list[Image.Image]:
     """Every kind of input as a list of RGB images."""
     if isinstance(images, Image.Image):
-        return [images.convert("RGB")]
+        return [as_rgb(images)]
     if hasattr(images, "detach"):  # a tensor, without loading torch to ask
         found = to_pil(cast("Tensor", images))
         return found if isinstance(found, list) else [found]

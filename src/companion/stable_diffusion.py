@@ -9,6 +9,7 @@ Works on any Stable Diffusion 1.x, a folder or an id of the hub, and gives the p
 
 import copy
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from PIL import Image
 from torch import Generator, Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from companion.door.numbers import whole
+from companion.door.pictures import as_rgb
 from companion.figures import to_pil
 
 # Called after every step with the step's number from 0, its timestep, and the latents it led to.
@@ -89,6 +92,10 @@ def load_parts(
         dtype: their precision, as a rule float32 on a CPU and float16 on a GPU.
         revision: the commit, tag or branch on the hub.
         variant: "fp16" loads the half-size weight files where the model has them.
+
+    Raises:
+        OSError: a part is not there, or has no safetensors.
+        ValueError: the scheduler's file names no scheduler of Diffusers.
     """
 
     def network(kind: Any, subfolder: str) -> Any:
@@ -113,8 +120,18 @@ def load_parts(
         text_encoder=network(CLIPTextModel, "text_encoder"),
         vae=network(AutoencoderKL, "vae"),
         unet=network(UNet2DConditionModel, "unet"),
-        scheduler=getattr(diffusers, noise_levels["_class_name"]).from_config(noise_levels),
+        scheduler=_scheduler(noise_levels.get("_class_name")).from_config(noise_levels),
     )
+
+
+def _scheduler(name: Any) -> Any:
+    """The class of that name, which a file may choose freely."""
+    found = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if not (isinstance(found, type) and issubclass(found, SchedulerMixin)) or (
+        found is SchedulerMixin
+    ):
+        raise ValueError(f"The model's scheduler is {name!r}, which is none of Diffusers.")
+    return found
 
 
 def token_pieces(tokenizer: CLIPTokenizer, prompt: str) -> TokenPieces:
@@ -166,7 +183,8 @@ def encode_image(
 
     Args:
         parts: whose VAE and scaling factor are used.
-        images: a PIL picture or several of one size, or a tensor (b, 3, h, w) in -1..1.
+        images: a PIL picture of any mode, or several of one size, or a tensor (b, 3, h, w) in
+            -1..1.
         generator: with one, latents are drawn from the VAE's Gaussian, as for training; without,
             they are its mean.
 
@@ -174,10 +192,15 @@ def encode_image(
         Latents of shape (b, channels, h / vae_factor, w / vae_factor).
 
     Raises:
-        ValueError: sides that the VAE's factor does not divide, pictures of several sizes, or a
-            generator that is not on the CPU.
+        ValueError: another shape, sides that the VAE's factor does not divide, pictures of several
+            sizes, or a generator that is not on the CPU.
     """
     pixels = images if isinstance(images, Tensor) else _to_tensor(images)
+    if pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise ValueError(
+            "Pictures are a tensor of shape (batch, 3, height, width), but this one has the shape "
+            f"{tuple(pixels.shape)}."
+        )
     _check_size(parts, *pixels.shape[-2:])
     gaussian = parts.vae.encode(pixels.to(parts.vae.device, parts.vae.dtype)).latent_dist
     latents = gaussian.mean if generator is None else gaussian.sample(_on_cpu(generator))
@@ -290,21 +313,23 @@ def text_to_image(
 
     Raises:
         ValueError: no prompt, a size that the VAE's factor does not divide, no steps, a negative
-            guidance scale, a generator that is not on the CPU, both seeds and generator, or not as
-            many seeds, generators or negative prompts as prompts.
+            guidance scale, a generator that is not on the CPU, both seeds and generator, not as
+            many seeds, generators or negative prompts as prompts, or a scheduler that begins where
+            the model can say nothing.
     """
     prompts = _prompts(prompt)
     negatives = _one_each("negative prompt", negative_prompt, prompts, shared=True)
     generator = _generators(generator, seeds, prompts)
+    num_inference_steps = whole("num_inference_steps", num_inference_steps)
     if num_inference_steps < 1:
         raise ValueError(f"num_inference_steps is {num_inference_steps}, but at least 1 is needed.")
-    if guidance_scale < 0:
+    if not 0 <= guidance_scale < math.inf:
         raise ValueError(
             f"guidance_scale is {guidance_scale}, but it is 0 or more; to steer away from "
             f"something, name it in negative_prompt."
         )
     default = parts.unet.config.sample_size * parts.vae_factor
-    height, width = height or default, width or default
+    height, width = whole("height", height or default), whole("width", width or default)
     latents = initial_noise(parts, height, width, generator, batch=len(prompts))
 
     embeddings = encode_prompt(parts, prompts)
@@ -313,6 +338,7 @@ def text_to_image(
 
     scheduler = _fresh(parts.scheduler)
     scheduler.set_timesteps(num_inference_steps, device=parts.device)
+    _check_first_level(scheduler)
     # Schedulers that draw noise at every step (DDPM, Euler ancestral) draw it from our generator.
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     drawn_from = {"generator": generator} if takes_generator else {}
@@ -338,6 +364,19 @@ def _fresh(scheduler: SchedulerMixin) -> SchedulerMixin:
     return copy.deepcopy(scheduler)
 
 
+def _check_first_level(scheduler: SchedulerMixin) -> None:
+    """From pure noise the picture cannot be told by the noise in it: that divides by zero."""
+    kept = getattr(scheduler, "alphas_cumprod", None)
+    if kept is None or scheduler.config.get("prediction_type", "epsilon") != "epsilon":
+        return
+    if kept[int(scheduler.timesteps[0])] <= 0:
+        raise ValueError(
+            "The scheduler begins with pure noise (rescale_betas_zero_snr), but the model predicts "
+            "epsilon, which gives NaN there: set rescale_betas_zero_snr=False, or take a model "
+            "that predicts v."
+        )
+
+
 def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
     """By what the VAE's own latents are shifted, then multiplied, to give the UNet unit size."""
     return vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
@@ -355,7 +394,7 @@ def _prompts(prompt: str | Sequence[str]) -> list[str]:
 
 def _one_each(what: str, given: Any, prompts: Sequence[str], *, shared: bool = False) -> list[Any]:
     """Give a list as long as the prompts; a single value is for one, or for all if shared."""
-    if isinstance(given, str | int):
+    if isinstance(given, str) or not hasattr(given, "__len__"):
         given = [given] * (len(prompts) if shared else 1)
     if len(given) != len(prompts):
         raise ValueError(
@@ -372,10 +411,17 @@ def _generators(
     if seeds is not None:
         if generator is not None:
             raise ValueError("Both seeds and generator were given: give one of them.")
-        return [Generator().manual_seed(seed) for seed in _one_each("seed", seeds, prompts)]
+        return [_seeded(seed) for seed in _one_each("seed", seeds, prompts)]
     if generator is None or isinstance(generator, Generator):
         return generator and _on_cpu(generator)
     return [_on_cpu(one) for one in _one_each("generator", generator, prompts)]
+
+
+def _seeded(seed: Any) -> Generator:
+    number = whole("A seed", seed)
+    if not -(2**63) <= number < 2**64:
+        raise ValueError(f"A seed has 64 bits at most, but {number} was given.")
+    return Generator().manual_seed(number)
 
 
 def _on_cpu(generator: Generator) -> Generator:
@@ -398,12 +444,12 @@ def _check_size(parts: Parts, height: int, width: int) -> None:
 
 def _to_tensor(images: Image.Image | Sequence[Image.Image]) -> Tensor:
     """PIL pictures as float32 (b, 3, h, w) in -1..1."""
-    images = [images] if isinstance(images, Image.Image) else list(images)
+    images = [as_rgb(one) for one in ([images] if isinstance(images, Image.Image) else images)]
     sizes = {image.size for image in images}
     if len(sizes) != 1:
         raise ValueError(
             f"{len(images)} pictures of {len(sizes)} sizes were given: give one or more of the "
             f"same size."
         )
-    pixels = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
+    pixels = np.stack([np.asarray(image, dtype=np.float32) for image in images])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from companion.door.numbers import whole
+
 from .scene import scene
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def dataset(
     Raises:
         ValueError: a size below 1, or what `scene` refuses.
     """
+    size, first_seed = whole("size", size), whole("first_seed", first_seed)
     if size < 1:
         raise ValueError(f"A dataset has at least 1 scene, but {size} were asked for.")
     from datasets import Dataset, Features, List, Value, concatenate_datasets
@@ -78,8 +81,7 @@ def export_imagefolder(
     captions.
 
     `datasets.load_dataset("imagefolder", data_dir=folder)` reads it back. This is the form in
-    which a
-    reader's own pictures come in.
+    which a reader's own pictures come in.
 
     Raises:
         FileExistsError: the folder holds something already; nothing is overwritten.
@@ -93,7 +95,7 @@ def export_imagefolder(
     with (folder / "metadata.jsonl").open("w", encoding="utf-8") as metadata:
         for seed in seeds:
             one = scene(seed, subset=subset, size=image_size)
-            name = f"scene-{seed:06d}.png"
+            name = f"scene-{int(seed):06d}.png"
             (folder / name).write_bytes(_png(one.pixels))
             metadata.write(json.dumps({"file_name": name, "text": one.caption}) + "\n")
     return folder

@@ -9,6 +9,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from companion.door.numbers import whole
+
 from .atlas import sprite
 from .captions import OPENINGS, caption
 from .vocabulary import Subset, backgrounds, colour_jitter
@@ -97,6 +99,7 @@ def scene(seed: int, *, subset: str | Subset = "all", size: int = 64) -> Scene:
     Raises:
         ValueError: an unknown subset, a negative seed, or a size out of range.
     """
+    seed, size = whole("The seed of a scene", seed), whole("A scene's size", size)
     if seed < 0:
         raise ValueError(f"The seed of a scene is 0 or more, but {seed} was given.")
     if not 16 <= size <= 256:

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256 as digest_of
 from pathlib import Path
 
+from companion.door import is_file
+
 from .registry import WEIGHTS, Entry, entries, files_in, is_registered
 
 SCRATCH = ".new-"
@@ -74,7 +76,7 @@ def _sources(model: Entry) -> dict[str, tuple[Path, str]]:
         for path, kept in registered.items():
             if path.is_relative_to(WEIGHTS / place):
                 found[f"{part}/{path.relative_to(WEIGHTS / place).as_posix()}"] = (path, kept)
-    missing = [path for path, _ in found.values() if not os.path.isfile(path)]  # noqa: PTH113
+    missing = [path for path, _ in found.values() if not is_file(path)]
     if missing:
         raise FileNotFoundError(
             f"{missing[0]}, a file of the zoo's {model.name}, is missing; install diffusers-notes "

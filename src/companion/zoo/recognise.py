@@ -80,12 +80,14 @@ def as_batch(images: Image.Image | Sequence[Image.Image] | torch.Tensor) -> torc
     import torch.nn.functional as F
     from PIL import Image
 
+    from companion.door.pictures import as_rgb
+
     if isinstance(images, torch.Tensor):
         batch = images.detach().float().cpu().clamp(-1, 1)
         batch = batch[None] if batch.ndim == 3 else batch
     else:
         several = [images] if isinstance(images, Image.Image) else list(images)
-        pixels = np.stack([np.asarray(image.convert("RGB")) for image in several])
+        pixels = np.stack([np.asarray(as_rgb(image)) for image in several])
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     if batch.shape[-2:] != (SIZE, SIZE):
         batch = F.interpolate(batch, (SIZE, SIZE), mode="bilinear", antialias=True)

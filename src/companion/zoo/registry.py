@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from companion.door import is_file
+
 ZOO = Path(__file__).parent
 WEIGHTS = ZOO / "weights"
 
@@ -36,7 +38,7 @@ class Entry:
     def bytes(self) -> int:
         """Size on disk of all its files that are there; shared parts count where they lie."""
         files = (self.path / name for name in self.sha256)
-        return sum(path.stat().st_size for path in files if os.path.isfile(path))  # noqa: PTH113
+        return sum(path.stat().st_size for path in files if is_file(path))
 
 
 @cache
@@ -106,7 +108,7 @@ def sha256(path: Path) -> str:
 
 def is_registered(path: Path, kept: str) -> bool:
     """Whether it is a file, and the one of that SHA-256."""
-    return os.path.isfile(path) and sha256(path) == kept  # noqa: PTH113
+    return is_file(path) and sha256(path) == kept
 
 
 def files_in(folder: Path) -> list[str]:
@@ -127,7 +129,7 @@ def verify(name: str) -> list[str]:
     for file, expected in model.sha256.items():
         path = model.path / file
         try:
-            if not os.path.isfile(path):  # noqa: PTH113
+            if not is_file(path):
                 faults.append(f"{name}: {file} is missing.")
             elif not is_registered(path, expected):
                 faults.append(f"{name}: {file} is not the registered file (its SHA-256 differs).")
