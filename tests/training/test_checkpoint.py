@@ -103,6 +103,13 @@ def test_damage_is_noticed_and_the_one_before_is_offered(
         train(tiny(resume=True))
 
 
+def test_checksums_that_lost_a_line_are_damage(cut: Path, tiny: Make) -> None:
+    lines = (cut / SUMS).read_text().splitlines(keepends=True)
+    (cut / SUMS).write_text("".join(lines[:-1]))
+    with pytest.raises(ValueError, match=r"damaged \(SHA256SUMS does not list .*run\.json"):
+        train(tiny(resume=True))
+
+
 def test_the_advice_for_a_damaged_one_works(cut: Path, tiny: Make) -> None:
     shutil.rmtree(cut)
     assert len(train(tiny(resume=True)).losses) == 9

@@ -46,6 +46,17 @@ def test_the_tutorials_settings_are_accepted_as_they_stand() -> None:
         ({"output_dir": " "}, "output_dir is not empty"),
         ({"push_to_hub": "yes"}, "push_to_hub is true or false, but 'yes' was given"),
         ({"model": 3}, "model is a table, but 3 was given"),
+        ({"train_batch_size": 10**12}, "train_batch_size is 65,536 or less"),
+        ({"image_size": 10**6}, "image_size is 4,096 or less"),
+        ({"eval_batch_size": 2**16, "image_size": 1024}, "1,024 or less at this image_size"),
+        ({"num_epochs": 10**30}, "num_epochs is 1,000,000,000 or less"),
+        ({"seed": 10**5000}, "seed is .* or less, but a number of thousands of digits was given"),
+        ({"learning_rate": 10**400}, r"learning_rate is 1e\+30 or less"),
+        ({"weight_decay": float("inf")}, "weight_decay is 1,?e?.* or less, but inf was given"),
+        ({"ema_decay": float("nan")}, "ema_decay is 0 or more, but nan was given"),
+        ({"snr_gamma": float("inf")}, "snr_gamma is .* or less, or None, but inf was given"),
+        ({"max_grad_norm": float("nan")}, "max_grad_norm is above 0, but nan was given"),
+        ({"output_dir": "a\0b"}, "output_dir is without control codes"),
     ],
 )
 def test_a_mistake_is_one_sentence(mistake: dict[str, Any], sentence: str) -> None:
@@ -66,6 +77,9 @@ def test_settings_come_from_a_file_and_can_be_changed(tmp_path: Path) -> None:
     [
         ("learning_rat = 1", "unknown setting learning_rat; did you mean learning_rate?"),
         ("image_size = ", "is not toml"),
+        ("image_size = " + "[" * 5000, "is not toml"),
+        ("seed = 1" + "0" * 5000, "is not toml|seed is"),
+        ("#" * 2**21, "longer than 1,048,576 bytes"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:

@@ -198,7 +198,7 @@ class Checkpoints:
             self._compare(place, record)
             expected = {_RUN, _MODEL, _OPTIMIZER, _RANDOM} | ({_AVERAGE} if self._ema else set())
             if files != expected:
-                raise DoesNotFit(f"of {min(files ^ expected)} there is one too many or too few")
+                raise Damaged(f"{SUMS} does not list the right files: {min(files ^ expected)}")
             self._place(record.progress)
             self._put(place, record)
         progress = record.progress
