@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ import torch
 from PIL import Image
 
 from companion.door.pictures import open_picture
+from companion.hub import LocalHub
+from companion.hub.local_server import Answer, Request
 from companion.scenes import dataset, export_imagefolder
 from companion.training import load_pictures
 from companion.training.pictures import to_square
@@ -285,3 +289,40 @@ def test_what_was_fetched_is_used_offline_by_id_and_by_folder(
     place.symlink_to(blob)
     assert torch.equal(load_pictures("me/flowers", 16), SCENES)
     assert torch.equal(load_pictures(storage / "snapshots" / commit, 16), SCENES)
+
+
+@pytest.mark.slow
+def test_a_mirror_gets_no_token(scenes: datasets.Dataset, tmp_path: Path) -> None:
+    as_parquet(scenes, tmp_path / "flowers")
+    (tmp_path / "repos" / "datasets" / "me").mkdir(parents=True)
+    (tmp_path / "flowers").rename(tmp_path / "repos" / "datasets" / "me" / "flowers")
+    script = (
+        "from companion.training import load_pictures\n"
+        "from huggingface_hub import HfApi\n"
+        "assert len(load_pictures('me/flowers', 16)) == 3\n"
+        "HfApi(token='hf_asked').dataset_info('me/flowers')"
+    )
+    heard: list[str | None] = []
+
+    class Listening(LocalHub):
+        def answer(self, request: Request) -> Answer:
+            heard.append(request.headers.get("authorization"))
+            return super().answer(request)
+
+    with Listening(tmp_path / "repos") as hub:
+        variables = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "HF_TOKEN": "hf_secret"}
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, **variables, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"},
+            check=True,
+        )
+    assert len(heard) > 5
+    assert {token for token in heard if token} == {"Bearer hf_asked"}
+
+
+def test_a_host_that_is_not_there_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(FileNotFoundError, match=r"127\.0\.0\.1:9 .*; check the network"):
+        load_pictures("me/flowers", 16)

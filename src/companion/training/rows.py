@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from companion.door import Untrusted, printable, without_password
 from companion.hub import HubError, endpoint, fetch
 from companion.hub.errors import explain
+from companion.hub.patience import PASSING
 from companion.hub.tokens import token_for
 
 from .walk import TABLES
@@ -41,31 +42,33 @@ def hub_dataset(
             f"{printable(name)!r} is neither a folder here nor the id of a dataset, such as "
             "huggan/flowers-102-categories."
         )
-    place = endpoint(datasets.config.HF_ENDPOINT)
-    try:
-        whole = _prepared(
-            name,
-            config_name,
-            own=lambda path: path.startswith(f"hf://datasets/{name}@"),
-            token=token_for(place),
-        )
-    except _Wrong as error:
-        raise ValueError(f"The dataset {name} cannot be used: {error}") from error
-    except Exception as error:  # one of dozens of kinds, from five libraries
-        folder = _fetched(name)
-        if folder is None:
-            raise FileNotFoundError(
-                f"The dataset {name} is neither a folder here nor could it be loaded from the hub: "
-                f"{_cause(error, name)}"
-            ) from error
-        if not datasets.config.HF_HUB_OFFLINE:
-            warnings.warn(
-                f"The dataset {name} could not be loaded from the hub: what was fetched of it is "
-                f"used, {folder}.",
-                stacklevel=5,
+    problem = _problem(name)
+    if problem is None or _loaded_before(name):
+        try:
+            whole = _prepared(
+                name,
+                config_name,
+                own=lambda path: path.startswith(f"hf://datasets/{name}@"),
+                token=token_for(endpoint(datasets.config.HF_ENDPOINT)),
             )
-        return folder_dataset(folder, name, config_name=config_name, split=split)
-    return _rows(_one_split(whole, name, split), name, [_storage(name)])
+        except _Wrong as error:
+            raise ValueError(f"The dataset {name} cannot be used: {error}") from error
+        except Exception as error:  # one of dozens of kinds, from five libraries
+            problem = problem or _first_line(error)
+        else:
+            return _rows(_one_split(whole, name, split), name, [_storage(name)])
+    folder = _fetched(name)
+    if folder is None:
+        raise FileNotFoundError(
+            f"The dataset {name} is neither a folder here nor could it be loaded from the hub: "
+            f"{problem}"
+        )
+    if not datasets.config.HF_HUB_OFFLINE:
+        warnings.warn(
+            f"{problem} What was fetched of {name} is used, {folder}.",
+            stacklevel=4,
+        )
+    return folder_dataset(folder, name, config_name=config_name, split=split)
 
 
 def folder_dataset(
@@ -242,21 +245,34 @@ def _fetched(name: str) -> Path | None:
         return None
 
 
-def _cause(error: BaseException, name: str) -> str:
-    """The hub's own sentence where the hub was asked in vain, else the library's."""
+def _problem(name: str) -> str | None:
+    """Why the hub does not give a dataset, in a sentence with the remedy; None where it does.
+
+    The library asks again and again before it says so, and then not why.
+    """
     import datasets
-    from httpx import HTTPError
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    if datasets.config.HF_HUB_OFFLINE:
-        offline = OfflineModeIsEnabled()
-        return str(explain(offline, endpoint(datasets.config.HF_ENDPOINT), f"datasets/{name}"))
-    one: BaseException | None = error
-    while one is not None:
-        if isinstance(one, HfHubHTTPError | HTTPError):
-            return str(explain(one, endpoint(datasets.config.HF_ENDPOINT), f"datasets/{name}"))
-        one = one.__cause__ or one.__context__
-    return _first_line(error)
+    place = endpoint(datasets.config.HF_ENDPOINT)
+    try:
+        if datasets.config.HF_HUB_OFFLINE:
+            raise OfflineModeIsEnabled
+        HfApi(endpoint=place.address, token=token_for(place)).dataset_info(name, timeout=30)
+    except Exception as error:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in PASSING:
+            return None
+        return str(explain(error, place, f"datasets/{name}"))
+    return None
+
+
+def _loaded_before(name: str) -> bool:
+    """Whether the library has a dataset in its own cache."""
+    import datasets
+    from datasets.naming import camelcase_to_snakecase
+
+    folder = "___".join([*name.split("/")[:-1], camelcase_to_snakecase(name.split("/")[-1])])
+    return Path(datasets.config.HF_DATASETS_CACHE, folder).is_dir()
 
 
 def _first_line(error: BaseException) -> str:
