@@ -154,3 +154,12 @@ def pytest_collect_file(parent: pytest.Collector) -> Generator[None, list[Any], 
         CheckedNotebook.from_parent(parent, path=node.path) if type(node) is IPyNbFile else node
         for node in collected
     ]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under `pytest -n 2 --nbval book/` a notebook stays in one process: its cells build on
+    each other."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    return LoadScopeScheduling(config, log)

@@ -1,16 +1,20 @@
 """The embedded models: whole, loadable by stock libraries, and good at what their cards say."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from companion.scenes import backgrounds, objects, scene
-from companion.zoo import entries, folder, recognise, verify
+from companion.zoo import entries, folder, recognise, registry, verify
 from companion.zoo.kid import kid, nearest
+from companion.zoo.recipe import load_recipe
 from companion.zoo.registry import WEIGHTS
 
 LIMIT = 16 * 2**20
@@ -166,14 +170,75 @@ def test_the_nearest_picture_is_found() -> None:
     assert distances[0, 0] == pytest.approx(0.01, abs=1e-3)
 
 
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The ddpm model in a package of its own."""
+    shutil.copytree(WEIGHTS / "ddpm", tmp_path / "ddpm")
+    monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
+    registry.entries.cache_clear()
+    yield tmp_path / "ddpm"
+    registry.entries.cache_clear()
+
+
+def _flip_a_bit(home: Path) -> None:
+    path = home / "diffusion_pytorch_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (_flip_a_bit, "diffusion_pytorch_model.safetensors is not the registered file"),
+        (
+            lambda home: (home / "diffusion_pytorch_model.safetensors.index.json").write_text("{}"),
+            "diffusion_pytorch_model.safetensors.index.json does not belong there",
+        ),
+        (
+            lambda home: (home / "pytorch_model.bin").write_text("pickle"),
+            "pytorch_model.bin does not belong there",
+        ),
+        (
+            lambda home: (home / "unet").symlink_to(home.parent),
+            "unet does not belong there",
+        ),
+        (
+            lambda home: ((home / "config.json").unlink(), os.mkfifo(home / "config.json")),
+            "config.json is missing",
+        ),
+        (lambda home: (home / "config.json").write_text("{"), "config.json is not the registered"),
+    ],
+)
+def test_a_folder_with_another_file_than_the_registered_ones_is_refused(
+    damage: Callable[[Path], object], says: str, copied: Path
+) -> None:
+    damage(copied)
+    with pytest.raises(FileNotFoundError, match=rf"ddpm: {says}.*; install diffusers-notes again"):
+        folder("ddpm")
+
+
+def test_what_desktops_hide_and_links_to_the_registered_files_are_fine(copied: Path) -> None:
+    (copied / ".DS_Store").write_text("")
+    (copied / "config.json").replace(copied.parent / "config.json")
+    (copied / "config.json").symlink_to(copied.parent / "config.json")  # as uv installs
+    assert folder("ddpm") == copied
+
+
+@pytest.mark.parametrize("name", ["../ddpm", "", ".", "DDPM", "ddpm/", "weights/ddpm", "\x00"])
+def test_a_name_is_never_a_path(name: str) -> None:
+    with pytest.raises(ValueError, match="There is no model"):
+        folder(name)
+    with pytest.raises(ValueError, match="There is no recipe"):
+        load_recipe(name)
+
+
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="choose one of: classifier, vae, stable-diffusion, ddpm"):
         folder("dall-e")
 
 
 def test_a_missing_folder_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from companion.zoo import registry
-
     monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
     registry.entries.cache_clear()
     try:

@@ -1,10 +1,17 @@
 """Models that share parts: one whole folder in the cache, made once, checked, never half."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from diffusers import UNet2DConditionModel
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 
 from companion.zoo import entries, folder, registry
 
@@ -22,6 +29,10 @@ def _files(home: Path) -> dict[str, int]:
     return {
         p.relative_to(home).as_posix(): p.stat().st_mtime_ns for p in home.rglob("*") if p.is_file()
     }
+
+
+def _made(cache: Path) -> list[str]:
+    return sorted(p.name for p in (cache / "diffusers-notes").iterdir() if p.name != ".lock")
 
 
 @pytest.mark.parametrize("name", SHARING)
@@ -47,24 +58,147 @@ def test_it_is_made_once_and_found_again() -> None:
     assert _files(first) == files
 
 
-@pytest.mark.parametrize("damage", ["changed", "deleted"])
-def test_a_damaged_folder_is_made_anew(damage: str, cache: Path) -> None:
+def _flip_a_bit(home: Path) -> None:
+    path = home / "unet" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _add_a_shard(home: Path) -> None:
+    """What `from_pretrained` takes in place of the weights beside it."""
+    weights = home / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    shard = "diffusion_pytorch_model-00001-of-00001.safetensors"
+    save_file({name: one * 0 for name, one in tensors.items()}, home / "unet" / shard)
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(tensors, shard)}
+    (home / "unet" / f"{weights.name}.index.json").write_text(json.dumps(index))
+
+
+def _link_a_file(home: Path) -> None:
+    path = home / "unet" / "config.json"
+    path.replace(home.parents[1] / "elsewhere.json")
+    path.symlink_to(home.parents[1] / "elsewhere.json")
+
+
+def _link_a_part(home: Path) -> None:
+    (home / "unet").replace(home.parents[1] / "elsewhere")
+    (home / "unet").symlink_to(home.parents[1] / "elsewhere")
+
+
+def _link_the_folder(home: Path) -> None:
+    home.replace(home.parents[1] / "elsewhere")
+    home.symlink_to(home.parents[1] / "elsewhere")
+
+
+def _put_a_file_there(home: Path) -> None:
+    home.replace(home.parents[1] / "elsewhere")
+    home.write_text("mine")
+
+
+DAMAGES = {
+    "a flipped bit": _flip_a_bit,
+    "a shard more": _add_a_shard,
+    "a pipe": lambda home: (
+        (home / "model_index.json").unlink(),
+        os.mkfifo(home / "model_index.json"),
+    ),
+    "a pipe more": lambda home: os.mkfifo(home / "unet" / "more"),
+    "cut short": lambda home: (home / "unet" / "config.json").write_text("{"),
+    "missing": lambda home: (home / "unet" / "config.json").unlink(),
+    "a linked file": _link_a_file,
+    "a linked part": _link_a_part,
+    "a linked folder": _link_the_folder,
+    "a file in its place": _put_a_file_there,
+    "other letters": lambda home: (home / "unet" / "config.json").replace(
+        home / "unet" / "Config.json"
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_folder_that_is_not_exactly_the_registered_files_is_made_anew(
+    damage: str, tmp_path: Path
+) -> None:
     home = folder("depth")
-    broken = home / "unet" / "config.json"
-    good = broken.read_bytes()
-    broken.unlink()
-    if damage == "changed":
-        broken.write_bytes(good[:-2])
+    good = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    DAMAGES[damage](home)
     assert folder("depth") == home
-    assert broken.read_bytes() == good
-    assert [path.name for path in (cache / "diffusers-notes").iterdir()] == [home.name]
+    assert not home.is_symlink()
+    there = {path: path.read_bytes() for path in home.rglob("*") if not path.is_dir()}
+    assert there == good
+    assert not any(path.is_symlink() for path in home.rglob("*"))
+
+
+def test_the_shard_of_somebody_else_is_never_loaded() -> None:
+    _add_a_shard(folder("depth"))
+    unet = UNet2DConditionModel.from_pretrained(folder("depth") / "unet", use_safetensors=True)
+    assert unet.conv_in.weight.abs().max() > 0
+
+
+def test_what_a_reader_put_there_is_moved_aside_and_kept(cache: Path) -> None:
+    home = folder("depth")
+    (home / "unet" / "notes.txt").write_text("mine")
+    thesis = cache / "thesis.txt"
+    thesis.write_text("mine too")
+    (home / "vae" / "config.json").unlink()
+    (home / "vae" / "config.json").symlink_to(thesis)
+    assert folder("depth") == home
+    (notes,) = cache.rglob("notes.txt")
+    assert notes.read_text() == "mine"
+    assert not notes.is_relative_to(home)
+    assert thesis.read_text() == "mine too"
+    # Nothing of the 60 MB is kept twice.
+    assert [p.name for p in notes.parents[2].rglob("*") if p.is_file()] == ["notes.txt"]
+
+
+def test_what_a_kill_left_half_made_is_cleared_by_the_next_run(cache: Path) -> None:
+    made = cache / "diffusers-notes"
+    for name in (".new-ab12cd34", "depth-ab12_d34"):  # of this version, and of an earlier one
+        (made / name / "fresh" / "unet").mkdir(parents=True)
+        (made / name / "fresh" / "unet" / "config.json").write_text("{")
+    os.utime(made / "depth-ab12_d34", (0, 0))
+    home = folder("upscaler")
+    assert _made(cache) == [home.name]
+
+
+def test_what_only_looks_half_made_is_left_alone(cache: Path, tmp_path: Path) -> None:
+    made = cache / "diffusers-notes"
+    (made / ".new-reader" / "fresh").mkdir(parents=True)
+    (made / ".new-reader" / "thesis.txt").write_text("mine")
+    (made / ".new-file").write_text("mine")
+    mine = tmp_path / "mine"
+    (mine / "fresh").mkdir(parents=True)
+    (mine / "fresh" / "thesis.txt").write_text("mine")
+    (made / ".new-link").symlink_to(mine)
+    (made / "depth-ab12cd34" / "fresh").mkdir(parents=True)  # an earlier version may be at it
+    home = folder("upscaler")
+    assert _made(cache) == [".new-file", ".new-link", ".new-reader", "depth-ab12cd34", home.name]
+    assert (mine / "fresh" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_killed_process_leaves_what_the_next_one_clears(cache: Path) -> None:
+    code = (
+        "import os, shutil, signal; from companion.zoo import folder\n"
+        "stock = shutil.copyfile; count = iter(range(9))\n"
+        "def copy(*paths):\n"
+        "    stock(*paths)\n"
+        "    if next(count) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "shutil.copyfile = copy; folder('upscaler')"
+    )
+    env = {**os.environ, "HF_HOME": str(cache)}
+    killed = subprocess.run([sys.executable, "-c", code], env=env, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert [name[:5] for name in _made(cache)] == [".new-"]
+    home = folder("upscaler")
+    assert _made(cache) == [home.name]
 
 
 def test_several_at_once_get_the_same_whole_folder(cache: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         homes = set(pool.map(folder, ["upscaler"] * 4))
     assert len(homes) == 1
-    assert [path.name for path in (cache / "diffusers-notes").iterdir()] == [homes.pop().name]
+    assert _made(cache) == [homes.pop().name]
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence_with_the_remedy(cache: Path) -> None:
@@ -85,4 +219,4 @@ def test_a_damaged_shared_file_is_one_sentence_and_leaves_nothing(
     monkeypatch.setitem(entries()["stable-diffusion"].sha256, "text_encoder/config.json", "0" * 64)
     with pytest.raises(FileNotFoundError, match=r"are damaged; install diffusers-notes again"):
         folder("upscaler")
-    assert not list((cache / "diffusers-notes").iterdir())
+    assert not _made(cache)

@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import os
 import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,21 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionDepth2ImgPipeline, UNet2DConditionModel
+from filelock import FileLock
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
 
+from companion.door import Untrusted
 from companion.zoo import folder
 from companion.zoo.depth import scene_depths, to_latent_size
 from companion.zoo.latents import LatentTask
 from companion.zoo.pictures import scene_batch
 from companion.zoo.recipe import Recipe, load_recipe, recipe_names
+from companion.zoo.stored import read, store
 from companion.zoo.tasks import make_task
-from companion.zoo.trainer import Task, train
+from companion.zoo.trainer import CHECKPOINT, Task, train
 from companion.zoo.upscaler import rescale, shrink
 
 CPU = torch.device("cpu")
@@ -76,7 +82,7 @@ def test_a_run_that_was_killed_goes_on_to_the_very_same_weights(
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
-    assert torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert read(tmp_path / "killed" / CHECKPOINT)[1]["step"] == "4"
     train(_task(tiny, tmp_path / "killed"))
     whole, killed = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
@@ -110,7 +116,7 @@ def test_a_run_leaves_a_checkpoint_grids_and_a_model(tiny: Recipe, tmp_path: Pat
     assert train(_task(tiny, tmp_path)) == 8
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
-        "checkpoint.pt",
+        "checkpoint.safetensors",
         "log.csv",
         "model",
         "grid-000004.png",
@@ -122,12 +128,106 @@ def test_a_loss_that_is_not_a_number_stops_with_the_step_and_the_last_good_state
     tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(_task(tiny, tmp_path), minutes=0)
-    good = (tmp_path / "checkpoint.pt").read_bytes()
+    good = (tmp_path / CHECKPOINT).read_bytes()
     task = _task(tiny, tmp_path)
     monkeypatch.setattr(task, "loss", lambda step, generator: torch.tensor(float("nan")))
-    with pytest.raises(FloatingPointError, match=r"nan at step 2.*checkpoint\.pt"):
+    with pytest.raises(FloatingPointError, match=r"nan at step 2.*checkpoint\.safetensors"):
         train(task)
-    assert (tmp_path / "checkpoint.pt").read_bytes() == good
+    assert (tmp_path / CHECKPOINT).read_bytes() == good
+
+
+def test_an_earlier_version_s_checkpoint_is_a_pickle_and_is_not_read(
+    tiny: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is a pickle.*remove it, and the run beg"):
+        train(_task(tiny, tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt"}
+
+
+@pytest.mark.parametrize("where", [0.5, 0.999])
+def test_a_flipped_bit_in_a_checkpoint_is_seen(tiny: Recipe, tmp_path: Path, where: float) -> None:
+    train(_task(tiny, tmp_path), minutes=0)
+    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
+    content[int(where * len(content))] ^= 4
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(ValueError, match=r"is damaged \(its checksum differs\)\. Remove it"):
+        train(_task(tiny, tmp_path))
+    assert (tmp_path / CHECKPOINT).read_bytes() == content
+
+
+def test_a_checkpoint_of_another_model_is_told_from_a_damaged_one(
+    tiny: Recipe, tmp_path: Path
+) -> None:
+    train(_task(tiny, tmp_path), minutes=0)
+    wider = {**tiny.settings["model"], "block_out_channels": [8, 16]}
+    other = replace(tiny, settings={**tiny.settings, "model": wider})
+    with pytest.raises(ValueError, match="does not fit the recipe ddpm: begin anew in another"):
+        train(_task(other, tmp_path))
+
+
+def test_two_runs_in_one_folder_are_one_too_many(tiny: Recipe, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock"), pytest.raises(BlockingIOError, match="Another run is at"):
+        train(_task(tiny, tmp_path))
+    train(_task(tiny, tmp_path), minutes=0)
+
+
+def test_what_a_kill_left_half_written_is_cleared_and_nothing_else(
+    tiny: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / ".new-model" / "unet").mkdir(parents=True)
+    for name in (".new-grid-000004.png", ".new-checkpoint.safetensors", ".new-notes.txt"):
+        (tmp_path / name).write_text("half")
+    train(_task(tiny, tmp_path), minutes=0)
+    hidden = {path.name for path in tmp_path.iterdir() if path.name.startswith(".")}
+    assert hidden == {".new-notes.txt"}
+
+
+def test_a_run_writes_through_no_link_and_over_no_other_file(tiny: Recipe, tmp_path: Path) -> None:
+    run, thesis = tmp_path / "run", tmp_path / "thesis.txt"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "notes.txt").write_text("mine")
+    thesis.write_text("mine")
+    for name in ("grid-000004.png", "model/config.json", ".new-model"):
+        (run / name).symlink_to(thesis)
+    train(_task(tiny, run))
+    assert thesis.read_text() == "mine"
+    assert (run / "model" / "notes.txt").read_text() == "mine"
+    assert not (run / "grid-000004.png").is_symlink()
+    assert _weights(run)
+
+
+def test_a_log_that_no_run_wrote_is_kept(tiny: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("day,what\n1,my diary\n")
+    with pytest.raises(ValueError, match=r"log\.csv is no log of such a run: move it away"):
+        train(_task(tiny, tmp_path))
+    assert "my diary" in (tmp_path / "log.csv").read_text()
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.data())
+def test_no_change_of_a_stored_file_goes_unseen(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.safetensors"
+        store(path, {"a": torch.arange(3.0), "b": torch.tensor(True)}, {"step": "4"})
+        content = bytearray(path.read_bytes())
+        place = data.draw(st.integers(0, len(content) - 1))
+        if data.draw(st.booleans()):
+            content[place] ^= data.draw(st.integers(1, 255))
+        else:
+            del content[place:]
+        path.write_bytes(content)
+        with pytest.raises(Untrusted):
+            read(path)
+
+
+def test_scenes_are_encoded_again_where_the_file_is_damaged_or_of_others(tmp_path: Path) -> None:
+    task = _fine_tuned("upscaler", tmp_path)
+    good, path = task.cached, tmp_path / "latents.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert torch.equal(_fine_tuned("upscaler", tmp_path).cached["latents"], good["latents"])
+    store(path, {name: one * 0 for name, one in good.items()}, {"scenes": "others"})
+    assert torch.equal(_fine_tuned("upscaler", tmp_path).cached["latents"], good["latents"])
 
 
 def test_training_lowers_the_loss(tiny: Recipe, tmp_path: Path) -> None:

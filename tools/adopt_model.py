@@ -18,6 +18,7 @@ from companion.zoo.registry import ZOO, Entry, entries, sha256
 
 # What `companion zoo evaluate` writes beside the model.
 NOT_HASHED = {"README.md", "evaluation.json"}
+ALLOWED = (".safetensors", ".json")
 
 
 def halve(path: Path) -> None:
@@ -41,7 +42,14 @@ def forget_place(path: Path) -> None:
 
 
 def copy(entry: Entry, run: Path) -> None:
-    """Replace the model's files by those of the run."""
+    """Replace the model's files by those of the run.
+
+    Raises:
+        ValueError: a link is among them, or a file that holds neither settings nor safetensors.
+    """
+    for path in run.rglob("*"):
+        if path.is_symlink() or (path.is_file() and path.suffix not in ALLOWED):
+            raise ValueError(f"{path} is no file of {' or '.join(ALLOWED)}: nothing was copied.")
     for source in sorted(path for path in run.rglob("*") if path.is_file()):
         name = source.relative_to(run)
         if name.parts[0] in ("tokenizer", "vae") and entry.name == "stable-diffusion":

@@ -2,4 +2,4 @@
 
 from companion.cli import main
 
-raise SystemExit(main())
+main()

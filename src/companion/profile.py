@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,10 +132,16 @@ class Profile:
 def profile(name: str | None = None) -> Profile:
     """The profile of that name, or of the environment variable COMPANION_PROFILE, or `small`.
 
+    From here on the libraries send the reader's token to no host but the official one, unless told
+    to: see `companion.hub.tokens.keep_token_home`.
+
     Raises:
         ValueError: there is no such profile.
         RuntimeError: `full` was asked for on a machine without a GPU.
     """
+    from companion.hub.tokens import keep_token_home
+
+    keep_token_home()
     name, entry = _entry(name)
     device = best_device()
     if name == "full" and device == "cpu":
@@ -168,6 +173,8 @@ def _source(table: dict[str, Any]) -> ModelSource:
 
 def _entry(name: str | None) -> tuple[str, dict[str, Any]]:
     """A profile's name, the variable's or the default one, and its part of the table."""
+    import tomllib  # 20 ms, of which `import companion` needs none
+
     table = tomllib.loads(PROFILES.read_text(encoding="utf-8"))
     name = name or os.environ.get(VARIABLE) or "small"
     if name not in table:

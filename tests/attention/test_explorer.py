@@ -16,7 +16,7 @@ from companion.attention import HeatMaps, trace
 from companion.attention.explorer import Explorer, explore, explorer, light_up, stretch
 
 PROMPT = "A cat & a Cat, on red."
-WORDS = ["cat", "cat", "red"]
+WORDS = [(2, 5), (10, 13), (18, 21)]
 LABELS = ["step 1 of 2", "step 2 of 2", "all steps"]
 
 
@@ -117,7 +117,7 @@ def test_same_input_gives_the_same_bytes():
 def test_text_of_the_reader_is_never_markup():
     picture, maps = Image.new("RGB", (8, 8)), np.ones((1, 1, 2, 2))
     evil = '<script>"x"</script>'
-    one = explorer(picture, evil, [evil], maps, [evil], alt=evil, title=evil)
+    one = explorer(picture, evil, [(0, len(evil))], maps, [evil], alt=evil, title=evil)
     html = BeautifulSoup(one.page(), "html.parser")
     assert html.button.text == html.title.text == evil
     assert len(html.find_all("script")) == 1
@@ -140,11 +140,10 @@ def test_sheet_shows_the_picture_and_each_word():
     assert plain.width > 4 * 32
 
 
-def test_words_out_of_order_are_named():
-    with pytest.raises(
-        ValueError, match="'cat' does not stand in the prompt after 'A cat & a Cat, on red'"
-    ):
-        make(words=["red", "cat", "cat"])
+@pytest.mark.parametrize("words", [WORDS[::-1], [(2, 5), (4, 7), (18, 21)], [(2, 5), (10, 99)] * 2])
+def test_words_out_of_order_or_of_the_prompt_are_named(words: list[tuple[int, int]]):
+    with pytest.raises(ValueError, match=re.escape("of the prompt 'A cat & a Cat, on red.'")):
+        make(words=words[:3])
 
 
 def test_maps_of_another_shape_are_refused():
@@ -185,3 +184,14 @@ def test_explore_refuses_phrases_that_overlap(traced: tuple[HeatMaps, Image.Imag
 def test_explore_refuses_a_word_that_is_not_there(traced: tuple[HeatMaps, Image.Image]):
     with pytest.raises(ValueError, match="'dog' is not in the prompt"):
         explore(*traced, ["dog"])
+
+
+def test_explore_lights_the_word_itself_and_not_a_part_of_another(loaded: Any):
+    options = {"num_inference_steps": 2, "generator": torch.Generator().manual_seed(7)}
+    with trace(loaded, by="step") as maps:
+        picture = loaded("a WOMAN and İ a man", **options).images[0]
+    one = explore(maps, picture, ["man"])
+    assert one.pieces == [("a WOMAN and İ a ", "man"), ("", "")]
+    words = maps.compute_global_heat_map().word_heat_maps()
+    assert [each.word for each in words] == ["a", "WOMAN", "and", "İ", "a", "man"]
+    assert np.allclose(one.maps[-1, 0], stretch(words[-1].heatmap.numpy()))

@@ -1,16 +1,23 @@
 """Maps in a file come back as they were."""
 
+import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from companion.attention import HeatMaps, load, save, trace
+from companion.attention.storage import FORMAT
 
 Draw = Callable[..., np.ndarray]
 
@@ -71,3 +78,141 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no tensors")
     with pytest.raises(ValueError, match="is not a file of safetensors"):
         load(tmp_path / "text")
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*nothing\."):
+        load(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="a folder, a pipe or a device"):
+        load(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_a_pipe_or_a_device_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ValueError, match="a folder, a pipe or a device"):
+            load(path)
+
+
+Described = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def parts(file: Path) -> tuple[dict[str, torch.Tensor], Described]:
+    """The tensors of a file of maps, and what it says of them."""
+    with safe_open(file, framework="pt") as opened:
+        return load_file(file), json.loads(opened.metadata()["maps"])
+
+
+def put(path: Path, tensors: dict[str, torch.Tensor], described: Any) -> Path:
+    """A file with other parts."""
+    text = described if isinstance(described, str) else json.dumps(described)
+    save_file(tensors, path, metadata={"format": FORMAT, "maps": text})
+    return path
+
+
+PARTS = [
+    "by",
+    "layers",
+    "heads",
+    "height",
+    "width",
+    "positions",
+    "timesteps",
+    "prompts",
+    "sums",
+    "settings",
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("value", ["absent", None, "text", -1, 1.5, {}, [{}], [[]], [None, 10**9]])
+def test_a_part_of_the_description_that_is_none_is_refused(
+    parts: tuple[dict[str, torch.Tensor], Described], part: str, value: Any, tmp_path: Path
+) -> None:
+    if (part, value) == ("settings", {}):
+        return
+    tensors, described = parts
+    described = {**described, part: value}
+    if value == "absent":
+        del described[part]
+    with pytest.raises(ValueError, match=r"The file of maps .*(cannot be read|is damaged)"):
+        load(put(tmp_path / "maps", tensors, described))
+
+
+@pytest.mark.parametrize(
+    "described", ["[]", "5", "", "{}", "[" * 100_000, '{"a":' * 50_000, "\x00", "NaN"]
+)
+def test_a_description_that_is_none_is_refused(described: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        load(put(tmp_path / "maps", {"0": torch.zeros(1)}, described))
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda t, d: t.pop("0"), "tensors for"),
+        (lambda t, d: t.update(more=torch.zeros(1)), "tensors for"),
+        (lambda t, d: t.update({"0": t["0"][:1].contiguous()}), "and not F32 of"),
+        (lambda t, d: t.update({"0": t["0"].double()}), "and not F32 of"),
+        (lambda t, d: t.update({"0": t["0"] - 1}), "no attention"),
+        (lambda t, d: t.update({"0": t["0"] * torch.nan}), "no attention"),
+        (lambda t, d: t.update({"0": t["0"] * torch.inf}), "no attention"),
+        (lambda t, d: d["layers"].pop(), "numbers of heads"),
+        (lambda t, d: d["heads"].append(2), "numbers of heads"),
+        (lambda t, d: d["positions"].__setitem__(1, 0), "stands twice"),
+        (lambda t, d: d["sums"].__setitem__(1, d["sums"][0]), "stands twice"),
+        (lambda t, d: d["sums"][0][4].append(99), "does not have"),
+        (lambda t, d: d["sums"][0][4].append(d["sums"][0][4][0]), "does not have"),
+        (lambda t, d: d["sums"][0][4].clear(), "does not have"),
+        (lambda t, d: d["sums"][0].__setitem__(0, 99), "does not have"),
+        (lambda t, d: d["sums"][0].__setitem__(0, None), "does not have"),
+        (lambda t, d: d["sums"][0].__setitem__(1, 0), "does not have"),
+        (lambda t, d: d.update(height=1), "larger than the latents"),
+        (lambda t, d: d.update(height=10**6), "height"),
+        (lambda t, d: d["prompts"].pop(), "and not F32 of"),
+        (lambda t, d: d["prompts"][0].update(prompt=""), "outside of the prompt"),
+        (lambda t, d: d["prompts"][0]["words"].append([5, 999]), "outside of the prompt"),
+        (lambda t, d: d["prompts"][0]["words"].append([5, 4]), "outside of the prompt"),
+        (lambda t, d: d["prompts"][0]["tokens"].clear(), "have no maps"),
+        (lambda t, d: d["prompts"][0]["tokens"][1].update(position=76), "have no maps"),
+        (lambda t, d: d["prompts"][0]["tokens"][1].update(start=-5), "outside of the prompt"),
+        (lambda t, d: d["prompts"][0]["tokens"][1].pop("piece"), "piece"),
+        (lambda t, d: d["timesteps"].__setitem__(0, float("nan")), "timesteps"),
+    ],
+)
+def test_parts_that_contradict_one_another_are_refused(
+    parts: tuple[dict[str, torch.Tensor], Described],
+    change: Callable[[dict[str, torch.Tensor], Described], Any],
+    fault: str,
+    tmp_path: Path,
+) -> None:
+    tensors, described = dict(parts[0]), deepcopy(parts[1])
+    change(tensors, described)
+    with pytest.raises(ValueError, match=fault):
+        load(put(tmp_path / "maps", tensors, described))
+
+
+def test_maps_that_name_a_token_by_more_than_they_have_to_still_load(
+    parts: tuple[dict[str, torch.Tensor], Described], tmp_path: Path
+) -> None:
+    tensors, described = parts[0], deepcopy(parts[1])
+    described["prompts"][0]["tokens"][0]["more"] = 1
+    described["prompts"][1] = None
+    assert load(put(tmp_path / "maps", tensors, described)).prompts[1] is None
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_damaged_file_loads_or_is_refused_in_a_sentence(
+    file: Path, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    whole = file.read_bytes()
+    end = int.from_bytes(whole[:8], "little")
+    at = data.draw(st.integers(0, end + 20))
+    cut = data.draw(st.sampled_from([len(whole), len(whole) - 1, at]))
+    damaged = (whole[:at] + data.draw(st.binary(max_size=4)) + whole[at + 1 :])[:cut]
+    path = tmp_path_factory.mktemp("damaged") / "maps"
+    path.write_bytes(damaged)
+    with suppress(ValueError):  # nothing else may come, then or when a map is made
+        maps = load(path)
+        for picture in range(len(maps.prompts)):
+            maps.compute_global_heat_map(image_idx=picture).word_heat_maps()

@@ -1,5 +1,7 @@
 """Words and phrases are matched to sub-tokens exactly, by CLIP's own vocabulary."""
 
+import unicodedata
+
 import pytest
 from transformers import CLIPTokenizer
 
@@ -97,3 +99,85 @@ def test_a_second_encoders_tokens_stand_behind_the_firsts(clip: CLIPTokenizer) -
 def test_a_word_fits_if_it_fits_one_of_two_encoders(clip: CLIPTokenizer) -> None:
     tokens = tokenize([clip, clip], "a cat on a mat", limits=[4, 16])
     assert [tokens.tokens[i].position for i in tokens.find("mat")[0]] == [9]
+
+
+NFC, NFD = (lambda text, form=form: unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize("prompt", [NFC("a café, naïve"), NFD("a café, naïve")])
+@pytest.mark.parametrize("phrase", [NFC("Café"), NFD("Café")])
+def test_an_accent_is_part_of_its_word_composed_or_not(
+    clip: CLIPTokenizer, prompt: str, phrase: str
+) -> None:
+    tokens = tokenize([clip], prompt)
+    assert tokens.readable_words() == ["a", "café", "naïve"]
+    assert pieces(tokens, phrase) == [["cafÃ©</w>"]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("İstanbul cat", ["İstanbul", "cat"]),
+        ("catİ dog", ["catİ", "dog"]),
+        ("İİİİ cat dog", ["İİİİ", "cat", "dog"]),
+        ("x\u0302y cat", ["x\u0302y", "cat"]),
+        ("हिन्दी cat", ["हिन्दी", "cat"]),
+        ("می\u200cخواهم cat", ["می\u200cخواهم", "cat"]),
+        ("一只猫 dog", ["一只猫", "dog"]),
+        ("👩\u200d🚀 flies ❤\ufe0f", ["👩\u200d🚀", "flies", "❤\ufe0f"]),
+        ("1\ufe0f\u20e3 cat", ["1\ufe0f\u20e3", "cat"]),
+        ("a\u200bcat\ufeff dog\u200d \u0301 !?", ["a", "cat", "dog"]),
+        ("Straße ẞ ﬁsh", ["Straße", "ẞ", "ﬁsh"]),
+        ("a\tcat\n\ndog  x", ["a", "cat", "dog", "x"]),
+        ("!!! ...", []),
+    ],
+)
+def test_words_are_whole_where_letters_grow_or_carry_marks(
+    clip: CLIPTokenizer, prompt: str, words: list[str]
+) -> None:
+    tokens = tokenize([clip], prompt)
+    assert tokens.readable_words() == words
+    for word, place in zip(words, tokens.readable(), strict=True):
+        assert place in tokens.places(word)
+        assert tokens.inside(*place)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "phrase", "place"),
+    [
+        ("a woman and a man", "man", (14, 17)),
+        ("pineapple and apple", "apple", (14, 19)),
+        ("İİİİ cat dog", "dog", (9, 12)),
+        ("Straße, grass", "STRASSE", (0, 6)),
+        ("ﬁsh", "fish", (0, 3)),
+        ("İstanbul", "i\u0307stanbul", (0, 8)),
+        ("a  blue\n\tbackground", "blue background", (3, 19)),
+        ("the woman's hat", "woman's hat", (4, 15)),
+    ],
+)
+def test_a_place_is_counted_in_the_prompts_own_characters(
+    clip: CLIPTokenizer, prompt: str, phrase: str, place: tuple[int, int]
+) -> None:
+    assert tokenize([clip], prompt).places(phrase) == [place]
+
+
+@pytest.mark.parametrize(("prompt", "part"), [("a ß", "s"), ("ﬁsh", "ish"), ("İ", "i"), ("é", "e")])
+def test_a_part_of_a_letter_is_not_found(clip: CLIPTokenizer, prompt: str, part: str) -> None:
+    with pytest.raises(ValueError, match="is not in the prompt"):
+        tokenize([clip], prompt).places(part)
+
+
+def test_a_word_that_stands_twice_has_two_places_in_order(clip: CLIPTokenizer) -> None:
+    tokens = tokenize([clip], "a cat and a Cat")
+    assert tokens.chosen(["Cat", "cat"]) == [(2, 5), (12, 15)]
+
+
+@pytest.mark.parametrize("prompt", ["!!!", "", "—", "\u200b"])
+def test_a_prompt_without_words_is_refused(clip: CLIPTokenizer, prompt: str) -> None:
+    with pytest.raises(ValueError, match="has no words"):
+        tokenize([clip], prompt).chosen()
+
+
+def test_bytes_that_are_no_text_are_refused(clip: CLIPTokenizer) -> None:
+    with pytest.raises(ValueError, match="no UTF-8"):
+        tokenize([clip], b"a caf\xe9".decode("utf-8", "surrogateescape"))

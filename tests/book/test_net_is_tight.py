@@ -75,9 +75,18 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return book / "01_tiny.ipynb"
 
 
-def nbval(folder: Path) -> subprocess.CompletedProcess[str]:
+def nbval(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Type `pytest --nbval book/` in a folder."""
-    command = [sys.executable, "-m", "pytest", "--nbval", "book/", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "book/",
+        "-p",
+        "no:cacheprovider",
+        *options,
+    ]
     return subprocess.run(
         command, cwd=folder, check=False, capture_output=True, text=True, timeout=900
     )
@@ -161,6 +170,14 @@ def change_the_html(notebook: NotebookNode) -> None:
 
 def test_an_untouched_copy_passes(executed: Path, tmp_path: Path) -> None:
     result = nbval(spoil(executed, tmp_path, lambda _: None))
+    assert result.returncode == 0, result.stdout
+    assert "4 passed" in result.stdout
+
+
+def test_two_processes_share_the_notebooks_and_not_the_cells_of_one(
+    executed: Path, tmp_path: Path
+) -> None:
+    result = nbval(spoil(executed, tmp_path, lambda _: None), "-n", "2")
     assert result.returncode == 0, result.stdout
     assert "4 passed" in result.stdout
 

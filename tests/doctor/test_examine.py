@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -100,7 +101,10 @@ def runs(pid: str) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_an_interrupt_ends_the_probes_too(stub: Stub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blow", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_whatever_ends_the_doctor_ends_the_probes_too(
+    stub: Stub, tmp_path: Path, blow: str
+) -> None:
     notes = tmp_path / "pids"
     notes.mkdir()
     stub(
@@ -110,12 +114,18 @@ def test_an_interrupt_ends_the_probes_too(stub: Stub, tmp_path: Path) -> None:
     doctor_process = subprocess.Popen(
         [sys.executable, "-m", "companion", "doctor"],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not any(notes.iterdir()):
         time.sleep(0.1)
-    doctor_process.send_signal(2)
-    assert doctor_process.wait(20) == 1
+    doctor_process.send_signal(getattr(signal, blow))
+    _, said = doctor_process.communicate(timeout=20)
+    if blow == "SIGINT":
+        assert doctor_process.returncode == 1
+        assert said.count("\n") == 1
+        assert said.startswith("Stopped. ")
+        assert "saved" not in said
     for _ in range(50):
         if not any(runs(note.name) for note in notes.iterdir()):
             return

@@ -73,3 +73,26 @@ def test_a_narrow_terminal_gets_narrow_lines(monkeypatch: pytest.MonkeyPatch) ->
     to = io.StringIO()
     doctor.write([warning("Packages", "words " * 40, "mend them")], to)
     assert max(len(line) for line in to.getvalue().splitlines()[:-1]) <= 50
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "gbk", "ascii", "utf-8"])
+def test_what_a_terminal_has_no_sign_for_is_written_as_its_code(encoding: str) -> None:
+    to = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    found = [warning("Cache", "in 图片/été/\udce9", "export HF_HOME=/tmp/é图")]
+    assert doctor.write(found, to) is Verdict.WARNING
+    to.seek(0)
+    assert ("图片" in to.read()) is (encoding in ("gbk", "utf-8"))
+
+
+def test_control_codes_in_what_was_found_do_not_reach_the_terminal() -> None:
+    text = doctor.lines(warning("Cache", "in a\nb\x1b[31m", "rm \x07"))
+    assert text.replace("\n    → rm", "→").isprintable()
+
+
+def test_with_stdout_closed_the_verdict_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert doctor.write(FINDINGS) is Verdict.PROBLEM
+
+
+def test_json_is_plain_ascii() -> None:
+    assert doctor.as_json([warning("Cache", "图片", "")]).isascii()

@@ -107,3 +107,45 @@ def test_models_in_the_cache_need_no_room(tmp_path: Path) -> None:
     (tmp_path / folder).mkdir(parents=True)
     gone = set(before) - set(storage.missing_models(tmp_path))
     assert gone == {"CompVis/stable-diffusion-v1-4"}
+
+
+def test_a_working_folder_that_is_gone_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    (finding,) = storage.check_disk()
+    assert finding.verdict is Verdict.PROBLEM
+    assert "the working folder is gone" in finding.text
+    assert finding.remedy.startswith("cd ")
+
+
+def test_a_home_that_is_a_file_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
+    assert storage.check_cache()[0].text == f"{tmp_path}/file is a file"
+
+
+@pytest.mark.skipif(not NOWHERE.exists(), reason="needs /proc")
+def test_a_cache_that_can_only_be_read_is_good_when_all_is_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(NOWHERE))
+    monkeypatch.setattr(storage, "missing_models", lambda cache: {})
+    (finding,) = storage.check_cache()
+    assert finding.verdict is Verdict.GOOD
+    assert "can only be read, and has all" in finding.text
+
+
+def test_without_a_home_folder_paths_are_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unknown(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    assert storage.short(tmp_path) == str(tmp_path)

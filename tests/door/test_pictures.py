@@ -349,6 +349,16 @@ def test_pillow_is_as_it_was_after_many_threads_and_says_nothing(
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_library_for_tiff_does_not_write_to_the_terminal(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = bytearray(saved(Image.effect_noise((64, 64), 9), "TIFF", compression="tiff_deflate"))
+    data[200:400] = bytes(200)
+    with pytest.raises(Untrusted):
+        open_picture(bytes(data), "it")
+    assert capfd.readouterr() == ("", "")
+
+
 def small(kind: str) -> bytes:
     modes = {"TIFF": "I;16", "WEBP": "RGBA", "TGA": "RGBA", "PCX": "L", "GIF": "P"}
     return saved(colours().convert("L").convert(modes.get(kind, "RGB")), kind)

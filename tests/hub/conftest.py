@@ -1,5 +1,6 @@
 """A small hub with repositories like the book's, into which a test puts faults."""
 
+import json
 import os
 import random
 import shutil
@@ -140,6 +141,70 @@ class FaultyHub(LocalHub):
             return Answer(200, {"Content-Type": "text/html"}, b"<html>Please log in.</html>")
 
         self.faults.append(Fault("files", times, change))
+
+    def tell(self, change: Callable[[dict[str, Any]], object], times: int = 1000) -> None:
+        """Change the listing that is told, or tell what `change` gives in its place."""
+
+        def changed(request: Request, answer: Answer) -> Answer:
+            if not request.path.startswith("/api/"):
+                return answer
+            told = json.loads(answer.body)
+            other = change(told)
+            return Answer(answer.status, {}, json.dumps(told if other is None else other).encode())
+
+        self.faults.append(Fault("hub", times, changed))
+
+    def add_headers(self, headers: dict[str, str], host: str = "hub", times: int = 1000) -> None:
+        """Answer with other headers."""
+
+        def change(request: Request, answer: Answer) -> Answer:
+            answer.headers |= headers
+            return answer
+
+        self.faults.append(Fault(host, times, change, methods=("GET", "HEAD")))
+
+    def change(
+        self, host: str, change: Callable[[Request, Answer], Answer], times: int = 1000
+    ) -> None:
+        """Answer with something else."""
+        self.faults.append(Fault(host, times, change))
+
+    def mangle(self, status: int, ranges: bool, without: str) -> None:
+        """Answer for large files with a status, without a header, with ranges or always whole."""
+
+        def change(request: Request, answer: Answer) -> Answer:
+            answer.headers.pop(without, None)
+            start = answer.start if ranges else 0
+            return Answer(status, answer.headers, file=answer.file, start=start, stop=answer.stop)
+
+        self.change("files", change)
+
+    def pour(
+        self, first: bytes, more: bytes, host: str = "files", every: float = 0.0, times: int = 1
+    ) -> None:
+        """Send a body that does not say its length: a beginning, then the same again and again."""
+
+        def change(request: Request, answer: Answer) -> Answer:
+            return Answer(200, {"Transfer-Encoding": "chunked"})
+
+        def send(handler: BaseHTTPRequestHandler, answer: Answer, logged: Logged) -> None:
+            piece = first or more
+            while piece and not self.over.wait(every):
+                handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                handler.wfile.flush()
+                logged.sent += len(piece)
+                piece = more
+            handler.wfile.write(b"0\r\n\r\n")
+
+        self.faults.append(Fault(host, times, change, send))
+
+    def hang_up(self, host: str, times: int = 1) -> None:
+        """Close the connection without an answer."""
+
+        def change(request: Request, answer: Answer) -> Answer:
+            raise ConnectionAbortedError
+
+        self.faults.append(Fault(host, times, change))
 
     def stop_files(self) -> None:
         """From now on the host of large files is dead."""

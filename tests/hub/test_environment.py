@@ -1,7 +1,10 @@
 """The variables that decide how the hub is reached."""
 
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,12 +87,12 @@ def test_a_cache_on_the_system_disk_of_autodl_is_a_fault(
 
 
 def test_the_lines_for_a_mirror_unset_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://10.1.1.1:3128")
+    monkeypatch.setenv("https_proxy", "http://10.1.1.1:3128")
     lines = hub.export_lines(hub.endpoint("hf-mirror")).splitlines()
     assert f"export HF_ENDPOINT={MIRROR}" in lines
     assert "export HF_HUB_DISABLE_XET=1" in lines
     assert "export HF_HUB_DISABLE_IMPLICIT_TOKEN=1" in lines
-    assert lines[-1] == "unset http_proxy"
+    assert lines[-1] == "unset https_proxy"
 
 
 def test_the_lines_for_the_official_endpoint_undo_those_for_a_mirror(
@@ -154,3 +157,145 @@ def test_the_proxy_of_autodl_and_a_mirror_exclude_each_other(
 def test_elsewhere_there_is_no_proxy_of_autodl(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="belongs to AutoDL's machines"):
         hub.use_autodl_proxy(tmp_path / "network_turbo")
+
+
+@pytest.fixture
+def ordinary_user(tmp_path: Path) -> Callable[..., str]:
+    """Runs Python, by a user to whom the folder `closed` is closed, and gives what it prints.
+
+    Root may look everywhere: there it is a process that has stepped down to a user of no name.
+    """
+    closed = tmp_path / "closed"
+    (closed / "inside").mkdir(parents=True)
+    system = shutil.which("python3.11", path="/usr/bin:/usr/local/bin")
+    mine = os.environ | {"PYTHONPATH": str(Path(hub.__file__).parents[2])}
+
+    def run(code: str, **variables: str) -> str:
+        program = f"from pathlib import Path; closed = Path({str(closed)!r})\n{code}"
+        python, user = sys.executable, {}
+        if os.getuid() == 0:
+            if system is None or not os.access(mine["PYTHONPATH"], os.R_OK):
+                pytest.skip("no Python that every user may start")
+            python, user = system, {"user": 54321, "group": 54321, "extra_groups": []}
+        closed.chmod(0)
+        try:
+            done = subprocess.run(
+                [python, "-c", program],
+                env=mine | variables,
+                cwd="/",
+                capture_output=True,
+                text=True,
+                **user,  # type: ignore[call-overload]
+            )
+        finally:
+            closed.chmod(0o700)
+        if "ModuleNotFoundError: No module named 'companion'" in done.stderr:
+            pytest.skip("the package lies where an ordinary user may not look")
+        assert not done.stderr, done.stderr
+        return done.stdout.strip()
+
+    return run
+
+
+CLOSED = """
+from companion.hub import clashes, environment, token_place
+environment.AUTODL_DATA_DISK = closed / "autodl-tmp"
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a user of few rights")
+def test_a_place_that_one_may_not_look_into_is_no_data_disk(
+    ordinary_user: Callable[..., str],
+) -> None:
+    asked = "print(environment.on_autodl(), environment.small_disk(), clashes())"
+    assert ordinary_user(CLOSED + asked, HF_HOME="/tmp") == "False None []"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a user of few rights")
+def test_a_home_that_one_may_not_look_into_holds_no_token(
+    ordinary_user: Callable[..., str], tmp_path: Path
+) -> None:
+    home = str(tmp_path / "closed" / "hf")
+    assert ordinary_user(CLOSED + "print(token_place(), clashes())", HF_HOME=home) == "None []"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a user of few rights")
+def test_the_doctor_looks_into_no_closed_place(
+    ordinary_user: Callable[..., str], tmp_path: Path
+) -> None:
+    code = """
+from companion.hub import environment
+environment.AUTODL_DATA_DISK = closed / "autodl-tmp"
+from companion import doctor
+for one in doctor.examine("Machine", "Cache", "Variables", "Token", "Models"):
+    print(one.check, one.verdict.name, one.text)
+"""
+    said = ordinary_user(code, HF_HOME=str(tmp_path / "closed" / "hf"))
+    assert "itself failed" not in said
+    assert f"Cache PROBLEM {tmp_path}/closed/hf/hub cannot be written to: permission denied" in said
+    assert said.count(" GOOD ") == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("/data/hf/", "/data/hf"),
+        ("hf", "hf"),
+        ("/with\nnewline", "/with\nnewline"),
+        ("~/hf", "{home}/hf"),
+        ("$ELSEWHERE/hf", "/else/hf"),
+        ("~nobody-of-this-name/hf", "~nobody-of-this-name/hf"),
+        ("", "."),
+    ],
+)
+def test_the_home_of_downloads_is_where_the_library_puts_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, place: str
+) -> None:
+    monkeypatch.setenv("ELSEWHERE", "/else")
+    monkeypatch.setenv("HF_HOME", name)
+    assert environment.home() == Path(place.replace("{home}", str(Path.home())))
+    code = "from huggingface_hub import constants; print(constants.HF_HOME)"
+    library = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert environment.home() == Path(library.stdout[:-1])
+
+
+def test_a_slash_at_the_end_of_the_home_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import huggingface_hub.constants; from companion import hub; print(hub.clashes())"
+    monkeypatch.setenv("HF_HOME", "/tmp/hf/")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("place", ["", "~nobody-of-this-name/hf\n"])
+def test_a_home_that_is_nowhere_is_a_fault(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setenv("HF_HOME", place)
+    (sentence,) = hub.clashes()
+    assert sentence.endswith("set HF_HOME to a folder of yours before Python starts.")
+    assert sentence.isprintable()
+
+
+def test_without_a_home_folder_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    assert hub.clashes() == [
+        "No home folder is known for ~/.cache/huggingface; set HF_HOME to a folder of yours before "
+        "Python starts."
+    ]
+
+
+def test_in_a_folder_that_is_gone_nothing_is_raised(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setenv("HF_HOME", "hf")
+    monkeypatch.setattr(environment, "AUTODL_DATA_DISK", tmp_path)
+    assert hub.clashes() == []

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from companion.door import Checksum
 from companion.hub import HubError, NoRoom, endpoint, fetch
 from companion.hub import plan as planning
-from companion.hub.download import right
 from companion.hub.lookup import make_plan
 from companion.hub.selection import select
 from companion.hub.speed import measure_speed
+from companion.hub.stock import right
 from companion.hub.wanted import wanted
 from companion.profile import ModelSource, sources
 
@@ -234,10 +235,10 @@ def test_a_small_file_has_the_sum_of_its_git_object(tmp_path: Path) -> None:
     file = tmp_path / "empty.json"
     file.write_bytes(b"hello\n")
     # `printf 'hello\n' | git hash-object --stdin`
-    remote = planning.Remote("empty.json", 6, "ce013625030ba8dba906f756967f9e9ca394464a")
-    assert right(file, remote)
+    checksum = Checksum("ce013625030ba8dba906f756967f9e9ca394464a")
+    assert right(file, checksum)
     file.write_bytes(b"hellO\n")
-    assert not right(file, remote)
+    assert not right(file, checksum)
 
 
 def test_without_patterns_each_weight_comes_once() -> None:

@@ -150,15 +150,21 @@ def test_auto_takes_no_mirror_on_colab(
     assert hub.log == []
 
 
-def test_auto_takes_no_mirror_behind_a_proxy(
+def test_auto_takes_no_mirror_behind_a_proxy(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(DEAD, "http://mirror.example")
+    monkeypatch.setenv("http_proxy", DEAD)
+    with pytest.raises(ConnectionError, match="No mirror is used together with the proxy") as why:
+        choose("auto")
+    assert "mirror.example" not in str(why.value)
+
+
+def test_auto_takes_a_mirror_that_is_reached_without_the_proxy(
     hub: Any, table: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table(DEAD, hub.address)
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with pytest.raises(ConnectionError):
-        choose("auto")
-    assert hub.log == []
+    table("http://blocked.example", hub.address)
+    monkeypatch.setenv("http_proxy", DEAD)
+    monkeypatch.setenv("no_proxy", "10.0.0.0/8,127.0.0.0/8, localhost")
+    assert choose("auto")[0].name == "mirror"
 
 
 def test_auto_stays_offline_when_told_to(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from companion import hub as hubs
 from companion.hub import fetch, token_place
+from companion.hub.tokens import token_for
 
 MODEL = "google/ddpm-cat-256"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -77,8 +78,7 @@ def test_sent_on_with_308_another_host_does_not_get_it(
         with pytest.raises(hubs.HubError):
             fetch(2, "full", where=hub.address, send_token=True, progress=False)
         assert told(hub, "hub") == {f"Bearer {token}"}
-        assert stranger.requests("hub")
-        assert anywhere(stranger, token) == []
+        assert stranger.heard == []
 
 
 def test_a_probe_sends_no_token(hub: Any, official: None, cache: Path, token: str) -> None:
@@ -148,3 +148,62 @@ def test_who_passes_a_token_of_the_command_line_on_to_the_other_host(
     assert done.returncode == 0, done.stderr
     assert told(hub, "hub") == {f"Bearer {token}"}
     assert bool(told(hub, "files")) is passed_on
+
+
+IN_A_CELL = """
+from companion import profile
+{first}
+profile()
+from datasets import load_dataset
+print(len(load_dataset("huggan/flowers-102-categories", split="train")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("companion", "train", "someone/pictures"),
+        ("companion", "attend", "a cat", "--model", MODEL),
+        (sys.executable, "-c", IN_A_CELL.format(first="")),
+        (sys.executable, "-c", IN_A_CELL.format(first="import huggingface_hub.constants")),
+    ],
+    ids=["train", "attend", "a cell", "a cell after the library was imported"],
+)
+def test_the_libraries_send_it_to_no_host_of_the_readers_choice_unasked(
+    hub: Any, shell: Any, token: str, command: tuple[str, ...]
+) -> None:
+    shell(*command)
+    assert hub.requests("hub") or hub.requests("hub", "HEAD")
+    assert anywhere(hub, token) == []
+
+
+@pytest.mark.slow
+def test_they_do_where_the_reader_says_so(hub: Any, shell: Any, token: str) -> None:
+    command = (sys.executable, "-c", IN_A_CELL.format(first=""))
+    assert shell(*command, HF_HUB_DISABLE_IMPLICIT_TOKEN="0").stdout == "6\n"
+    assert told(hub, "hub") == {f"Bearer {token}"}
+
+
+@pytest.mark.slow
+def test_the_official_host_gets_it_from_the_libraries_as_ever(
+    hub: Any, shell: Any, token: str, tmp_path: Path
+) -> None:
+    table = f"{{'official': Endpoint('official', '{hub.address}', official=True)}}"
+    official = (
+        "import sys; from companion.hub import Endpoint\n"
+        f"sys.modules[Endpoint.__module__].endpoints = lambda: {table}"
+    )
+    assert shell(sys.executable, "-c", IN_A_CELL.format(first=official)).stdout == "6\n"
+    assert told(hub, "hub") == {f"Bearer {token}"}
+
+
+def test_a_token_file_that_cannot_be_read_is_no_token(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache))
+    cache.mkdir(parents=True)  # a folder in its place
+    assert token_for(hubs.endpoint("official")) is False

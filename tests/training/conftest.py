@@ -2,15 +2,18 @@
 
 import multiprocessing
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from accelerate import PartialState
 
-from companion.training import TrainingConfig
+import companion.training.loop as loop
+from companion.training import TrainingConfig, train
 
 TINY: dict[str, Any] = {
     "dataset_name": "scenes:flowers",
@@ -50,6 +53,37 @@ def tiny(tmp_path: Path) -> Callable[..., TrainingConfig]:
         return TrainingConfig(**{**TINY, "output_dir": str(tmp_path / "run"), **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three epochs that was cut off in the last one: its checkpoints are of 4 and 6."""
+    folder = tmp_path_factory.mktemp("begun") / "run"
+    stock, seen = loop.diffusion_loss, 0
+
+    def cut_off(*arguments: Any) -> torch.Tensor:
+        nonlocal seen
+        seen += 1
+        if seen > 11:  # seven steps, and the tries before three checkpoints and one grid
+            raise KeyboardInterrupt
+        return stock(*arguments)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "diffusion_loss", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            train(TrainingConfig(**{**TINY, "output_dir": str(folder)}))
+    torch.set_num_threads(threads)
+    return folder
+
+
+@pytest.fixture
+def cut(begun: Path, tiny: Callable[..., TrainingConfig]) -> Path:
+    """A copy of that run where `tiny` goes on; its newest checkpoint."""
+    folder = Path(tiny().output_dir)
+    shutil.copytree(begun, folder)
+    return folder / "checkpoints" / "checkpoint-00000006"
 
 
 def _one_of_two(rank: int, port: int, answers: Any, task: Callable[..., Any], given: Any) -> None:

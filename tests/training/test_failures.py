@@ -114,7 +114,7 @@ def test_resuming_with_settings_that_do_not_fit_is_refused(tiny: Make) -> None:
 def test_a_damaged_checkpoint_is_named(tiny: Make) -> None:
     folder = train(tiny()).folder
     newest = folder / "checkpoints" / "checkpoint-00000009"
-    (newest / "optimizer.bin").write_bytes(b"rubbish")
+    (newest / "optimizer.safetensors").write_bytes(b"rubbish")
     with pytest.raises(ValueError, match=r"checkpoint-00000009 is damaged.*the one before"):
         train(tiny(resume=True))
 

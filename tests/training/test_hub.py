@@ -121,6 +121,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WritableHub
     close_session()
     with WritableHub(tmp_path / "hub") as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.address)
+        monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "0")  # this hub may see it
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the LFS protocol instead
         monkeypatch.setenv("HF_TOKEN", "hf_" + "token" * 6)
@@ -210,3 +211,15 @@ def test_a_hub_that_is_gone_is_one_sentence(hub: WritableHub, tiny: Make) -> Non
         server.server_close()
     with pytest.raises(OSError, match=r"could not be uploaded as run .*it is whole in"):
         train(tiny(push_to_hub=True))
+
+
+def test_no_upload_is_begun_to_a_host_that_may_not_see_the_token(
+    hub: WritableHub, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    config = tiny(push_to_hub=True)
+    with pytest.raises(ValueError, match="push_to_hub would send your token to the host that HF_"):
+        train(config)
+    assert hub.log == []
+    assert not Path(config.output_dir).exists()

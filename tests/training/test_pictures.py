@@ -1,17 +1,19 @@
 """Pictures from a folder, a dataset or the scenes; what cannot be read is named."""
 
+import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from companion.scenes import dataset, export_imagefolder, scene
+from companion.scenes import export_imagefolder, scene
 from companion.training import PictureDataset, TrainingConfig, load_pictures, picture_loader, train
-from companion.training.pictures import named_pictures, to_square
+from companion.training.pictures import to_square
+from companion.training.schedule import cosine_schedule
 
 
 @pytest.fixture
@@ -50,7 +52,11 @@ def test_scenes_are_the_scenes() -> None:
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("cut.png", r"cut\.png \("), ("text.jpg", r"text\.jpg \("), ("gone.png", "it is missing")],
+    [
+        ("cut.png", r"cut\.png cannot be read as a picture \("),
+        ("text.jpg", r"text\.jpg is no picture"),
+        ("gone.png", r"gone\.png is missing"),
+    ],
 )
 def test_a_picture_that_cannot_be_read_stops_with_its_name(
     spoiled: Path, name: str, sentence: str
@@ -89,19 +95,6 @@ def test_a_dataset_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) 
         load_pictures("my/flowers", 16)
 
 
-def test_a_dataset_gives_its_pictures_one_by_one() -> None:
-    scenes = dataset(2, subset="flowers", image_size=16)
-    named = [(name, to_square(open_it(), 16)) for name, open_it in named_pictures(scenes, "mine")]
-    assert [name for name, _ in named] == ["mine, row 0", "mine, row 1"]
-    assert torch.equal(named[1][1], load_pictures("scenes:flowers", 16, num_scenes=2)[1])
-
-
-def test_a_dataset_without_pictures_is_an_error() -> None:
-    texts = datasets.Dataset.from_dict({"caption": ["a cat"], "number": [1]})
-    with pytest.raises(ValueError, match="no column of pictures, only: caption, number"):
-        named_pictures(texts, "mine")
-
-
 def test_a_picture_is_cut_to_its_middle_square() -> None:
     picture = Image.new("RGB", (30, 10), "red")
     picture.paste("blue", (10, 0, 20, 10))
@@ -123,8 +116,40 @@ def test_what_is_transparent_becomes_white() -> None:
     assert to_square(Image.new("RGBA", (8, 8), (255, 0, 0, 0)), 8).unique().tolist() == [255]
 
 
-def test_a_gray_picture_gets_three_channels() -> None:
+def test_a_grey_picture_gets_three_channels() -> None:
     assert to_square(Image.new("L", (8, 8), 7), 8).unique().tolist() == [7]
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, [29]), (3, [0, 255]), (4, [0, 9, 255])])
+def test_a_picture_gets_as_many_channels_as_are_asked_for(
+    channels: int, expected: list[int]
+) -> None:
+    alpha = 9 if channels == 4 else 255
+    pixels = to_square(Image.new("RGBA", (8, 8), (0, 0, 255, alpha)), 8, channels)
+    assert pixels.shape == (channels, 8, 8)
+    assert pixels.unique().tolist() == expected
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0, 65535, 64), (64, 1)).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    assert len(load_pictures(tmp_path, 64).unique()) == 64
+
+
+def test_a_large_photograph_is_the_same_when_it_is_decoded_smaller(tmp_path: Path) -> None:
+    picture = Image.fromarray(scene(0, size=64).pixels).resize((640, 640), Image.Resampling.BICUBIC)
+    picture.save(tmp_path / "large.jpg", quality=95)
+    off = load_pictures(tmp_path, 32)[0].float() - to_square(picture, 32).float()
+    assert off.abs().mean() < 2
+
+
+def test_pictures_that_do_not_fit_in_memory_are_not_loaded(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr("companion.training.pictures._free_memory", lambda: 2000)
+    for source in (folder, "scenes:flowers"):
+        with pytest.raises(RuntimeError, match=r"pictures of 16x16 take .* GB are free: lower"):
+            load_pictures(source, 16)
 
 
 def test_a_batch_is_scaled_and_half_of_it_flipped() -> None:
@@ -146,3 +171,48 @@ def test_without_flips_pictures_stay_as_they_are() -> None:
 def test_a_folder_of_pictures_trains(tiny: Callable[..., TrainingConfig], folder: Path) -> None:
     run = train(tiny(dataset_name=str(folder), train_batch_size=3))
     assert len(run.losses) == 3
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_model_of_other_channels_trains(
+    tiny: Callable[..., TrainingConfig], folder: Path, channels: int
+) -> None:
+    config = tiny(dataset_name=str(folder), train_batch_size=3)
+    model = {**config.model, "in_channels": channels, "out_channels": channels}
+    run = train(dataclasses.replace(config, model=model))
+    with Image.open(run.folder / "samples" / "0002.png") as grid:
+        assert grid.mode == {1: "L", 4: "RGBA"}[channels]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"in_channels": 2, "out_channels": 2}, "in_channels 2 .* 1 .grey., 3 .RGB. or 4"),
+        ({"in_channels": 3, "out_channels": 6}, "out_channels 6"),
+        ({"num_class_embeds": 3}, "asks for classes"),
+        ({"class_embed_type": "timestep"}, "asks for classes"),
+    ],
+)
+def test_a_model_that_the_loop_cannot_train_is_refused_before_pictures_are_read(
+    tiny: Callable[..., TrainingConfig], changes: dict[str, object], sentence: str
+) -> None:
+    config = tiny(dataset_name="/nowhere")
+    with pytest.raises(ValueError, match=sentence):
+        train(dataclasses.replace(config, model={**config.model, **changes}))
+
+
+def test_kid_is_for_three_channels(tiny: Callable[..., TrainingConfig]) -> None:
+    config = tiny(kid_samples=4)
+    model = {**config.model, "in_channels": 1, "out_channels": 1}
+    with pytest.raises(ValueError, match="kid_samples is for pictures of 3 channels"):
+        train(dataclasses.replace(config, model=model))
+
+
+@pytest.mark.parametrize(("pictures", "warmup"), [(3, 1), (200, 12), (9000, 500)])
+def test_the_warm_up_fits_a_folder_of_any_size(pictures: int, warmup: int) -> None:
+    config = TrainingConfig()
+    loader = picture_loader(PictureDataset(torch.zeros(pictures, 3, 1, 1)), 16)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    rate = cosine_schedule(config, optimizer, loader).lr_lambdas[0]
+    assert rate(warmup) == 1
+    assert warmup == 0 or rate(warmup - 1) < 1

@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Sequence
 from html import escape
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ from companion import figures
 if TYPE_CHECKING:
     from companion.attention.heat_map import GlobalHeatMap
     from companion.attention.sums import HeatMaps
-    from companion.attention.words import PromptTokens
 
 # What is left of the picture's light where a map is lowest.
 DIM = 0.15
@@ -53,8 +51,8 @@ def explore(
         title: a caption.
 
     Raises:
-        ValueError: a phrase that is not in the prompt or was cut off, phrases that overlap, or maps
-            that do not keep steps apart.
+        ValueError: a phrase that is not in the prompt or was cut off, phrases that overlap, a
+            prompt without words, or maps that do not keep steps apart.
     """
     scale = min(1, LARGEST_MAP / max(maps.height, maps.width))
     size = round(maps.height * scale), round(maps.width * scale)
@@ -63,11 +61,12 @@ def explore(
         return maps.compute_global_heat_map(step_idx=step, image_idx=image_idx, size=size)
 
     together = whole(None)
-    places = _places(together.tokens, phrases)
+    places = together.tokens.chosen(phrases)
+    indices = [together.tokens.inside(*place) for place in places]
     chosen = np.linspace(0, maps.steps - 1, min(maps.steps, MOST_STEPS)).round().astype(int)
     steps: list[int | None] = [*chosen.tolist(), None] if maps.steps > 1 else [None]
     stack = [
-        [heat.heat_maps[indices].mean(0).cpu().numpy() for _, _, indices in places]
+        [heat.heat_maps[its].mean(0).cpu().numpy() for its in indices]
         for heat in (together if step is None else whole(step) for step in steps)
     ]
     labels = [
@@ -80,7 +79,7 @@ def explore(
     return explorer(
         picture,
         prompt,
-        [prompt[start:end] for start, end, _ in places],
+        places,
         np.array(stack),
         labels,
         alt=alt or f"The picture drawn for “{prompt}”",
@@ -88,30 +87,10 @@ def explore(
     )
 
 
-def _places(
-    tokens: "PromptTokens", phrases: Sequence[str] | None
-) -> list[tuple[int, int, list[int]]]:
-    """Where each phrase stands: first and last character, and its tokens; in the prompt's order."""
-    wanted = dict.fromkeys(phrases if phrases is not None else tokens.readable_words())
-    found = {
-        (tokens.tokens[place[0]].start, tokens.tokens[place[-1]].end): place
-        for phrase in wanted
-        for place in tokens.find(phrase)
-    }
-    places = [(*span, found[span]) for span in sorted(found)]
-    for (start, end, _), (after, last, _) in pairwise(places):
-        if after < end:
-            text = tokens.prompt
-            raise ValueError(
-                f"{text[start:end]!r} and {text[after:last]!r} overlap: leave out one of them."
-            )
-    return places
-
-
 def explorer(
     picture: Image.Image,
     prompt: str,
-    words: Sequence[str],
+    words: Sequence[tuple[int, int]],
     maps: np.ndarray,
     labels: Sequence[str],
     *,
@@ -123,8 +102,7 @@ def explorer(
     Args:
         picture: what was drawn.
         prompt: the text it was drawn for.
-        words: words or phrases of the prompt that have maps, in the prompt's order; one that
-            stands in it twice is named twice.
+        words: where in the prompt each word or phrase that has maps starts and ends, in order.
         maps: floats of shape (labels, words, height, width). Each map is stretched to its own
             range, so it says where a word looks, and not how much.
         labels: what each position of the slider is, such as "step 3 of 25". It starts at the last.
@@ -132,7 +110,7 @@ def explorer(
         title: a caption.
 
     Raises:
-        ValueError: a word that is not in the prompt at its turn, or maps of another shape.
+        ValueError: words that overlap or lie outside of the prompt, or maps of another shape.
     """
     maps = np.asarray(maps, dtype=np.float32)
     if maps.ndim != 4 or maps.shape[:2] != (len(labels), len(words)) or not maps.size:
@@ -230,19 +208,18 @@ def light_up(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     return Image.composite(picture, Image.new("RGB", picture.size), mask)
 
 
-def _split(prompt: str, words: Sequence[str]) -> list[tuple[str, str]]:
+def _split(prompt: str, words: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
     """The prompt as pairs of (text before, word); the last pair holds the rest and no word."""
-    pieces, start = [], 0
-    for word in words:
-        at = prompt.lower().find(word.lower(), start)
-        if at < 0 or not word:
+    pieces, done = [], 0
+    for start, end in words:
+        if not done <= start < end <= len(prompt):
             raise ValueError(
-                f"The word {word!r} does not stand in the prompt after {prompt[:start]!r}: name "
-                f"the words in the order of the prompt {prompt!r}."
+                f"No word stands from {start} to {end} of the prompt {prompt!r} after {done}: give "
+                f"the places in its order."
             )
-        pieces.append((prompt[start:at], prompt[at : at + len(word)]))
-        start = at + len(word)
-    return [*pieces, (prompt[start:], "")]
+        pieces.append((prompt[done:start], prompt[start:end]))
+        done = end
+    return [*pieces, (prompt[done:], "")]
 
 
 def _sprite(maps: np.ndarray) -> str:

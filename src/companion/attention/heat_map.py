@@ -177,13 +177,12 @@ class GlobalHeatMap:
 
     def word_heat_maps(self) -> list[WordHeatMap]:
         """A map for each of `words`: a word that stands twice has two, one for each place."""
-        seen: dict[str, int] = {}
-        maps = []
-        for word in self.words:
-            occurrence = seen.get(word.casefold(), 0)
-            seen[word.casefold()] = occurrence + 1
-            maps.append(self.compute_word_heat_map(word, occurrence=occurrence))
-        return maps
+        return [
+            WordHeatMap(
+                self.heat_maps[self.tokens.inside(start, end)].mean(0), self.prompt[start:end]
+            )
+            for start, end in self.tokens.readable()
+        ]
 
     def _token(self, word_idx: int) -> int:
         if not 0 <= word_idx < len(self.heat_maps) - 1:

@@ -1,16 +1,20 @@
 """Maps in a file: safetensors, with everything that is not a tensor as JSON in its metadata."""
 
 import json
+import stat
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from companion.attention.sums import HeatMaps, Key
-from companion.attention.words import PromptTokens, Token
+from companion.attention.words import PromptTokens
+from companion.door import Untrusted, printable
+from companion.door.documents import parse_json
 
 FORMAT = "companion.attention 1"
 
@@ -52,38 +56,120 @@ def load(path: str | Path) -> HeatMaps:
     """Read maps that `save` wrote; they lie on the CPU.
 
     Raises:
-        ValueError: a file that holds something else.
+        FileNotFoundError: there is no such file.
+        ValueError: a file that holds something else, or is damaged; the sentence says what.
     """
+    path = Path(path)
+    what = f"The file of maps {printable(str(path))}"
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Untrusted(f"{what} cannot be read: it is a folder, a pipe or a device.")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata.get("format") != FORMAT:
+                raise Untrusted(
+                    f"{what} holds no attention maps: companion.attention.save did not write it."
+                )
+            described = parse_json(_Described, metadata.get("maps", ""), what)
+            fault = _fault(described) or _tensor_fault(described, file)
+            tensors = {} if fault else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no file {printable(str(path))}.") from error
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a file of safetensors ({error}).") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} holds no attention maps: companion.attention.save did not write it."
-        )
-    described = json.loads(metadata["maps"])
-    maps = HeatMaps(described["by"], described["layers"], described["heads"])
-    maps.begin([_prompt(one) for one in described["prompts"]], described["positions"])
-    for timestep in described["timesteps"]:
-        maps.next_step(timestep, described["height"], described["width"])
-    for i, (step, layer, height, width, members) in enumerate(described["sums"]):
+        raise Untrusted(
+            f"{what} is not a file of safetensors, or is damaged ({printable(str(error))[:200]})."
+        ) from error
+    except OSError as error:
+        raise Untrusted(f"{what} cannot be read ({error.strerror or error}).") from error
+    if not fault and not all(
+        tensor.isfinite().all() and tensor.ge(0).all() for tensor in tensors.values()
+    ):
+        fault = "some of its numbers are no attention, which is 0 or more"
+    if fault:
+        raise Untrusted(f"{what} is damaged: {printable(fault)}.")
+    maps = HeatMaps(described.by, described.layers, described.heads)
+    maps.begin(described.prompts, described.positions)
+    for timestep in described.timesteps:
+        maps.next_step(timestep, described.height, described.width)
+    for i, (step, layer, height, width, members) in enumerate(described.sums):
         key = Key(step, layer, height, width)
         maps.sums[key] = tensors[str(i)]
         maps.members[key] = set(members)
-    maps.settings = described["settings"]
+    maps.settings = described.settings
     return maps
 
 
-def _prompt(described: dict[str, Any] | None) -> PromptTokens | None:
-    if described is None:
-        return None
-    return PromptTokens(
-        prompt=described["prompt"],
-        tokens=tuple(Token(**token) for token in described["tokens"]),
-        words=tuple((start, end) for start, end in described["words"]),
-        fitting=described["fitting"],
-        limit=described["limit"],
-    )
+Index = Annotated[int, Field(ge=0, le=10**6)]
+Side = Annotated[int, Field(ge=1, le=1024)]  # of latents: pictures of 8,192 pixels
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What the metadata say of the tensors."""
+
+    by: list[Literal["step", "layer", "head"]]
+    layers: list[str]
+    heads: list[Annotated[int, Field(ge=1, le=1024)]]
+    height: Annotated[int, Field(ge=0, le=1024)]  # 0 where nothing was traced
+    width: Annotated[int, Field(ge=0, le=1024)]
+    positions: list[Index]
+    timesteps: list[Finite]
+    prompts: list[PromptTokens | None]
+    sums: list[tuple[Index | None, Index | None, Side, Side, list[Index]]]
+    settings: dict[str, Any]
+
+
+def _fault(described: _Described) -> str:
+    """What of the description contradicts the rest of it, or ""."""
+    if len(described.heads) != len(described.layers):
+        return f"it has {len(described.layers)} layers, but {len(described.heads)} numbers of heads"
+    if len(set(described.positions)) < len(described.positions):
+        return "a position stands twice in it"
+    for prompt in described.prompts:
+        if prompt is not None and (fault := _prompt_fault(prompt, set(described.positions))):
+            return fault
+    for i, (step, layer, height, width, members) in enumerate(described.sums):
+        known = set(range(len(described.layers)))
+        layers = {layer} if "layer" in described.by else known
+        steps = range(len(described.timesteps)) if "step" in described.by else (None,)
+        if (
+            step not in steps
+            or (layer is None) == ("layer" in described.by)
+            or not members
+            or not set(members) <= layers & known
+            or len(set(members)) < len(members)
+        ):
+            return f"sum {i} is of a step or of layers that it does not have"
+        if height > described.height or width > described.width:
+            return f"sum {i} is larger than the latents"
+    if len({tuple(one[:4]) for one in described.sums}) < len(described.sums):
+        return "a sum stands twice in it"
+    return ""
+
+
+def _prompt_fault(tokens: PromptTokens, positions: set[int]) -> str:
+    """What is wrong with the places of a prompt's words and tokens, or ""."""
+    length = len(tokens.prompt)
+    spans = [(token.start, token.end) for token in tokens.tokens if token.start != -1]
+    if not all(0 <= start <= end <= length for start, end in spans) or not all(
+        0 <= start < end <= length for start, end in tokens.words
+    ):
+        return f"words lie outside of the prompt {tokens.prompt[:60]!r}"
+    if not tokens.tokens or not {token.position for token in tokens.tokens} <= positions:
+        return f"tokens of the prompt {tokens.prompt[:60]!r} have no maps"
+    return ""
+
+
+def _tensor_fault(described: _Described, file: Any) -> str:
+    """What of the tensors is not as described, or ""; none of them is read for that."""
+    names = set(file.keys())
+    if names != {str(i) for i in range(len(described.sums))}:
+        return f"it has {len(names)} tensors for {len(described.sums)} sums"
+    for i, (_, _, height, width, members) in enumerate(described.sums):
+        rows = max(described.heads[one] for one in members) if "head" in described.by else 1
+        shape = [len(described.prompts), rows, len(described.positions), height, width]
+        found = file.get_slice(str(i))
+        if found.get_shape() != shape or found.get_dtype() != "F32":
+            return f"sum {i} is {found.get_dtype()} of {found.get_shape()}, and not F32 of {shape}"
+    return ""

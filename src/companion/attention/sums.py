@@ -1,5 +1,6 @@
 """What a trace gathers: attention summed in place, and the maps that are made of the sums."""
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -231,8 +232,9 @@ class HeatMaps:
                     "say which in compute_global_heat_map(prompt=...)."
                 )
             return tokens
-        if prompt in known:
-            return known[prompt]
+        for same in (prompt, unicodedata.normalize("NFC", prompt)):
+            if same in known:
+                return known[same]
         if self.tokenize is None:
             raise ValueError(
                 f"Maps that were loaded know the prompts they were saved with, but not {prompt!r}."

@@ -4,7 +4,11 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
+
+# What joins letters, or keeps them from joining, and is not seen itself.
+UNSEEN = "\u200c\u200d\u2060"
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class PromptTokens:
     """A prompt, its tokens, and the words that they spell.
 
     Attributes:
-        prompt: the text.
+        prompt: the text, in Unicode's normal form C where the tokenizer makes no difference.
         tokens: those that fit the text encoder, without padding: start, the prompt's, and one end.
             With several text encoders behind one another (SD3), one run of tokens after the other.
         words: where each word of the prompt starts and ends, cut off or not. Punctuation counts.
@@ -54,8 +58,22 @@ class PromptTokens:
             ValueError: it is not in the prompt, or was cut off; the sentence names the words that
                 are there.
         """
+        moved = [[index + offset for index in self.inside(*place)] for place in self.places(phrase)]
+        if min(map(min, moved)) < 0 or max(map(max, moved)) >= len(self.tokens):
+            raise ValueError(
+                f"offset_idx={offset} leads from {phrase!r} past the prompt's {len(self.tokens)} "
+                f"tokens."
+            )
+        return moved
+
+    def places(self, phrase: str) -> list[tuple[int, int]]:
+        """Where in the prompt a word or phrase starts and ends, each time that it fits.
+
+        Raises:
+            ValueError: as `find`.
+        """
         places = list(self._places(phrase))
-        found = [self._inside(start, end) for start, end in places if end <= self.fitting]
+        found = [place for place in places if place[1] <= self.fitting]
         if not found:
             there = ", ".join(dict.fromkeys(self.readable_words())) or "none"
             if places:
@@ -64,18 +82,43 @@ class PromptTokens:
                     f"words of the prompt that fit are: {there}."
                 )
             raise ValueError(f"{phrase!r} is not in the prompt; its words are: {there}.")
-        moved = [[index + offset for index in place] for place in found]
-        if min(map(min, moved)) < 0 or max(map(max, moved)) >= len(self.tokens):
-            raise ValueError(
-                f"offset_idx={offset} leads from {phrase!r} past the prompt's {len(self.tokens)} "
-                f"tokens."
-            )
-        return moved
+        return found
+
+    def chosen(self, phrases: Sequence[str] | None = None) -> list[tuple[int, int]]:
+        """Where phrases stand, in the prompt's order; by default where all its readable words do.
+
+        Raises:
+            ValueError: as `find`; or two of them overlap, or the prompt has no words.
+        """
+        if phrases is None:
+            places = self.readable()
+        else:
+            places = sorted({place for phrase in phrases for place in self.places(phrase)})
+        if not places:
+            raise ValueError(f"The prompt {self.prompt!r} has no words: name a thing to draw.")
+        for (start, end), (after, last) in pairwise(places):
+            if after < end:
+                raise ValueError(
+                    f"{self.prompt[start:end]!r} and {self.prompt[after:last]!r} overlap: leave "
+                    f"out one of them."
+                )
+        return places
+
+    def readable(self) -> list[tuple[int, int]]:
+        """Where the words that fit start and end, in order, without punctuation."""
+        return [
+            (start, end)
+            for start, end in self.words
+            if end <= self.fitting and not all(map(_says_nothing, self.prompt[start:end]))
+        ]
 
     def readable_words(self) -> list[str]:
         """The words that fit, in order, without punctuation."""
-        texts = [self.prompt[start:end] for start, end in self.words if end <= self.fitting]
-        return [text for text in texts if not all(map(_is_punctuation, text))]
+        return [self.prompt[start:end] for start, end in self.readable()]
+
+    def inside(self, start: int, end: int) -> list[int]:
+        """Indices into `tokens` of those that spell a part of the prompt."""
+        return [i for i, token in enumerate(self.tokens) if start <= token.start < end]
 
     def is_word(self) -> list[bool]:
         """For each token, whether it spells some of the prompt."""
@@ -83,16 +126,18 @@ class PromptTokens:
 
     def _places(self, phrase: str) -> Iterator[tuple[int, int]]:
         """Where in the prompt the phrase stands, from the start of a word to the end of one."""
-        pattern = r"\s+".join(map(re.escape, phrase.split()))
+        folded, origins = _folded(self.prompt)
+        normal = unicodedata.normalize("NFC", phrase)
+        pattern = r"\s+".join(re.escape(_folded(word)[0]) for word in normal.split())
+        # A letter that folds to several, as ß to ss, is found whole or not at all.
         starts = {start for start, _ in self.words}
         ends = {end for _, end in self.words}
-        for match in re.finditer(f"(?=({pattern}))", self.prompt, re.IGNORECASE):
-            start, end = match.span(1)
-            if start < end and start in starts and end in ends:
+        for match in re.finditer(f"(?=({pattern}))", folded) if pattern else ():
+            first, last = match.span(1)
+            start, end = origins[first], origins[last - 1] + 1
+            whole = origins[first - 1 : first] != [start] and origins[last : last + 1] != [end - 1]
+            if whole and start in starts and end in ends:
                 yield start, end
-
-    def _inside(self, start: int, end: int) -> list[int]:
-        return [i for i, token in enumerate(self.tokens) if start <= token.start < end]
 
 
 def tokenize(
@@ -108,8 +153,10 @@ def tokenize(
         limits: how many tokens each encoder takes; by default what its tokenizer says.
 
     Raises:
-        ValueError: a tokenizer that does not tell where in the text its tokens come from.
+        ValueError: a tokenizer that does not tell where in the text its tokens come from, or a
+            prompt of bytes that are no text.
     """
+    prompt = _normal(tokenizers, prompt)
     limits = limits or [tokenizer.model_max_length for tokenizer in tokenizers]
     tokens: list[Token] = []
     words: list[tuple[int, int]] = []
@@ -122,7 +169,7 @@ def tokenize(
             )
         whole = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
         spans = _spans(whole, prompt)
-        words = words or _words(whole, spans)
+        words = words or _words(whole, spans, prompt)
         last = len(prompt)
         if len(spans) > limit:
             cut = tokenizer(prompt, max_length=limit, truncation=True, return_offsets_mapping=True)
@@ -148,15 +195,69 @@ def _spans(encoding: Any, prompt: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _words(encoding: Any, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Where each word's characters are: those of its tokens together."""
-    words: dict[int, tuple[int, int]] = {}
+def _words(encoding: Any, spans: Sequence[tuple[int, int]], prompt: str) -> list[tuple[int, int]]:
+    """Where each word's characters are: those of its tokens together.
+
+    CLIP parts words at combining marks. What such a mark stands in is one word here: İ, which in
+    lower case is an i and a mark, and words of scripts that write vowels as marks.
+    """
+    parts: dict[int, tuple[int, int]] = {}
     for word, (start, end) in zip(encoding.word_ids(), spans, strict=True):
         if word is not None:
-            first, _ = words.get(word, (start, end))
-            words[word] = (first, end)
-    return list(words.values())
+            first, _ = parts.get(word, (start, end))
+            parts[word] = (first, end)
+    words: list[tuple[int, int]] = []
+    for start, end in parts.values():
+        if words and _goes_on(words[-1], start, prompt):
+            words[-1] = words[-1][0], max(end, words[-1][1])
+        else:
+            words.append((start, end))
+    return [(start, start + len(prompt[start:end].rstrip(UNSEEN) or "_")) for start, end in words]
 
 
-def _is_punctuation(character: str) -> bool:
-    return unicodedata.category(character).startswith("P")
+def _goes_on(word: tuple[int, int], start: int, prompt: str) -> bool:
+    """Whether what starts there belongs to the word before it."""
+    if start != word[1] or start == len(prompt):
+        return start < word[1]
+    letters = prompt[word[0]].isalpha() and prompt[start].isalpha()
+    return _is_mark(prompt[start]) or (letters and _is_mark(prompt[start - 1]))
+
+
+def _normal(tokenizers: Sequence[Any], prompt: str) -> str:
+    """The prompt in normal form C, if the tokenizers take it for the same.
+
+    Those that bring it to that form themselves tell no right places in another.
+    """
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("The prompt holds bytes that are no UTF-8: type it anew.") from error
+    normal = unicodedata.normalize("NFC", prompt)
+    same = normal == prompt or all(
+        tokenizer(normal, verbose=False).input_ids == tokenizer(prompt, verbose=False).input_ids
+        for tokenizer in tokenizers
+    )
+    return normal if same else prompt
+
+
+def _folded(text: str) -> tuple[str, list[int]]:
+    """A text with case and composed accents set aside, and which character each of it comes from.
+
+    Both may change the length: ß folds to ss, é to e and a mark.
+    """
+    pairs = [
+        (folded, i)
+        for i, character in enumerate(text)
+        for folded in unicodedata.normalize("NFD", character.casefold())
+    ]
+    return "".join(folded for folded, _ in pairs), [i for _, i in pairs]
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it belongs to the character before it: an accent, or what joins letters unseen."""
+    return character in UNSEEN or unicodedata.category(character.lower()[-1]).startswith("M")
+
+
+def _says_nothing(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] in "PZM" or category in ("Cc", "Cf")

@@ -1,32 +1,79 @@
 """The `companion` command: a thin face on the package, a file for each command."""
 
-import argparse
-import sys
-from collections.abc import Sequence
+from __future__ import annotations
 
-from . import attend, doctor, fetch, train, zoo
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
+    Args:
+        arguments: those of the command; None takes the terminal's, and with them its signals and
+            streams, and exits.
+
     Returns:
         The exit status: what the command gives, or 0 done, 1 could not be done, 2 called wrongly.
     """
-    parsed = _parser().parse_args(arguments)
+    if arguments is not None:
+        return _carry_out(arguments)
+    from . import stopping
+
+    stopping.listen()
+    from . import console
+
     try:
+        console.prepare()
+        status = _carry_out(sys.argv[1:])
+    except SystemExit as stop:  # argparse has said what it is
+        status = stop.code if isinstance(stop.code, int) else 0
+    except stopping.Stopped as stop:
+        console.say(stopping.NOTHING_CHANGED)
+        status = stop.status
+    console.leave(status)
+
+
+def _carry_out(arguments: Sequence[str]) -> int:
+    from . import console, faults, stopping
+
+    parsed = _parser().parse_args(arguments)
+    stopped = stopping.NOTHING_CHANGED
+    if parsed.goes_on:
+        stopped = f"Stopped. What was saved is kept; {parsed.goes_on}."
+    stopping.say_when_stopped(stopped)
+    try:
+        if parsed.asks_the_hub:
+            from companion.hub.tokens import keep_token_home
+
+            keep_token_home()
         return parsed.run(parsed) or 0
-    except KeyboardInterrupt:
-        print(f"Stopped. What was saved is kept; {parsed.goes_on}.", file=sys.stderr)
-        return 1
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
-        print(f"companion: {error}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        console.say(stopped)
+        return stop.status if isinstance(stop, stopping.Stopped) else 1
+    except Exception as error:
+        if isinstance(error, OSError) and console.output_is_lost():
+            return 1  # which is said at the exit
+        if sys.flags.dev_mode and not faults.is_expected(error):
+            import traceback
+
+            traceback.print_exc()
+        console.say(f"companion: {faults.sentence(error)}")
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
+    from . import attend, doctor, fetch, train, zoo
+
     parser = argparse.ArgumentParser(prog="companion", description="The companion of the book.")
-    parser.set_defaults(goes_on="the same command goes on from there")
+    # What the sentence after Ctrl-C says; "" where a command saves nothing.
+    parser.set_defaults(goes_on="the same command goes on from there", asks_the_hub=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (attend, doctor, fetch, train, zoo):
         command.add(commands)

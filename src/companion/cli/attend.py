@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
     attend.add_argument(
         "--out", type=Path, help="a new folder for the results (default: named after the prompt)"
     )
-    attend.set_defaults(run=_attend)
+    attend.set_defaults(run=_attend, goes_on="")
 
 
 def _attend(arguments: argparse.Namespace) -> None:

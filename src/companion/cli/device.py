@@ -11,14 +11,23 @@ if TYPE_CHECKING:
 def choose_device(name: str | None) -> torch.device:
     """The device of that name, or the best there is.
 
+    Args:
+        name: cuda, mps or cpu; with a number behind a colon one of several, such as cuda:1.
+
     Raises:
-        ValueError: there is no such device.
+        ValueError: there is no such device on this machine.
     """
     import torch
 
     from companion.profile import best_device
 
-    try:
-        return torch.device(name or best_device())
-    except RuntimeError as error:
-        raise ValueError(f"There is no device {name!r}; choose cuda, mps or cpu.") from error
+    if name is None:
+        return torch.device(best_device())
+    there = ["cpu"]
+    if torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    if torch.cuda.is_available():
+        there[:0] = ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if name not in there:
+        raise ValueError(f"There is no device {name!r} here; there are: {', '.join(there)}.")
+    return torch.device(name)

@@ -18,18 +18,23 @@ def add(commands: Any) -> None:
         "checks", nargs="*", metavar="CHECK", help="only these, such as Variables (default: all)"
     )
     doctor.add_argument("--json", action="store_true", help="write the findings as JSON")
-    doctor.set_defaults(run=_doctor)
+    # It tells of the settings as they are; and stopped, it has saved nothing.
+    doctor.set_defaults(run=_doctor, asks_the_hub=False, goes_on="")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    from contextlib import closing
+
     from companion import doctor
 
     try:
-        if arguments.json:
-            findings = list(doctor.examine(*arguments.checks))
-            print(doctor.as_json(findings))
-            return int(doctor.worst(findings))
-        return int(doctor.write(doctor.examine(*arguments.checks)))
+        # Closed at once when it is stopped: what the checks have started is ended then.
+        with closing(doctor.examine(*arguments.checks)) as findings:
+            if not arguments.json:
+                return int(doctor.write(findings))
+            listed = list(findings)
+            print(doctor.as_json(listed))
+            return int(doctor.worst(listed))
     except ValueError as error:  # called wrongly: 1 would mean warnings
         print(f"companion: {error}", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ examples:
   companion fetch all --profile full --endpoint auto
                                                everything, by the first route that works
   companion fetch google/ddpm-cat-256          one model; datasets/OWNER/NAME for a dataset
+  companion fetch all --profile full --verify  is all that is here still what the hub has?
 
 What was broken off goes on with the same command; Ctrl-C keeps what has come.
 
@@ -46,6 +47,11 @@ def add(commands: Any) -> None:
         "(default: HF_ENDPOINT, or official)",
     )
     fetch.add_argument("--plan", action="store_true", help="say what would be done, and stop")
+    fetch.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare the checksum of everything that is here, and fetch again what is damaged",
+    )
     fetch.add_argument(
         "--send-token",
         action="store_true",
@@ -81,15 +87,22 @@ def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
         print(f"{', '.join(chosen)}: nothing to fetch, it comes with the package.")
         print("The original models of the hub: --profile full")
         return []
-    for sentence in hub.clashes():
-        print(f"companion: {sentence}", file=sys.stderr)
     with opened(arguments.endpoint) as place:
+        for sentence in hub.clashes():
+            print(f"companion: {sentence}", file=sys.stderr)
         if arguments.endpoint == "auto":
-            print(f"# {place.address or place.name} works. For your shell, before Python starts:")
+            print(f"# {place.bare or place.name} works. For your shell, before Python starts:")
             print(hub.export_lines(place))
         token = token_for(place, arguments.send_token)
         refused: list[NotAllowed] | None = [] if len(chosen) > 1 else None
-        plan = make_plan(chosen, place, token=token, timeout=time_limit(), refused=refused)
+        plan = make_plan(
+            chosen,
+            place,
+            token=token,
+            timeout=time_limit(),
+            refused=refused,
+            verify=arguments.verify,
+        )
         plan.check_room()
         plan = measure_speed(plan, token=token, timeout=time_limit())
         print(plan)

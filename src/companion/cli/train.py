@@ -18,10 +18,17 @@ def add(commands: Any) -> None:
         "data",
         nargs="?",
         metavar="DATA",
-        help="a folder of pictures, the id of a dataset, or scenes:SUBSET (default: the settings')",
+        help="a folder of pictures or of a dataset, the id of one, or scenes:SUBSET (default: the"
+        " settings')",
     )
     train.add_argument(
         "--config", type=Path, help="a toml file of settings, see companion.training.TrainingConfig"
+    )
+    train.add_argument(
+        "--dataset-config-name", metavar="NAME", help="which configuration of a dataset"
+    )
+    train.add_argument(
+        "--dataset-split", metavar="NAME", help="which split of a dataset (default: train)"
     )
     train.add_argument("--output", metavar="FOLDER", help="folder of the run")
     train.add_argument(
@@ -37,6 +44,8 @@ def _train(arguments: argparse.Namespace) -> None:
         name: value
         for name, value in (
             ("dataset_name", arguments.data),
+            ("dataset_config_name", arguments.dataset_config_name),
+            ("dataset_split", arguments.dataset_split),
             ("output_dir", arguments.output),
             ("resume", arguments.resume or None),
         )
@@ -51,5 +60,8 @@ def _train(arguments: argparse.Namespace) -> None:
         config = TrainingConfig(**changes)
     run = train(config)
     if processes().is_main_process:
-        print(f"{run.steps[-1]:,} steps done, loss {run.losses[-1]:.4f}; see {run.folder}.")
+        if run.steps:
+            print(f"{run.steps[-1]:,} steps done, loss {run.losses[-1]:.4f}; see {run.folder}.")
+        else:  # a run that was done before, and whose log is gone
+            print(f"Nothing was left to do; see {run.folder}.")
     processes().destroy_process_group()

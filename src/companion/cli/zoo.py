@@ -1,6 +1,8 @@
 """`companion zoo`: list, train and measure the embedded models."""
 
 import argparse
+import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,13 @@ def add(commands: Any) -> None:
     listing.add_argument(
         "--names", action="store_true", help="names only, in the order of training"
     )
-    listing.set_defaults(run=_zoo_list)
+    listing.set_defaults(run=_zoo_list, goes_on="")
 
     training = zoo.add_parser("train", help="train a model from its recipe, or go on training it")
     training.add_argument("name", metavar="NAME", help="see `companion zoo list`")
     training.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     training.add_argument(
-        "--minutes", type=float, help="stop after so many minutes; run again to go on"
+        "--minutes", type=_minutes, help="stop after so many minutes; run again to go on"
     )
     training.add_argument(
         "--runs", type=Path, default=Path("runs"), help="folder of the runs (default: %(default)s)"
@@ -35,7 +37,29 @@ def add(commands: Any) -> None:
     evaluating = zoo.add_parser("evaluate", help="measure a model and write its card")
     evaluating.add_argument("name", metavar="NAME", help="see `companion zoo list`")
     evaluating.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    evaluating.set_defaults(run=_zoo_evaluate)
+    evaluating.set_defaults(run=_zoo_evaluate, goes_on="the same command begins anew")
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 <= minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes, 0 or more")
+    return minutes
+
+
+def _run_folder(folder: Path) -> Path:
+    """Make the folder of a run, and see that it can be written before hours of work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot hold the run ({error.strerror}): name another folder with --runs."
+        ) from error
 
 
 def _zoo_list(arguments: argparse.Namespace) -> None:
@@ -59,7 +83,7 @@ def _zoo_train(arguments: argparse.Namespace) -> None:
     from companion.zoo.tasks import make_task
     from companion.zoo.trainer import train
 
-    folder = arguments.runs / arguments.name
+    folder = _run_folder(arguments.runs / arguments.name)
     task = make_task(recipe, device, folder)
     done = train(task, minutes=arguments.minutes)
     print(f"{recipe.name}: {done:,} of {recipe.steps:,} steps done, see {folder}.")

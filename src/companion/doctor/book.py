@@ -3,6 +3,7 @@
 import os
 import tomllib
 
+from companion.door import exists
 from companion.profile import PROFILES, VARIABLE
 
 from . import commands
@@ -32,7 +33,7 @@ def check_zoo() -> list[Finding]:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         # In a clone git has them; an installed package is installed anew.
-        clone = (PACKAGE.parents[1] / ".git").exists()
+        clone = exists(PACKAGE.parents[1] / ".git")
         restore = f"git -C {PACKAGE.parents[1]} checkout -- src/companion/zoo"
         again = commands.pip_install([SOURCE], "--force-reinstall", "--no-deps")
         remedy = restore if clone else again

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from . import (
@@ -44,7 +44,7 @@ CHECKS: dict[str, Callable[[], list[Finding]]] = {
 }
 
 
-def examine(*names: str) -> Iterator[Finding]:
+def examine(*names: str) -> Generator[Finding]:
     """Run the checks and give their findings in the order of `CHECKS`, each as soon as it is there.
 
     Without names, all of them. Capital or small letters are the same.
@@ -56,12 +56,12 @@ def examine(*names: str) -> Iterator[Finding]:
     Raises:
         ValueError: there is no such check; the message lists those there are.
     """
-    chosen = _choose(names)
-    running: list[_Running] = []
+    # All are known before the first starts: an interrupt may come at any moment.
+    running = [_Running(name, check) for name, check in _choose(names).items()]
     deadline = time.monotonic() + probe.SECONDS + SPARE_SECONDS
     try:
-        for name, check in chosen.items():
-            running.append(_Running(name, check))
+        for one in running:
+            one.thread.start()
         for one in running:
             yield from one.findings(deadline)
     finally:
@@ -87,7 +87,6 @@ class _Running:
     def __post_init__(self) -> None:
         self.result: list[Finding] | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
 
     def _run(self) -> None:
         try:

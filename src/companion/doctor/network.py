@@ -3,8 +3,9 @@
 import os
 import re
 
-from companion.hub import clashes, endpoint, endpoints, export_lines, probe_all
-from companion.hub.environment import on_colab, proxy, small_disk
+from companion.hub import Endpoint, clashes, endpoint, endpoints, export_lines, probe_all
+from companion.hub.environment import on_colab, small_disk
+from companion.hub.proxies import proxy, proxy_fault
 from companion.profile import VARIABLE
 
 from .finding import Finding, good, problem, warning
@@ -50,14 +51,19 @@ def check_endpoint() -> list[Finding]:
         return [good("Endpoint", "not asked: HF_HUB_OFFLINE is set, so nothing is fetched")]
     try:
         place = endpoint()
-    except ValueError:
-        return [problem("Endpoint", f"HF_ENDPOINT={os.environ['HF_ENDPOINT']} is no address", FIX)]
-    mirrors_work = not (on_colab() or proxy())  # there a mirror sends its readers away
-    others = [e for e in endpoints().values() if e != place and (e.official or mirrors_work)]
+    except ValueError as error:
+        return [problem("Endpoint", f"HF_ENDPOINT is wrong: {error}".partition("; ")[0], FIX)]
+    if fault := proxy_fault():
+        text, _, remedy = fault.rstrip(".").partition("; ")
+        return [_needed_now("Endpoint", f"not asked: {text}", remedy)]
+    others = [e for e in endpoints().values() if e != place and (e.official or _mirror_works(e))]
     route, *rest = probe_all([place, *others], timeout=PROBE_SECONDS)
     if route.ok:
         hosts = [f"{part.name} {part.latency_ms:.0f} ms from {part.host}" for part in route.parts]
-        return [good("Endpoint", ", ".join(hosts))]
+        via = proxy(place.address)
+        return [
+            good("Endpoint", ", ".join([*hosts, *([f"through the proxy {via}"] if via else [])]))
+        ]
     text, _, remedy = route.sentence.rstrip(".").partition("; ")
     for other in rest:
         if other.ok:
@@ -65,6 +71,11 @@ def check_endpoint() -> list[Finding]:
             remedy = f"{other.endpoint.host} works; before Python starts: {lines}"
             break
     return [_needed_now("Endpoint", text, remedy)]
+
+
+def _mirror_works(mirror: Endpoint) -> bool:
+    """Whether a mirror may be named: abroad, as on Colab or behind a proxy, it sends one away."""
+    return not (on_colab() or proxy(mirror.address))
 
 
 FIX = "export HF_ENDPOINT=https://hf-mirror.com, or unset HF_ENDPOINT"

@@ -51,10 +51,15 @@ def ask(probe: str, *arguments: str, seconds: float | None = None) -> Answer:
 
 def run(command: Sequence[str], seconds: float) -> tuple[str, str]:
     """Run a command; give what it printed, and how it failed, in a line ("" if it did not)."""
+    # While this end is open, the doctor lives: a probe sees it close, whatever ended the doctor.
+    alive, end = os.pipe()
     try:
-        process = _start(command)
+        process = _start(command, alive)
     except OSError as error:
+        os.close(end)
         return "", f"{Path(command[0]).name} cannot be started: {error.strerror}"
+    finally:
+        os.close(alive)
     try:
         output, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as expired:
@@ -63,19 +68,20 @@ def run(command: Sequence[str], seconds: float) -> tuple[str, str]:
         output = printed.decode(errors="replace") if isinstance(printed, bytes) else printed
         return output, f"no answer within {seconds:.0f} s"
     finally:
+        os.close(end)
         _running.pop(process, None)
     if process.returncode < 0:
         return output, f"it died of {signal.Signals(-process.returncode).name}"
     return output, last_line(errors) if process.returncode else ""
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+def _start(command: Sequence[str], stdin: int) -> subprocess.Popen[str]:
     with _lock:
         if threading.current_thread() in _abandoned:
             raise OSError(errno.ECANCELED, "the doctor has ended")
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

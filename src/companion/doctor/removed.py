@@ -1,5 +1,6 @@
 """Models that have left the hub, and whether anything here still asks for them."""
 
+from companion.door import is_folder
 from companion.hub import replacements
 from companion.profile import sources
 
@@ -16,7 +17,7 @@ def check_removed() -> list[Finding]:
         if gone in asked:
             text = f"profiles.toml asks for {gone}, which has left the hub"
             findings.append(problem("Models", text, f"write {instead} there"))
-        if (cache / f"models--{gone.replace('/', '--')}").is_dir():
+        if is_folder(cache / f"models--{gone.replace('/', '--')}"):
             text = f"{gone} is in the cache alone: it has left the hub"
             findings.append(warning("Models", text, f"load {instead} in its place"))
     if findings:

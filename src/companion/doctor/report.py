@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Iterable
 from typing import TextIO
 
+from companion.door import printable
+
 from .finding import Finding, Verdict, worst
 
 SIGNS = {Verdict.GOOD: "✓", Verdict.WARNING: "!", Verdict.PROBLEM: "✗"}
@@ -24,17 +26,22 @@ def as_json(findings: Iterable[Finding]) -> str:
         "verdict": worst(listed).name.lower(),
         "findings": [finding.as_dict() for finding in listed],
     }
-    return json.dumps(table, indent=2, ensure_ascii=False)
+    return json.dumps(table, indent=2)  # in ASCII, which every terminal and pipe takes
 
 
 def write(findings: Iterable[Finding], to: TextIO | None = None) -> Verdict:
-    """Write each finding as it comes, then the sum; give the worst verdict."""
+    """Write each finding as it comes, then the sum; give the worst verdict.
+
+    What the terminal has no sign for is written as its code; with stdout closed nothing is written.
+    """
     to = to or sys.stdout
+    if to is None:
+        return worst(findings)
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
     listed = []
     for finding in findings:
         text = lines(finding, signs=_signs(to), colour=_colours(to), width=width)
-        print(text, file=to, flush=True)
+        print(_writable(text, to), file=to, flush=True)
         listed.append(finding)
     print(f"\n{summary(listed)}", file=to)
     return worst(listed)
@@ -50,12 +57,14 @@ def lines(
     indent = " " * (len(signs[finding.verdict]) + 3 + NAME_WIDTH)
     head = f"{sign} {finding.check:{NAME_WIDTH}}"
     room = max(20, width - len(indent))
-    text = textwrap.wrap(finding.text, room, break_long_words=False, break_on_hyphens=False)
+    text = textwrap.wrap(
+        printable(finding.text), room, break_long_words=False, break_on_hyphens=False
+    )
     written = head + f"\n{indent}".join(text or [""])
     if finding.remedy:
         # Not wrapped, and far to the left: a command is there to be copied.
         arrow = "→" if signs is SIGNS else "->"
-        written += f"\n    {arrow} {finding.remedy}"
+        written += f"\n    {arrow} {printable(finding.remedy)}"
     return written
 
 
@@ -80,6 +89,16 @@ def _signs(to: TextIO) -> dict[Verdict, str]:
     except (UnicodeEncodeError, LookupError):
         return PLAIN
     return SIGNS
+
+
+def _writable(text: str, to: TextIO) -> str:
+    """The text in what the terminal can write."""
+    if to.encoding is None:  # a StringIO takes all
+        return text
+    try:
+        return text.encode(to.encoding, "backslashreplace").decode(to.encoding)
+    except LookupError:
+        return text.encode("ascii", "backslashreplace").decode()
 
 
 def _colours(to: TextIO) -> bool:

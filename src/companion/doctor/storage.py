@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from companion.door import exists, is_folder
 from companion.hub import environment
 from companion.profile import VARIABLE, ModelSource, sources
 
@@ -21,24 +22,22 @@ def gigabytes(size: float) -> str:
 
 def short(path: Path) -> str:
     """The path as people write it."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    home = environment.expanded("~")
+    known = home.is_absolute() and path.is_relative_to(home)
+    return f"~/{path.relative_to(home)}" if known else str(path)
 
 
 def hub_cache() -> Path:
     """Where the hub library keeps models and datasets, found as it finds it."""
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
-        return Path(os.path.expandvars(named)).expanduser()
+        return environment.expanded(named)
     return environment.home() / "hub"
 
 
 def nearest(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists."""
-    folder = folder.absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder
+    """The folder, or the nearest above it that exists and may be seen."""
+    return next((place for place in (folder, *folder.parents) if exists(place)), folder)
 
 
 def why_not_writable(folder: Path) -> str:
@@ -56,7 +55,11 @@ def why_not_writable(folder: Path) -> str:
 
 def check_disk() -> list[Finding]:
     """That the working folder and the folder for temporary files can be written to."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:
+        text = "the working folder is gone, or may not be looked at"
+        return [problem("Disk", text, "cd ~, or to another folder that is there")]
     try:
         temporary = Path(tempfile.gettempdir())
     except OSError:  # it tries them all
@@ -78,9 +81,13 @@ def check_disk() -> list[Finding]:
 def check_cache() -> list[Finding]:
     """That downloads find room, on the right disk."""
     cache = hub_cache()
-    if cache.exists() and not cache.is_dir():
-        return [problem("Cache", f"{short(cache)} is a file", "export HF_HOME=FOLDER, another one")]
+    if not is_folder(there := nearest(cache)):
+        what = "is a file" if exists(there) else "cannot be found"
+        return [problem("Cache", f"{short(there)} {what}", "export HF_HOME=FOLDER, another one")]
     if why := why_not_writable(cache):
+        if not missing_models(cache):  # one that a class shares
+            text = f"{short(cache)} can only be read, and has all that the full profile fetches"
+            return [good("Cache", text)]
         disk = environment.AUTODL_DATA_DISK if environment.on_autodl() else Path("FOLDER")
         remedy = f"export HF_HOME={disk}/huggingface, on a disk that can be written to"
         return [problem("Cache", f"{short(cache)} cannot be written to: {why}", remedy)]
@@ -103,8 +110,15 @@ def missing_models(cache: Path) -> dict[str, int]:
     return {
         str(source.hub): source.bytes
         for source in sources("full").values()
-        if source.hub and not any(cache.glob(f"{_folder(source)}/snapshots/*"))
+        if source.hub and not _holds_something(cache / _folder(source) / "snapshots")
     }
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:  # not there, or closed
+        return False
 
 
 def _folder(source: ModelSource) -> str:

@@ -18,11 +18,15 @@ def check_token() -> list[Finding]:
         return [good("Token", f"no; the book's models need none{secret}")]
     if place in os.environ:
         return [_judge(os.environ[place].strip(), place)]
-    path = Path(place).expanduser()
+    path = Path(place)
     try:
         value = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
-        return [warning("Token", f"{short(path)} cannot be read: {error}", "hf auth login")]
+        return [
+            warning(
+                "Token", f"{short(path)} cannot be read ({type(error).__name__})", "hf auth login"
+            )
+        ]
     if os.name == "posix" and path.stat().st_mode & 0o077:
         text = f"yes, in {short(path)}, which others on this machine can read"
         return [warning("Token", text, f"chmod 600 {short(path)}")]

@@ -3,19 +3,24 @@ once, and nothing behind it takes a bare text.
 
 Light to import; `documents`, `pictures` and `models` load a library when they are imported."""
 
+from .looking import exists, is_file, is_folder
 from .places import append_to, create, inside
 from .text import printable, without_password
-from .values import Checksum, Commit, RepositoryPath, Size, Untrusted
+from .values import Checksum, Commit, RepositoryId, RepositoryPath, Size, Untrusted
 
 __all__ = [
     "Checksum",
     "Commit",
+    "RepositoryId",
     "RepositoryPath",
     "Size",
     "Untrusted",
     "append_to",
     "create",
+    "exists",
     "inside",
+    "is_file",
+    "is_folder",
     "printable",
     "without_password",
 ]

@@ -89,7 +89,7 @@ def held_picture(
             if alone:
                 _turn.acquire()
             with _sentence(what):
-                image.load()
+                _load(image)
         yield image
     finally:
         if alone:
@@ -153,7 +153,7 @@ def _plain(image: Image.Image, what: str) -> Image.Image:
     what = what or str(getattr(image, "filename", "")) or "The picture"
     with _quiet(), _sentence(what):
         _check_size(image, what)
-        image.load()
+        _load(image)
         turn = _TURNS.get(_orientation(image))
         if image.mode.startswith(("I", "F")):
             image = _eight_bits(image, what)
@@ -167,6 +167,26 @@ def _plain(image: Image.Image, what: str) -> Image.Image:
         else:
             image = image.convert("RGB")
         return image.transpose(turn) if turn is not None else image
+
+
+def _load(image: Image.Image) -> None:
+    if image.format != "TIFF":
+        image.load()
+        return
+    with _turn:  # libtiff writes what it finds straight to the terminal
+        try:
+            kept = os.dup(2)
+        except OSError:  # closed: nothing is seen there
+            image.load()
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            image.load()
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def _check_size(image: Image.Image, what: str) -> None:
@@ -187,9 +207,9 @@ def _orientation(image: Image.Image) -> int:
 def _eight_bits(image: Image.Image, what: str) -> Image.Image:
     """Grey of 16 bits, of 32 or of fractions, as L, or as LA where one shade is transparent."""
     # In strips, as numpy's copies take several times the picture's memory.
-    boxes = [
-        (0, top, image.width, min(top + 512, image.height)) for top in range(0, image.height, 512)
-    ]
+    rows = max(1, 2**20 // image.width)
+    tops = range(0, image.height, rows)
+    boxes = [(0, top, image.width, min(top + rows, image.height)) for top in tops]
     low, high, whole = np.inf, -np.inf, True
     for box in boxes:
         strip = np.asarray(image.crop(box))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import uuid
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,8 @@ from .values import Untrusted
 # Neither is on Windows, where making a link takes an administrator.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
+# Without it a pipe that nobody writes to would hang for ever when it is opened.
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 def inside(folder: Path, *names: str) -> Path:
@@ -47,9 +50,67 @@ def append_to(place: Path) -> BinaryIO:
     """Open a file of ours, or a new one, to add to its end, unbuffered.
 
     Raises:
-        Untrusted: it is a link, a folder, a pipe or a device.
+        Untrusted: it is a link, a folder, a pipe or a device, or has a second name elsewhere.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK | _BINARY
-    if place.is_symlink() or (os.path.lexists(place) and not stat.S_ISREG(place.lstat().st_mode)):
+    if not is_ours(place):
         raise Untrusted(f"{place} is no file of ours: look at what it is, and remove it.")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK | _BINARY
     return os.fdopen(os.open(place, flags, 0o666), "ab", buffering=0)
+
+
+def is_ours(place: Path) -> bool:
+    """Whether nothing is there yet, or a plain file that has no second name elsewhere."""
+    if not os.path.lexists(place):
+        return True
+    about = place.lstat()
+    return stat.S_ISREG(about.st_mode) and about.st_nlink == 1
+
+
+def clear(place: Path) -> None:
+    """Remove what stands where a file of ours belongs and is none; where a link leads stays.
+
+    Raises:
+        IsADirectoryError: it is a folder.
+    """
+    if not is_ours(place):
+        place.unlink()
+
+
+def replace(place: Path, content: bytes) -> None:
+    """Write a whole file at once: whoever reads it meanwhile reads the old one or the new one."""
+    unfinished = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with create(unfinished) as file:
+            file.write(content)
+        unfinished.replace(place)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def open_plain(place: Path) -> BinaryIO:
+    """Open a file to read, links followed.
+
+    Raises:
+        FileNotFoundError: there is none.
+        Untrusted: it is a folder, a pipe or a device.
+    """
+    handle = os.open(place, os.O_RDONLY | _NO_WAIT | _BINARY)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Untrusted(f"{place} is no file.")
+    return os.fdopen(handle, "rb")
+
+
+def read(place: Path, limit: int) -> bytes:
+    """The content of a file that has at most `limit` bytes.
+
+    Raises:
+        FileNotFoundError: there is none.
+        Untrusted: it is longer, or a folder, a pipe or a device.
+    """
+    with open_plain(place) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise Untrusted(f"{place} is longer than {limit:,} bytes.")
+    return content

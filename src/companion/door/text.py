@@ -5,16 +5,27 @@ import unicodedata
 
 # They turn the direction of what follows: "gpj.exe" can be made to read "exe.jpg".
 DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Control codes, halves of characters, ends of lines and of paragraphs.
 _CODES = ("Cc", "Cs", "Zl", "Zp")
-_USER = re.compile(r"(?<=://)[^/?#\s]*@|(?<![^\s'\"(=])[^/?#\s@:'\"(=]+:[^/?#\s@]*@")
+_USER = re.compile(
+    # NAME:PASSWORD after "://", with any sign in the password: what is no port is one.
+    r"(?<=://)[^/?\s@:]*:(?!\d*([/?#\s]|$))\S*@"
+    r"|(?<=://)[^/?\s]*@"  # NAME alone
+    r"|(?<![^\s'\"(=])[^/?\s@:'\"(=]+:[^/?\s]*@"  # NAME:PASSWORD without "://"
+)
+
+
+def is_code(char: str) -> bool:
+    """Whether a character does something to a terminal or a file's name, in place of being read."""
+    return unicodedata.category(char) in _CODES or char in DIRECTIONS
 
 
 def printable(text: str) -> str:
     """The text with each control code written out, such as \\x1b, and without a line break."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
-        char.encode("unicode_escape", "surrogatepass").decode()
-        if unicodedata.category(char) in _CODES or char in DIRECTIONS
-        else char
+        char.encode("unicode_escape", "surrogatepass").decode() if is_code(char) else char
         for char in text
     )
 

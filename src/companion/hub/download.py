@@ -3,23 +3,34 @@
 huggingface_hub 2 drops what a broken download has fetched so far (huggingface_hub#4228: its partial
 file has a name of its own in every process) and compares sizes only. Here the partial file keeps
 its name, and a file gets its final name when its checksum is the hub's. Large files come over plain
-HTTP from every endpoint: Xet's own servers are no mirror's, and do not go on where they stopped."""
+HTTP from every endpoint: Xet's own servers are no mirror's, and do not go on where they stopped.
+
+The layout is the library's: the content in `blobs` under its checksum, in `snapshots/COMMIT` a link
+to it under its name. Nothing is written or removed through a link that is there already."""
 
 from __future__ import annotations
 
-import hashlib
-import sys
-from collections.abc import Callable
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
+from companion.door import append_to, inside, is_file
+from companion.door.places import clear
+
+from . import notes
+from .asking import asked, refusal, request_error
 from .endpoints import Endpoint
-from .errors import DISK_FULL, HubError, damaged, explain, incomplete
-from .patience import PASSING, pause
-from .plan import Item, Plan, Remote
+from .errors import DISK_FULL, TooSlow, damaged, explain, incomplete, moved, too_slow
+from .listing import Remote, as_commit
+from .patience import PASSING, SILENCES, SLOWEST, Pace, pause
+from .plan import Item, Plan
+from .stock import right
 from .tokens import Token
 
 Progress = Callable[[int], object]
@@ -90,8 +101,7 @@ def request(
     item: Item, file: Remote, place: Endpoint, token: Token, timeout: float, start: int = 0
 ) -> AbstractContextManager[Any]:
     """Ask for a file from a byte on; redirects are followed, the token stays with the endpoint."""
-    from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(
         str(item.source.hub),
@@ -100,21 +110,7 @@ def request(
         revision=item.commit,
         endpoint=place.address,
     )
-    headers = build_hf_headers(token=token, library_name="companion")
-    headers["Accept-Encoding"] = "identity"
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    return get_session().stream("GET", url, headers=headers, timeout=timeout)
-
-
-def right(path: Path, file: Remote) -> bool:
-    """Whether a file on the disk has the checksum that the hub tells."""
-    large = len(file.etag) == 64
-    with path.open("rb") as stream:
-        if large:
-            return hashlib.file_digest(stream, "sha256").hexdigest() == file.etag
-        content = stream.read()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.etag
+    return asked(url, place, token, timeout, start=start)
 
 
 class _File:
@@ -138,58 +134,77 @@ class _File:
         """Fetch the content, then give it its names in the cache."""
         from huggingface_hub.utils import WeakFileLock
 
-        lock = self.item.cache / ".locks" / self.item.storage.name / f"{self.file.etag}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        blob = self.item.blob(self.file)
+        cache, storage = self.item.cache, self.item.storage
         try:
+            lock = cache / ".locks" / storage.name / f"{self.file.etag}.lock"
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            clear(inside(cache, *lock.relative_to(cache).parts))
+            blob = self.item.blob(self.file)
             with WeakFileLock(lock):
-                self._remove_broken(blob)
-                if not blob.is_file():
+                if not self.item.checked.is_right(blob, self.file):
+                    self._set_aside(blob)
                     self._content(blob)
-            self._link()
+                self._link(blob)
         except Stopped:
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
-                error.filename = str(self.item.cache)
+                error.filename = str(cache)
             raise explain(error, self.place, str(self.item.source.hub)) from error
 
-    def _remove_broken(self, blob: Path) -> None:
-        """Remove what bears the file's name but has not its size: somebody else left it there."""
-        for path in (self.item.snapshot / self.file.path, blob):
-            if path.is_file() and path.stat().st_size != self.file.size:
-                path.unlink()
+    def _set_aside(self, path: Path) -> None:
+        """Make room for the right file: a small one may be a reader's edit, and is kept."""
+        if path.is_symlink() or not is_file(path) or len(self.file.etag) == 64:
+            path.unlink(missing_ok=True)  # of a link, the link
+            return
+        kept = inside(self.item.storage, "companion", "changed", self.file.etag)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(kept)
 
     def _content(self, blob: Path) -> None:
         part = self.item.part(self.file)
         part.parent.mkdir(parents=True, exist_ok=True)
+        clear(part)
         for _ in range(2):
             self._transfer(part)
-            if right(part, self.file):
+            if right(part, self.file.etag):
                 part.replace(blob)
+                self.item.checked.is_right(blob, self.file)
                 return
             self._drop(part)
+        notes.drop_listing(self.item.storage, self.item.commit)
         raise damaged(self.place, self.host, self.file.path)
 
     def _transfer(self, part: Path) -> None:
         """Add to the partial file until it has its size."""
-        part.touch()
-        if part.stat().st_size > self.file.size:
+        append_to(part).close()
+        if _length(part) > self.file.size:
             self._drop(part)
-            part.touch()
-        failures = 0
-        while (start := part.stat().st_size) < self.file.size:
+        pace = Pace(self.timeout)
+        most = _length(part)
+        failures = silences = since_silence = 0
+        while (start := _length(part)) < self.file.size:
             if self.stop.is_set():
                 raise Stopped
-            fault = self._stream(part, start)
-            failures = 0 if part.stat().st_size > start else failures + 1
+            fault = self._stream(part, start, pace)
+            new = max(0, _length(part) - most)
+            most += new
+            since_silence += new
+            failures = 0 if new else failures + 1
+            if isinstance(fault, TooSlow) or "Timeout" in type(fault).__name__:
+                silences = silences + 1 if since_silence < SLOWEST * self.timeout else 1
+                since_silence = 0
+                pace.restart()
+            elif pace.too_slow(0):
+                raise too_slow(self.place, self.host)
             if fault or failures:
                 wait = pause(failures, getattr(fault, "response", None))
-                if wait is None:
+                if wait is None or silences >= SILENCES:
                     raise fault or incomplete(self.place, self.host, self.file.path)
                 self.stop.wait(wait)
+                pace.leave_out(wait)
 
-    def _stream(self, part: Path, start: int) -> Exception | None:
+    def _stream(self, part: Path, start: int, pace: Pace) -> Exception | None:
         """One request; answers what went wrong in passing."""
         try:
             with request(
@@ -198,68 +213,92 @@ class _File:
                 self.host = response.url.netloc.decode()
                 if response.status_code == 416:
                     self._drop(part)
-                    part.touch()
                     return None
-                if response.status_code >= 400:
+                if response.status_code >= 300:
                     return self._refusal(response)
-                if start and response.status_code != 206:  # the host sends it all again
+                encoded = response.headers.get("Content-Encoding", "identity") != "identity"
+                first = _first(response, start, self.file.size)
+                if first not in (0, start):
+                    return incomplete(self.place, self.host, self.file.path)
+                if start and (encoded or not first):  # the host sends it all again
+                    if not encoded and _told(response) not in ("", str(self.file.size)):
+                        return incomplete(self.place, self.host, self.file.path)
                     self._drop(part)
-                with part.open("ab", buffering=0) as stream:
-                    for chunk in response.iter_raw():
-                        stream.write(chunk)
-                        self.progress(len(chunk))
-                        if self.stop.is_set():
-                            raise Stopped
+                    if first:
+                        return None
+                    start = 0
+                chunks = response.iter_bytes() if encoded else response.iter_raw()
+                self._write(part, chunks, self.file.size - start, pace)
             return None
-        except _transport_error() as error:
+        except request_error() as error:
             return error
+        except TooSlow as error:
+            return error
+
+    def _write(self, part: Path, chunks: Iterator[bytes], room: int, pace: Pace) -> None:
+        """Add what comes to the partial file, and not a byte more than it lacks."""
+        with append_to(part) as stream:
+            for chunk in chunks:
+                chunk = chunk[:room]
+                room -= len(chunk)
+                self.progress(len(chunk))
+                slow = pace.too_slow(len(chunk))
+                while chunk:
+                    chunk = chunk[stream.write(chunk) :]
+                if self.stop.is_set():
+                    raise Stopped
+                if not room:
+                    return
+                if slow:
+                    raise too_slow(self.place, self.host)
 
     def _refusal(self, response: Any) -> Exception:
-        from huggingface_hub.errors import HfHubHTTPError
-        from huggingface_hub.utils import hf_raise_for_status
-
-        response.read()
-        try:
-            hf_raise_for_status(response)
-        except HfHubHTTPError as error:
-            # The way to a large file is signed and ages: another question gets a fresh one.
-            aged = response.status_code == 403 and self.host != self.place.host
-            if response.status_code not in PASSING and not aged:
-                raise
+        error = refusal(response)
+        # The way to a large file is signed and ages: another question gets a fresh one.
+        aged = response.status_code == 403 and self.host != self.place.host
+        if response.status_code in PASSING or aged:
             return error
-        return HubError(f"{self.host} answers {response.status_code}.")
+        unknown = response.headers.get("X-Error-Code") == "RevisionNotFound"
+        if unknown and as_commit(self.item.source.revision) is None:
+            raise moved(self.place, str(self.item.source.hub))
+        raise error
 
     def _drop(self, part: Path) -> None:
-        self.progress(-part.stat().st_size)
-        part.unlink()
+        self.progress(-_length(part))
+        part.unlink(missing_ok=True)
+        append_to(part).close()
 
-    def _link(self) -> None:
-        """Let the library put the content under its name: it finds the blob and fetches nothing."""
-        from huggingface_hub import hf_hub_download
-
-        path = Path(
-            hf_hub_download(
-                str(self.item.source.hub),
-                self.file.path,
-                repo_type=self.item.source.repo_type,
-                revision=self.item.source.revision or "main",
-                cache_dir=self.item.cache,
-                endpoint=self.place.address,
-                etag_timeout=self.timeout,
-                token=self.token,
-            )
-        )
-        if path.is_symlink() and path.resolve().name != self.file.etag:
-            raise HubError(
-                f"{self.place.host} has moved {self.item.source.hub} to a newer version meanwhile: "
-                "run the same command again."
-            )
+    def _link(self, blob: Path) -> None:
+        """Put the content under its name, as the hub's library does."""
+        *folders, name = self.file.path.split("/")
+        final = inside(self.item.storage, "snapshots", self.item.commit, *folders, name)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if self.item.checked.is_right(final, self.file):
+            return
+        self._set_aside(final)
+        try:
+            final.symlink_to(os.path.relpath(blob, final.parent))
+        except FileExistsError:  # another process was faster
+            return
+        except OSError:  # Windows without the right to make links
+            shutil.copyfile(blob, final)
 
 
-def _transport_error() -> type[Exception]:
-    """What a cut, a stall or a dead host raises, in the HTTP library that huggingface_hub uses."""
-    from huggingface_hub import get_session
+def _length(part: Path) -> int:
+    return part.lstat().st_size
 
-    library = sys.modules[type(get_session()).__module__.partition(".")[0]]
-    error: type[Exception] = library.TransportError
-    return error
+
+def _told(response: Any) -> str:
+    """The length that an answer tells, or ""."""
+    chunked = "Transfer-Encoding" in response.headers
+    return "" if chunked else response.headers.get("Content-Length", "")
+
+
+def _first(response: Any, start: int, size: int) -> int:
+    """The byte of the file with which an answer begins; -1 if that cannot be told."""
+    if response.status_code != 206:
+        return 0
+    if found := re.match(r"bytes (\d{1,16})-", response.headers.get("Content-Range", "")):
+        return int(found[1])
+    length = _told(response)  # of a host that says too little
+    return start if length == str(size - start) or not start else 0 if length == str(size) else -1

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from companion.door import printable
+
 TABLE = Path(__file__).with_name("endpoints.toml")
 
 
@@ -18,7 +20,8 @@ class Endpoint:
 
     Attributes:
         name: its name in endpoints.toml, or its host.
-        address: URL without a trailing slash, what HF_ENDPOINT is set to.
+        address: URL without a trailing slash, what HF_ENDPOINT is set to. It may hold a password:
+            `bare` is for what is shown.
         official: whether it belongs to Hugging Face: only then it gets the reader's token.
     """
 
@@ -39,7 +42,12 @@ class Endpoint:
     @property
     def host(self) -> str:
         """Host, with its port where the address has one."""
-        return urlsplit(self.address).netloc
+        return host_of(self.address)
+
+    @property
+    def bare(self) -> str:
+        """Address without a name and a password."""
+        return bare_address(self.address)
 
 
 OFFLINE = Endpoint("offline", "", official=False)
@@ -66,10 +74,43 @@ def endpoint(name: str | None = None) -> Endpoint:
     for known in endpoints().values():
         if known.address == name:
             return known
-    parts = urlsplit(name)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not is_address(name):
+        if "@" in name:  # not shown: a part of it may be a password
+            raise ValueError(f"The endpoint cannot be read as an address; {ESCAPES}.")
         raise ValueError(
-            f"There is no endpoint {name!r}; choose auto, {', '.join(endpoints())}, offline, an "
-            "address such as https://hf-mirror.com, or a folder."
+            f"There is no endpoint {printable(name)!r}; choose auto, {', '.join(endpoints())}, "
+            "offline, an address such as https://hf-mirror.com, or a folder."
         )
-    return Endpoint(parts.netloc, name)
+    return Endpoint(host_of(name), name)
+
+
+ESCAPES = "in its name and password write %23 for #, %2F for /, %3A for : and %40 for @"
+
+
+def is_address(text: str, schemes: tuple[str, ...] = ("http", "https")) -> bool:
+    """Whether a text is the address of a host: scheme, host, a right port, and nothing odd."""
+    if not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in schemes and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, half a bracket
+        return False
+    # What stands behind the host and has an @ is the rest of a password that was not escaped.
+    return bool(known) and not {*"@#?"} & {*text.partition(parts.netloc)[2]}
+
+
+def bare_address(text: str) -> str:
+    """An address without a name and a password, whatever characters are in them."""
+    scheme, found, rest = text.partition("://")
+    if not (found and scheme.isalnum()):
+        scheme, found, rest = "", "", text
+    return printable(scheme + found + rest.rpartition("@")[2])
+
+
+def host_of(address: str) -> str:
+    """Host of an address, with its port where it has one; "" where it has none."""
+    try:
+        return urlsplit(bare_address(address)).netloc
+    except ValueError:
+        return ""

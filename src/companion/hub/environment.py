@@ -5,15 +5,18 @@ huggingface_hub reads them once, when it is imported: setting them later does no
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-from .endpoints import Endpoint, endpoint
+from companion.door import is_file, is_folder, printable
+
+from .endpoints import Endpoint, bare_address, endpoint, endpoints
+from .proxies import proxy, proxy_fault, unset_proxy
 
 AUTODL_DATA_DISK = Path("/root/autodl-tmp")
 AUTODL_PROXY = Path("/etc/network_turbo")
@@ -36,14 +39,7 @@ def on_colab() -> bool:
 
 def on_autodl() -> bool:
     """Whether this is a rented AutoDL machine: its data disk is there."""
-    return AUTODL_DATA_DISK.is_dir()
-
-
-def proxy() -> str | None:
-    """Address of the proxy that requests go through, without a password, or None."""
-    proxies = urllib.request.getproxies()
-    address = proxies.get("https") or proxies.get("http") or proxies.get("all")
-    return address.rsplit("@", 1)[-1] if address else None
+    return is_folder(AUTODL_DATA_DISK)
 
 
 def use_autodl_proxy(script: Path = AUTODL_PROXY) -> list[str]:
@@ -57,11 +53,11 @@ def use_autodl_proxy(script: Path = AUTODL_PROXY) -> list[str]:
         FileNotFoundError: this machine has no such script.
         ValueError: HF_ENDPOINT names a mirror, which a proxy would lead out of China.
     """
-    if not script.is_file():
+    if not is_file(script):
         raise FileNotFoundError(f"There is no {script} here: it belongs to AutoDL's machines.")
     if not endpoint().official:
         raise ValueError(
-            f"HF_ENDPOINT={endpoint().address} is a mirror: choose it or the proxy, and for the "
+            f"HF_ENDPOINT={endpoint().bare} is a mirror: choose it or the proxy, and for the "
             "proxy unset HF_ENDPOINT before Python starts."
         )
     bash = ["bash", "-c", 'source "$0" > /dev/null 2>&1; env -0', str(script)]
@@ -75,8 +71,16 @@ def use_autodl_proxy(script: Path = AUTODL_PROXY) -> list[str]:
 def home() -> Path:
     """The folder HF_HOME that holds what the hub's libraries fetch, found as they find it."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    place = os.environ.get("HF_HOME") or f"{cache}/huggingface"
-    return Path(os.path.expandvars(place)).expanduser()
+    place = os.environ.get("HF_HOME", str(Path(cache, "huggingface")))
+    return expanded(place)
+
+
+def expanded(place: str) -> Path:
+    """A path with its ~ and its variables put in; a ~ that nobody knows stays, as the library's."""
+    path = Path(place)
+    with contextlib.suppress(RuntimeError):
+        path = path.expanduser()
+    return Path(os.path.expandvars(path))
 
 
 def small_disk() -> str | None:
@@ -84,7 +88,7 @@ def small_disk() -> str | None:
     if not on_autodl() or _same_disk(home(), AUTODL_DATA_DISK):
         return None
     return (
-        f"HF_HOME is {home()}, on the small system disk; set "
+        f"HF_HOME is {printable(str(home()))}, on the small system disk; set "
         f"HF_HOME={AUTODL_DATA_DISK}/huggingface, on the data disk, before Python starts."
     )
 
@@ -97,9 +101,9 @@ def too_late() -> list[str]:
     constants: Any = sys.modules.get("huggingface_hub.constants")
     if constants is None:
         return []
-    now = {
+    now: dict[str, Any] = {
         "HF_ENDPOINT": endpoint().address,
-        "HF_HOME": str(home()),
+        "HF_HOME": home(),
         "HF_HUB_OFFLINE": is_on("HF_HUB_OFFLINE") or is_on("TRANSFORMERS_OFFLINE"),
         "HF_HUB_DISABLE_XET": is_on("HF_HUB_DISABLE_XET"),
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN"),
@@ -109,9 +113,11 @@ def too_late() -> list[str]:
         ),
     }
     read = {name: getattr(constants, name.replace("HF_ENDPOINT", "ENDPOINT")) for name in now}
+    read["HF_HOME"] = Path(read["HF_HOME"])  # with a slash at its end it is the same folder
     return [
-        f"{name} was changed to {now[name]} after huggingface_hub had read {read[name]}: it comes "
-        f"too late; restart Python (the notebook's kernel) and set it before the first import."
+        f"{name} was changed to {_shown(now[name])} after huggingface_hub had read "
+        f"{_shown(read[name])}: it comes too late; restart Python (the notebook's kernel) and set "
+        "it before the first import."
         for name in now
         if now[name] != read[name]
     ]
@@ -119,35 +125,52 @@ def too_late() -> list[str]:
 
 def clashes() -> list[str]:
     """A sentence with its remedy for each setting that cannot work, or works against another."""
-    found = []
+    found = [sentence for sentence in (proxy_fault(), _home_fault()) if sentence]
     address = os.environ.get("HF_ENDPOINT", "")
     try:
         place = endpoint()
     except ValueError as error:
-        return [f"HF_ENDPOINT is wrong: {error}"]
-    if address.endswith("/"):
+        return [f"HF_ENDPOINT is wrong: {error}", *found]
+    if address in endpoints():
         found.append(
-            f"HF_ENDPOINT={address} ends in a slash, which the datasets library keeps; "
+            f"HF_ENDPOINT={address} is a name that only companion knows; "
             f"set HF_ENDPOINT={place.address}."
         )
+    if address.endswith("/"):
+        right = f"set HF_ENDPOINT={place.bare}" if place.bare == place.address else "take it away"
+        found.append(
+            f"HF_ENDPOINT={place.bare}/ ends in a slash, which the datasets library keeps; {right}."
+        )
+    via = proxy(place.address)
     if not place.official and on_colab():
         found.append(
-            f"HF_ENDPOINT={place.address} is a mirror and this is Colab: it would send you back to "
+            f"HF_ENDPOINT={place.bare} is a mirror and this is Colab: it would send you back to "
             "the official host; unset HF_ENDPOINT."
         )
-    elif not place.official and proxy():
+    elif not place.official and via:
         found.append(
-            f"HF_ENDPOINT={place.address} is a mirror and requests go through the proxy {proxy()}: "
-            "choose one; either unset HF_ENDPOINT, or unset http_proxy https_proxy all_proxy."
+            f"HF_ENDPOINT={place.bare} is a mirror and requests go through the proxy {via}: "
+            f"choose one; either unset HF_ENDPOINT, or {unset_proxy(place.address)}."
         )
     if not place.official and not is_on("HF_HUB_DISABLE_XET"):
         found.append(
-            f"HF_ENDPOINT={place.address} is a mirror, but large files would come from Xet's "
+            f"HF_ENDPOINT={place.bare} is a mirror, but large files would come from Xet's "
             "servers; set HF_HUB_DISABLE_XET=1."
         )
     if sentence := small_disk():
         found.append(sentence)
     return [*found, *too_late()]
+
+
+def _home_fault() -> str | None:
+    """A sentence if downloads would go to a strange place, or None."""
+    if os.environ.get("HF_HOME") == "":
+        text = "HF_HOME is set to nothing, so that downloads would go to the working folder"
+    elif str(home()).startswith("~"):
+        text = f"No home folder is known for {printable(str(home()))}"
+    else:
+        return None
+    return f"{text}; set HF_HOME to a folder of yours before Python starts."
 
 
 def variables(place: Endpoint) -> dict[str, str | None]:
@@ -157,7 +180,7 @@ def variables(place: Endpoint) -> dict[str, str | None]:
     mirror = not place.official
     values: dict[str, str | None] = {"HF_ENDPOINT": place.address if mirror else None}
     values |= {name: value if mirror else None for name, value in MIRROR.items()}
-    if mirror and proxy():
+    if mirror and proxy(place.address):
         values |= {name: None for proxy in PROXIES for name in (proxy, proxy.upper())}
     if small_disk():
         values["HF_HOME"] = f"{AUTODL_DATA_DISK}/huggingface"
@@ -165,9 +188,16 @@ def variables(place: Endpoint) -> dict[str, str | None]:
 
 
 def export_lines(place: Endpoint) -> str:
-    """The shell's lines for `variables`: `export NAME=VALUE`, and `unset` for what must go."""
+    """The shell's lines for `variables`: `export NAME=VALUE`, and `unset` for what must go.
+
+    A name and a password in the endpoint's address are left out, and a line says so.
+    """
     values = variables(place)
-    lines = [
+    lines = []
+    if place.bare != place.address:
+        lines.append("# HF_ENDPOINT has a name or a password, which are not shown: put them in.")
+        values["HF_ENDPOINT"] = place.bare
+    lines += [
         f"export {name}={shlex.quote(value)}" for name, value in values.items() if value is not None
     ]
     gone = [name for name, value in values.items() if value is None and name in os.environ]
@@ -181,11 +211,22 @@ def is_on(name: str) -> bool:
 
 def _seconds(name: str, default: int) -> int:
     value = os.environ.get(name, "")
-    return int(value) if value.isdigit() else default
+    return int(value) if value.isdecimal() else default
+
+
+def _shown(value: object) -> str:
+    return bare_address(str(value))
 
 
 def _same_disk(folder: Path, other: Path) -> bool:
     """Whether a folder, or the nearest of its parents that exists, is on another's disk."""
-    while not folder.exists():
-        folder = folder.parent
-    return folder.stat().st_dev == other.stat().st_dev
+    return _disk(folder) == _disk(other)
+
+
+def _disk(folder: Path) -> int | None:
+    for place in (folder, *folder.parents):
+        try:
+            return place.stat().st_dev
+        except OSError:  # not there, or not to be looked at
+            continue
+    return None

@@ -7,17 +7,28 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from .endpoints import Endpoint
-from .environment import proxy
+from companion.door import Untrusted, printable, without_password
+
+from .endpoints import Endpoint, host_of
+from .patience import asked_for
+from .proxies import proxy, proxy_fault, unset_proxy
 
 TABLE = Path(__file__).with_name("removed.toml")
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+IN_THE_WAY = (errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENOTEMPTY)
+# What the library's own reading of an answer raises that is not the hub's.
+ODD = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class HubError(OSError):
     """Something could not be fetched; the message is one sentence with the remedy."""
+
+    def __init__(self, sentence: str) -> None:
+        """Take the sentence; what a host says in it gets no control code to the terminal."""
+        super().__init__(printable(sentence))
 
 
 class NotAllowed(HubError):
@@ -42,12 +53,15 @@ def remedy(place: Endpoint, host: str, elsewhere: str | None = None) -> str:
         host: the host that fails; another than the endpoint's where large files are sent on to it.
         elsewhere: the host that a mirror sends its readers on to, if that is what went wrong.
     """
-    if proxy() and not place.official:
-        return "a mirror and a proxy exclude each other: unset http_proxy https_proxy all_proxy"
+    address = _address(place, host)
+    if (via := proxy(address)) and not place.official:
+        return f"a mirror and a proxy exclude each other: {unset_proxy(address)}"
     if elsewhere:
         return "outside China use the official endpoint: unset HF_ENDPOINT"
     if host != place.host:
         return "settings come but weights do not: take another endpoint or a proxy, or wait"
+    if via:
+        return f"does the proxy {via} work? If not, start it anew or {unset_proxy(address)}"
     if place.official:
         return (
             "check the network; in China set HF_ENDPOINT=https://hf-mirror.com before Python starts"
@@ -55,7 +69,25 @@ def remedy(place: Endpoint, host: str, elsewhere: str | None = None) -> str:
     return "check the network, or take another endpoint"
 
 
-def explain(error: Exception, place: Endpoint, what: str) -> HubError:
+def through_proxy(via: str, fault: str, address: str) -> str:
+    """The sentence's middle for a proxy that fails, with its remedy.
+
+    Args:
+        via: the proxy, without a password.
+        fault: what it does, such as "refuses the connection".
+        address: what was asked for.
+    """
+    gone = f"{unset_proxy(address)} before Python starts"
+    if "password" in fault:
+        step = "write the right ones into its address"
+    elif fault.startswith(("refuses", "has no address", "does not answer")):
+        step = "start the proxy program"
+    else:
+        step = "let the proxy program take another way"
+    return f"cannot be reached: the proxy {via} {fault}; {step}, or {gone}"
+
+
+def explain(error: BaseException, place: Endpoint, what: str) -> HubError:
     """The sentence for an exception of the hub's library.
 
     Args:
@@ -65,7 +97,9 @@ def explain(error: Exception, place: Endpoint, what: str) -> HubError:
     """
     if isinstance(error, HubError):
         return error
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    if isinstance(error, Untrusted):
+        return HubError(str(error))
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
         return HubError(
@@ -74,18 +108,24 @@ def explain(error: Exception, place: Endpoint, what: str) -> HubError:
         )
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return NoRoom(
-            f"The disk is full at {error.filename or 'the cache'}: make room (`hf cache rm`), or "
+            f"The disk is full at {_file(error, 'the cache')}: make room (`hf cache rm`), or "
             "set HF_HOME to a larger disk; what came is kept, the same command goes on from there."
         )
-    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
+    if isinstance(error, OSError) and error.errno in IN_THE_WAY:
         return HubError(
-            f"{error.filename or 'The cache'} cannot be written: set HF_HOME to a folder of yours "
-            "before Python starts."
+            f"{_file(error, 'Something in the cache')} is in the way: look at what it is, and move "
+            "it, then run the same command again."
         )
-    host = _host(error) or place.host
+    if isinstance(error, OSError) and (error.filename or error.errno in NOT_WRITABLE):
+        return HubError(
+            f"{_file(error, 'The cache')} cannot be written: set HF_HOME to a folder of yours "
+            f"before Python starts ({(error.strerror or type(error).__name__).lower()})."
+        )
+    url = _url(error)
+    host = host_of(url) or place.host
     response = getattr(error, "response", None)
     if response is not None:
-        return _refused(response, place, response.url.netloc.decode(), what)
+        return _refused(response, place, host_of(str(response.url)) or host, what)
     if type(error).__name__ == "FileMetadataError":
         return HubError(
             f"{place.host} sends you on to another host, which does not tell the version of its "
@@ -93,36 +133,85 @@ def explain(error: Exception, place: Endpoint, what: str) -> HubError:
         )
     # The library hides some faults of the network behind one of its own.
     if error.__cause__ is not None and not hasattr(error, "request"):
-        return explain(error.__cause__, place, what)  # type: ignore[arg-type]
+        return explain(error.__cause__, place, what)
+    if isinstance(error, HFValidationError):
+        return HubError(f"{printable(what)} is no id of the hub; check its name.")
+    if fault := proxy_fault():
+        return HubError(fault)
+    if isinstance(error, ODD):
+        return HubError(
+            f"{_at(host, place)} answers with something else than the hub does: does the network "
+            "want you to log in first? If not, take another endpoint."
+        )
+    address = url or _address(place, host)
+    if (via := proxy(address)) and (fault := _proxy_fault(error, via)):
+        return HubError(f"{_at(host, place)} {through_proxy(via, fault, address)}.")
     return HubError(f"{_at(host, place)} {_fault(error)}; {remedy(place, host)}.")
 
 
 def damaged(place: Endpoint, host: str, path: str) -> HubError:
     """The sentence for a file that came twice with a wrong sum."""
     return HubError(
-        f"{_at(host, place)} sent {path} damaged, twice: its checksum is not the hub's, so it was "
-        "thrown away; try again later, or take another endpoint."
+        f"{_at(host, place)} sent {printable(path)} damaged, twice: its checksum is not the "
+        "hub's, so it was thrown away; try again later, or take another endpoint."
     )
 
 
 def incomplete(place: Endpoint, host: str, path: str) -> HubError:
     """The sentence for a file of which a host sends something else, or no more."""
     return HubError(
-        f"{_at(host, place)} sends too little in place of {path}, again and again: does the "
-        "network want you to log in first? If not, take another endpoint."
+        f"{_at(host, place)} sends too little in place of {printable(path)}, again and again: does "
+        "the network want you to log in first? If not, take another endpoint."
+    )
+
+
+class TooSlow(HubError):
+    """A host sends, but so little that the end would not come."""
+
+
+def too_slow(place: Endpoint, host: str) -> TooSlow:
+    """The sentence for a host that sends byte by byte."""
+    return TooSlow(
+        f"{_at(host, place)} sends less than 1 kB a second: try again later, or take another "
+        "endpoint; what came is kept."
+    )
+
+
+def moved(place: Endpoint, what: str) -> HubError:
+    """The sentence for a branch that stands for another commit than a moment ago."""
+    return HubError(
+        f"{place.shown} has moved {what} to a newer version meanwhile: run the same command again."
+    )
+
+
+def sent_on(place: Endpoint, elsewhere: str) -> HubError:
+    """The sentence for an endpoint that redirects to where it may not."""
+    return HubError(
+        f"{place.shown} sends you on to another host, {elsewhere}, which is not the one that was "
+        f"asked; {remedy(place, place.host, elsewhere)}."
     )
 
 
 def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
     status, code = response.status_code, response.headers.get("X-Error-Code")
-    at = _at(host, place)
+    at, path = _at(host, place), str(response.request.url.path)
+    page = "html" in response.headers.get("Content-Type", "")
+    address = str(response.request.url)
+    if status == 407 and (via := proxy(address)):
+        fault = "wants a name and a password, or other ones"
+        return HubError(f"{at} {through_proxy(via, fault, address)}.")
+    if status == 511 or (status in (401, 403) and page and not code):
+        return HubError(
+            f"{at} answers {status} with a page of somebody else's: log in to this network first, "
+            "or ask who runs it to let you through."
+        )
     if code == "RevisionNotFound":
         return NotAllowed(
             f"{at} has {what}, but not this version of it: check the revision, or take the version "
             f"that it has with {what}@main."
         )
     if code == "EntryNotFound":
-        return NotAllowed(f"{at} has {what}, but not the file {response.request.url.path}.")
+        return NotAllowed(f"{at} has {what}, but not the file {printable(path)}.")
     if code == "GatedRepo" or (status in (401, 403) and code != "RepoNotFound"):
         token = "set HF_TOKEN (never in a notebook) before Python starts"
         if not place.official:
@@ -139,8 +228,8 @@ def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
             "set HF_TOKEN before Python starts."
         )
     if status == 429:
-        wait = response.headers.get("Retry-After")
-        when = f"wait {wait} seconds" if wait else "wait some minutes"
+        wait = asked_for(response)
+        when = f"wait {wait:.0f} seconds" if wait and wait < 1e6 else "wait some minutes"
         return HubError(f"{at} answers 429, too many requests: {when}, then go on.")
     return HubError(f"{at} answers {status}; try again later, or take another endpoint.")
 
@@ -149,16 +238,39 @@ def _at(host: str, place: Endpoint) -> str:
     return host if host == place.host else f"{host} (where {place.host} sends large files)"
 
 
-def _host(error: BaseException) -> str | None:
-    """The host that a request was for, redirects followed."""
+def _file(error: OSError, otherwise: str) -> str:
+    return printable(str(error.filename)) if error.filename else otherwise
+
+
+def _url(error: BaseException) -> str:
+    """What was asked for, redirects followed; "" if the error does not tell."""
     try:
-        url = error.request.url  # type: ignore[attr-defined]
+        return str(error.request.url)  # type: ignore[attr-defined]
     except (AttributeError, RuntimeError):  # httpx raises the second when there is no request
-        return None
-    return str(url.netloc.decode() if isinstance(url.netloc, bytes) else url.netloc)
+        return ""
 
 
-def _fault(error: Exception) -> str:
+def _address(place: Endpoint, host: str) -> str:
+    """The address of an endpoint's host, as far as the choice of a proxy goes."""
+    return f"{urlsplit(place.address).scheme}://{host}"
+
+
+def _proxy_fault(error: BaseException, via: str) -> str:
+    """What a proxy does that fails, or "" if it is not the proxy."""
+    kind, text = type(error).__name__, str(error)
+    if kind == "ProxyError":
+        if "407" in text:
+            return "wants a name and a password, or other ones"
+        status = text[:3]
+        return f"answers {status}" if status.isdecimal() else "turns the request away"
+    if "WRONG_VERSION_NUMBER" in text and via.startswith("https:"):
+        return "does not speak TLS, so it is an http:// address"
+    if kind in ("ConnectError", "ConnectTimeout") and "SSL" not in text:
+        return _fault(error)
+    return ""
+
+
+def _fault(error: BaseException) -> str:
     kind, text = type(error).__name__, str(error)
     if "Timeout" in kind:
         return "does not answer within the time limit"
@@ -166,10 +278,24 @@ def _fault(error: Exception) -> str:
         return "has no address here: the name is unknown or blocked"
     if "refused" in text:
         return "refuses the connection"
-    if "CERTIFICATE" in text or "SSL" in text:
-        return "shows a certificate that is not its own: something stands between you and it"
-    if kind == "ProxyError":
-        return f"cannot be reached through the proxy {proxy()}"
+    if sentence := tls_fault(text):
+        return sentence
     if kind in ("ReadError", "RemoteProtocolError", "WriteError", "ConnectError"):
         return "cut the connection"
-    return f"cannot be used ({text or kind})"
+    if kind in ("TooManyRedirects", "InvalidURL", "UnsupportedProtocol"):
+        return "sends you on and on, or to what is no address"
+    text = printable(without_password(text.splitlines()[0][:200])) if text else kind
+    return f"cannot be used ({text})"
+
+
+def tls_fault(text: str) -> str:
+    """What is wrong with the encryption, by the words of Python's ssl; "" for other words."""
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
+        return "does not speak TLS: something stands between you and it, or its address is http://"
+    if "expired" in text or "not yet valid" in text:
+        return "shows a certificate that is not valid today: is this machine's clock right?"
+    if "EOF" in text and "SSL" in text:
+        return "cut the connection"
+    if "CERTIFICATE" in text or "SSL" in text:
+        return "shows a certificate that is not its own: something stands between you and it"
+    return ""

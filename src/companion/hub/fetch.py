@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from companion.door import is_folder
 from companion.profile import ModelSource
 
+from . import notes
 from .download import download
-from .endpoints import OFFLINE, Endpoint, endpoint
+from .endpoints import OFFLINE, Endpoint, endpoint, endpoints
 from .errors import HubError
 from .local_server import LocalHub
 from .lookup import make_plan
 from .plan import Plan
 from .probe import choose
+from .proxies import no_proxies
 from .tokens import token_for
 from .wanted import wanted
 
@@ -30,11 +34,13 @@ def fetch(
     where: str | None = None,
     send_token: bool = False,
     progress: bool = True,
+    verify: bool = False,
 ) -> dict[str, Path]:
     """Fetch what a chapter loads, or one repository, into the cache of the hub's library.
 
     Only the files that are needed, at the book's commit; what is there already is not fetched
-    again, what was broken off goes on, and every file's checksum is compared.
+    again, what was broken off goes on, and every file's checksum is compared: once, and again when
+    the file has changed on the disk.
 
     Args:
         what: a chapter's number, `all`, a name in the profile, or an id (see `wanted.wanted`).
@@ -43,6 +49,7 @@ def fetch(
             By default what HF_ENDPOINT says, or the official one.
         send_token: whether a host that is not the official one may see the reader's token.
         progress: whether a bar on stderr shows how far it is.
+        verify: whether to ask for the list of files anew, and to compare all checksums again.
 
     Returns:
         The folder of each, for `from_pretrained` or `load_dataset`, by name.
@@ -54,7 +61,7 @@ def fetch(
     chosen = wanted(what, profile)
     with opened(where) as place:
         token = token_for(place, send_token)
-        plan = make_plan(chosen, place, token=token, timeout=time_limit())
+        plan = make_plan(chosen, place, token=token, timeout=time_limit(), verify=verify)
         carry_out(plan, send_token=send_token, progress=progress)
     hub = (name for name, source in chosen.items() if source.hub)
     return {name: item.snapshot for name, item in zip(hub, plan.items, strict=True)}
@@ -70,6 +77,10 @@ def carry_out(plan: Plan, *, send_token: bool = False, progress: bool = True) ->
 
     plan.check_room()
     if plan.endpoint.offline:
+        if damaged := [name for item in plan.items for name in item.changed]:
+            raise HubError(
+                f"{damaged[0]} is damaged, or was changed: choose an endpoint to fetch it again."
+            )
         if any(item.missing for item in plan.items):
             raise HubError("Not everything is on this machine: choose an endpoint to fetch it.")
         return
@@ -88,6 +99,8 @@ def carry_out(plan: Plan, *, send_token: bool = False, progress: bool = True) ->
             timeout=time_limit(),
             progress=bar.update,
         )
+    for item in plan.items:
+        notes.write_branch(item.storage, item.source.revision or "main", item.commit)
 
 
 def fetch_source(source: ModelSource) -> Path:
@@ -116,10 +129,14 @@ def opened(where: str | None) -> Iterator[Endpoint]:
     """The endpoint of a name, an address, `auto`, `offline` or a folder, while it is in use."""
     from huggingface_hub import close_session
 
-    if where and where not in ("auto", "offline") and Path(where).is_dir():
-        with LocalHub(where) as hub:
+    names = ("auto", OFFLINE.name, *endpoints())  # whatever folder is called so
+    if where and where not in names and is_folder(Path(where)):
+        with no_proxies(), LocalHub(where) as hub:
             close_session()  # the next one passes the proxy by
-            yield Endpoint(f"the folder {where}", hub.address)
+            try:
+                yield Endpoint(f"the folder {where}", hub.address)
+            finally:
+                close_session()
         return
     yield choose(where)[0] if where else endpoint(OFFLINE.name if _offline() else None)
 
@@ -127,7 +144,7 @@ def opened(where: str | None) -> Iterator[Endpoint]:
 def time_limit() -> float:
     """Seconds of silence after which a host is given up: HF_HUB_DOWNLOAD_TIMEOUT, or 30."""
     value = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "")
-    return float(value) if value.isdigit() else TIMEOUT
+    return float(value) if re.fullmatch("[1-9][0-9]{0,4}", value) else TIMEOUT
 
 
 def _offline() -> bool:

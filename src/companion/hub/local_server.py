@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from .repository import Repository, Stored, find, pointer
 
@@ -159,6 +159,7 @@ class LocalHub:
         self.folder = Path(folder)
         self.commits = dict(commits or {})
         self.log: list[Logged] = []
+        self._known: dict[tuple[str, str], Repository] = {}
         self._lock = threading.Lock()
         self._no_proxy: dict[str, str | None] = {"no_proxy": None, "NO_PROXY": None}
         self._servers = {
@@ -221,9 +222,12 @@ class LocalHub:
         self, repo_type: str | None, repo_id: str, revision: str | None
     ) -> Repository | Answer:
         """The repository at a revision, or the answer that refuses it."""
-        found = find(self.folder, repo_type or "model", repo_id, self.commits)
+        found = self._known.get((repo_type or "model", repo_id))
+        if found is None or revision != found.commit:  # a commit stays what it is
+            found = find(self.folder, repo_type or "model", repo_id, self.commits)
         if found is None:
             return refusal(404, "RepoNotFound", "Repository not found")
+        self._known[found.repo_type, repo_id] = found
         if revision not in (None, "main", found.commit):
             return refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return found
@@ -314,7 +318,7 @@ class LocalHub:
         if isinstance(found, Answer):
             return found
         headers = {"X-Repo-Commit": found.commit, "Accept-Ranges": "bytes"}
-        stored = found.files().get(path)
+        stored = found.file(path)
         if stored is None:
             answer = refusal(404, "EntryNotFound", "Entry not found")
             return Answer(answer.status, answer.headers | headers, answer.body)
@@ -322,7 +326,7 @@ class LocalHub:
             return _stretch(stored, request, headers)
         way = f"{self.files_address}/{stored.sha256}/{quote(stored.file.name)}"
         headers |= {
-            "Location": f"{way}?of={quote(f'{found.repo_type}s/{repo_id}', safe='')}",
+            "Location": f"{way}?{urlencode({'of': f'{found.repo_type}s/{repo_id}', 'at': path})}",
             "ETag": f'"{stored.oid}"',
             "X-Linked-Etag": f'"{stored.sha256}"',
             "X-Linked-Size": str(stored.size),
@@ -332,11 +336,11 @@ class LocalHub:
     def large_file(self, request: Request) -> Answer:
         """The content of a large file, by its SHA-256."""
         repo_type, _, repo_id = request.query.get("of", [""])[0].partition("/")
-        found = find(self.folder, repo_type.rstrip("s"), repo_id, self.commits)
-        if found and request.method in ("GET", "HEAD"):
-            for stored in found.files().values():
-                if stored.sha256 == request.path.split("/")[1]:
-                    return _stretch(stored, request, {"Accept-Ranges": "bytes"})
+        found = self._known.get((repo_type.rstrip("s"), repo_id))
+        stored = found.file(request.query.get("at", [""])[0]) if found else None
+        asked = request.path.split("/")[1]
+        if stored and stored.sha256 == asked and request.method in ("GET", "HEAD"):
+            return _stretch(stored, request, {"Accept-Ranges": "bytes"})
         return Answer(403, {}, b"There is no such file here.")
 
     def send(self, handler: BaseHTTPRequestHandler, answer: Answer, logged: Logged) -> None:

@@ -1,29 +1,33 @@
-"""Making a plan: which files a repository has at a commit, asked once and noted beside them."""
+"""Making a plan: which files a repository has at a commit, asked once and noted beside them, and
+what of them is here."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import re
-import time
-import uuid
-from collections.abc import Callable
-from dataclasses import asdict, replace
-from functools import partial
+import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from companion.door import (
+    Checksum,
+    Commit,
+    RepositoryId,
+    RepositoryPath,
+    Size,
+    Untrusted,
+    inside,
+    is_file,
+)
+from companion.door.places import open_plain
 from companion.profile import ModelSource
 
+from . import notes
 from .endpoints import Endpoint
-from .errors import HubError, NotAllowed, explain
-from .patience import PASSING, pause
-from .plan import Item, Plan, Remote
+from .errors import HubError, NotAllowed
+from .listing import Listing, Remote, as_commit, ask
+from .plan import Item, Plan, storage_of
 from .selection import select
+from .stock import Checked, digest
 from .tokens import Token
-
-COMMIT = re.compile(r"[0-9a-f]{40}")
-CHECKSUM = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def make_plan(
@@ -34,6 +38,7 @@ def make_plan(
     timeout: float = 30.0,
     cache: Path | None = None,
     refused: list[NotAllowed] | None = None,
+    verify: bool = False,
 ) -> Plan:
     """Look up what is wanted: one question a repository, none where the listing is known.
 
@@ -44,9 +49,10 @@ def make_plan(
         timeout: limit of each answer in seconds.
         cache: the folder to fetch to; the hub's library's own by default.
         refused: takes what the endpoint refuses, so that the plan is made without it.
+        verify: whether to ask anew, and to compare every checksum of what is here.
 
     Raises:
-        HubError: the endpoint does not answer, or refuses.
+        HubError: the endpoint does not answer, refuses, or tells what cannot be.
     """
     from huggingface_hub import constants
 
@@ -56,124 +62,100 @@ def make_plan(
         if source.hub is None:
             continue
         try:
-            items.append(_look_up(source, place, token, timeout, cache))
+            items.append(_look_up(source, place, token, timeout, cache, verify))
         except NotAllowed as error:
             if refused is None:
                 raise
             refused.append(error)
+        except Untrusted as error:
+            raise HubError(str(error)) from error
     embedded = tuple(name for name, source in chosen.items() if source.zoo)
     return Plan(place, tuple(items), embedded, cache)
 
 
 def _look_up(
-    source: ModelSource,
-    place: Endpoint,
-    token: Token,
-    timeout: float,
-    cache: Path,
+    source: ModelSource, place: Endpoint, token: Token, timeout: float, cache: Path, verify: bool
 ) -> Item:
-    bare = Item(source, source.revision or "main", (), cache)
-    if not COMMIT.fullmatch(bare.commit) and place.offline:
-        bare = replace(bare, commit=_noted_commit(bare))
-    remotes = _listing(bare) if COMMIT.fullmatch(bare.commit) else None
-    if remotes is None and place.offline:
-        remotes = _fetched_by_others(bare)
-    if remotes is None:
-        bare, remotes = _ask(bare, place, token, timeout)
-    names = set(select([remote.path for remote in remotes], source.files))
-    if not names:
-        raise HubError(f"{source.hub} has none of the files {', '.join(source.files)}.")
-    return replace(bare, files=tuple(r for r in remotes if r.path in names))
+    repo_id = RepositoryId(source.hub)
+    revision = RepositoryPath(source.revision or "main")
+    storage = storage_of(source, cache)
+    commit = as_commit(revision) or (notes.branch(storage, revision) if place.offline else None)
+    note = notes.listing(storage, commit) if commit else None
+    if place.offline:
+        found = note.listing if note else _fetched_by_others(source, storage, commit)
+        return _item(source, found, cache, verify)
+    if note and note.serves(place) and not verify:
+        return _item(source, note.listing, cache, verify)
+    try:
+        found = ask(source.repo_type, repo_id, revision, place, token, timeout)
+    except NotAllowed:
+        raise
+    except HubError:
+        # The host is down; but what another told of this commit may be here, all of it.
+        item = _item(source, note.listing, cache, verify) if note else None
+        if item is None or item.missing:
+            raise
+        return item
+    notes.write_listing(storage, found, place)
+    return _item(source, found, cache, verify)
 
 
-def _ask(item: Item, place: Endpoint, token: Token, timeout: float) -> tuple[Item, list[Remote]]:
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=place.address, token=token)
-    ask = partial(
-        api.repo_info,
-        str(item.source.hub),
-        repo_type=item.source.repo_type,
-        revision=item.commit,
-        timeout=timeout,
-        files_metadata=True,
+def _item(source: ModelSource, found: Listing, cache: Path, verify: bool) -> Item:
+    """What is needed of a listing, and what of that is here."""
+    names = [file.path for file in found.files]
+    needed = set(select(names, source.files))
+    if not needed:
+        wanted = ", ".join(source.files)
+        raise HubError(f"{source.hub} has none of the files {wanted or 'that a model has'}.")
+    lacking = [pattern for pattern in source.files if not select(names, [pattern])]
+    files = tuple(file for file in found.files if file.path in needed)
+    checked = Checked(storage_of(source, cache), afresh=verify)
+    item = Item(source, found.commit, files, cache, checked)
+    whole = frozenset(file.path for file in files if checked.is_right(item.final(file), file))
+    missing = [file for file in files if file.path not in whole]
+    return replace(
+        item,
+        whole=whole,
+        begun={file.etag: _begun(item, file) for file in missing},
+        changed=tuple(file.path for file in missing if is_file(item.final(file))),
+        left_out=() if source.files else tuple(name for name in names if name not in needed),
+        remarks=(
+            *(f"Not there: {pattern}." for pattern in lacking),
+            *(f"Left out: {sentence}" for sentence in found.unusable),
+        ),
     )
-    try:
-        info = _patiently(ask)
-    except Exception as error:
-        raise explain(error, place, str(item.source.hub)) from error
-    remotes = [
-        Remote(s.rfilename, s.size, s.lfs.sha256 if s.lfs else s.blob_id)
-        for s in info.siblings or ()
-    ]
-    # These become names in the cache: a host that says something else there gets nowhere.
-    told = [info.sha, *(remote.etag for remote in remotes)]
-    if not all(CHECKSUM.fullmatch(str(name)) for name in told) or any(
-        not isinstance(remote.size, int) for remote in remotes
-    ):
-        raise HubError(
-            f"{place.host} tells no sizes and checksums of {item.source.hub}; take another "
-            "endpoint."
-        )
-    item = replace(item, commit=info.sha)
-    try:
-        _write_note(item, remotes)
-    except OSError as error:
-        raise explain(error, place, str(item.source.hub)) from error
-    return item, remotes
 
 
-def _patiently(ask: Callable[[], Any]) -> Any:
-    """The answer to a question, asked again while the host is busy."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    for failures in itertools.count(1):
-        try:
-            return ask()
-        except HfHubHTTPError as error:
-            wait = pause(failures, error.response)
-            if error.response.status_code not in PASSING or wait is None:
-                raise
-            time.sleep(wait)
+def _begun(item: Item, file: Remote) -> int:
+    """Bytes of a content that are here, though not under the file's name."""
+    if item.checked.is_right(item.blob(file), file):
+        return file.size
+    part = item.part(file)
+    return min(part.lstat().st_size, file.size) if is_file(part) else 0
 
 
-def _write_note(item: Item, remotes: list[Remote]) -> None:
-    note = _note(item)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = note.with_suffix(f".{uuid.uuid4().hex[:8]}")
-    unfinished.write_text(json.dumps([asdict(remote) for remote in remotes]), encoding="utf-8")
-    unfinished.replace(note)
-
-
-def _listing(item: Item) -> list[Remote] | None:
-    """The repository's listing as noted by an earlier plan: a commit never changes."""
-    try:
-        entries = json.loads(_note(item).read_text(encoding="utf-8"))
-        return [Remote(**entry) for entry in entries]
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _fetched_by_others(item: Item) -> list[Remote]:
+def _fetched_by_others(source: ModelSource, storage: Path, commit: Commit | None) -> Listing:
     """What the library itself has put into the cache, if it is all that is wanted."""
-    found = [path for path in item.snapshot.rglob("*") if path.is_file()]
-    remotes = [
-        Remote(path.relative_to(item.snapshot).as_posix(), path.stat().st_size, path.resolve().name)
-        for path in found
-    ]
-    names = [remote.path for remote in remotes]
-    if not names or not all(select(names, [pattern]) for pattern in item.source.files):
-        raise HubError(
-            f"{item.source.hub} is not whole on this machine: fetch it with a network first."
-        )
-    return remotes
+    snapshot = inside(storage, "snapshots", commit or "none")
+    files = []
+    for folder, _, names in os.walk(snapshot):
+        for path in (Path(folder, name) for name in names):
+            try:
+                files.append(_as_remote(path, path.relative_to(snapshot).as_posix()))
+            except (Untrusted, OSError):
+                continue  # nothing that the hub's library has put there
+    paths = [file.path for file in files]
+    if not commit or not paths or not all(select(paths, [p]) for p in source.files):
+        raise HubError(f"{source.hub} is not whole on this machine: fetch it with a network first.")
+    return Listing(commit, tuple(files))
 
 
-def _note(item: Item) -> Path:
-    return item.storage / "companion" / f"{item.commit}.json"
-
-
-def _noted_commit(item: Item) -> str:
-    """The commit that a branch stood for when it was last fetched."""
-    reference = item.storage / "refs" / item.commit
-    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else item.commit
+def _as_remote(path: Path, name: str) -> Remote:
+    """A file that is here, by the checksum that its content is called, or else its own."""
+    with open_plain(path) as stream:
+        size = Size(os.fstat(stream.fileno()).st_size)
+    try:
+        etag = Checksum(path.resolve().name)
+    except Untrusted:
+        etag = digest(path)
+    return Remote(RepositoryPath(name), size, etag)

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from companion.door import Checksum, Commit, RepositoryId, RepositoryPath, exists, inside, printable
 from companion.profile import ModelSource
 
 from .endpoints import Endpoint
 from .environment import small_disk
 from .errors import NoRoom
+from .listing import Remote
+from .stock import Checked
 
-
-@dataclass(frozen=True)
-class Remote:
-    """A file of a repository on the hub.
-
-    Attributes:
-        path: its name in the repository.
-        size: in bytes.
-        etag: SHA-256 of a large file, SHA-1 of the Git object of a small one; the cache's name of
-            its content.
-    """
-
-    path: str
-    size: int
-    etag: str
+SHOWN = 3  # names of files that are left out
 
 
 @dataclass(frozen=True)
@@ -38,51 +29,84 @@ class Item:
         commit: the commit that its revision stands for.
         files: what of it is needed.
         cache: the cache of the hub's library.
+        checked: what of it was found right.
+        whole: the files that are under their final name, right.
+        begun: bytes on the disk of each content that has not its final name.
+        changed: files that have their final name, but are not what the hub tells.
+        left_out: files that are not needed, where the reader did not say which are.
+        remarks: a sentence for each file that the endpoint does not tell of, or that cannot lie on
+            this disk.
     """
 
     source: ModelSource
-    commit: str
+    commit: Commit
     files: tuple[Remote, ...]
     cache: Path
+    checked: Checked
+    whole: frozenset[RepositoryPath] = frozenset()
+    begun: Mapping[Checksum, int] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def storage(self) -> Path:
         """The repository's folder in the cache."""
-        return self.cache / f"{self.source.repo_type}s--{str(self.source.hub).replace('/', '--')}"
+        return storage_of(self.source, self.cache)
 
-    @property
+    @cached_property
     def snapshot(self) -> Path:
         """The folder for `from_pretrained`, once everything is there."""
         return self.storage / "snapshots" / self.commit
 
+    def final(self, file: Remote) -> Path:
+        """Where a file lies when it is whole and right.
+
+        Raises:
+            Untrusted: a link leads out of the repository's folder there.
+        """
+        *folders, name = file.path.split("/")
+        return self._folder("snapshots", self.commit, *folders) / name
+
     def blob(self, file: Remote) -> Path:
-        """Where the content of a file lies when it is whole and right."""
-        return self.storage / "blobs" / file.etag
+        """Where its content does.
+
+        Raises:
+            Untrusted: as `final`.
+        """
+        return self._folder("blobs") / file.etag
 
     def part(self, file: Remote) -> Path:
-        """Where the content of a file lies while it is not; the library's kind of name."""
-        return self.storage / "blobs" / f"{file.etag}.companion.incomplete"
+        """Where the content of a file lies while it is not; the library's kind of name.
 
-    def is_here(self, file: Remote) -> bool:
-        """Whether a file is under its final name, with its size."""
-        return _is_whole(self.snapshot / file.path, file)
+        Raises:
+            Untrusted: as `final`.
+        """
+        return self._folder("blobs") / f"{file.etag}.companion.incomplete"
 
     def here(self, file: Remote) -> int:
         """Bytes of a file that are on the disk already."""
-        if self.is_here(file) or _is_whole(self.blob(file), file):
-            return file.size
-        part = self.part(file)
-        return min(part.stat().st_size, file.size) if part.is_file() else 0
+        return file.size if file.path in self.whole else self.begun.get(file.etag, 0)
 
-    @property
+    @cached_property
     def contents(self) -> list[Remote]:
         """A file for each content: what two files share is kept, and fetched, once."""
         return list({file.etag: file for file in self.files}.values())
 
-    @property
+    @cached_property
     def missing(self) -> list[Remote]:
         """The files that are not under their final name, the largest first."""
-        return sorted((f for f in self.files if not self.is_here(f)), key=lambda f: -f.size)
+        return sorted((f for f in self.files if f.path not in self.whole), key=lambda f: -f.size)
+
+    def _folder(self, *names: str) -> Path:
+        """A folder in the repository's, looked at once: a hundred thousand files may be in it."""
+        if names not in self._looked_at:
+            self._looked_at[names] = inside(self.storage, *names, "a file").parent
+        return self._looked_at[names]
+
+    @cached_property
+    def _looked_at(self) -> dict[tuple[str, ...], Path]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -145,6 +169,18 @@ class Plan:
             if here:
                 line += ", here already" if here == whole else f", {size(here)} here already"
             lines.append(line)
+            if item.changed:
+                lines.append(
+                    f"  Damaged or changed since they were fetched: {_some(item.changed)}."
+                )
+            if item.left_out:
+                lines.append(
+                    f"  Left out as further copies of the weights: {_some(item.left_out)}; "
+                    "`hf download` brings them."
+                )
+            lines += [f"  {sentence}" for sentence in item.remarks[:SHOWN]]
+            if len(item.remarks) > SHOWN:
+                lines.append(f"  And {len(item.remarks) - SHOWN:,} more of the kind.")
         if self.items:
             where = "this machine" if self.endpoint.offline else self.endpoint.shown
             lines.append(
@@ -174,11 +210,21 @@ def span(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} hours"
 
 
-def _is_whole(path: Path, file: Remote) -> bool:
-    return path.is_file() and path.stat().st_size == file.size
+def storage_of(source: ModelSource, cache: Path) -> Path:
+    """A repository's folder in the cache, named as the hub's library names it.
+
+    Raises:
+        Untrusted: its id is none.
+    """
+    return cache / f"{source.repo_type}s--{RepositoryId(source.hub).replace('/', '--')}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(printable(name) for name in names[:SHOWN]) + more
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.exists():
+    while not exists(folder):
         folder = folder.parent
     return folder

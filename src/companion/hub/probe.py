@@ -20,12 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
-from .endpoints import OFFLINE, Endpoint, endpoint, endpoints
-from .environment import is_on, on_colab, proxy
-from .errors import remedy
+from companion.door import printable, without_password
+
+from .endpoints import OFFLINE, Endpoint, bare_address, endpoint, endpoints, host_of
+from .environment import is_on, on_colab
+from .errors import remedy, through_proxy, tls_fault
+from .proxies import SOCKS, proxy, proxy_fault, proxy_of
+from .socks import SocksError, SocksHandler
 
 TIMEOUT = 8.0
 REDIRECTS = 5
+API, SMALL, LARGE = "API", "small file", "large file"
+PAGE = "answers with something else than the hub does"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Part:
 
     Attributes:
         name: "API", "small file" or "large file".
-        url: what was asked for.
+        url: what was asked for, without a password.
         host: the host that answered, or failed to: after redirects not that of the URL.
         ok: whether the answer is what a download needs.
         latency_ms: from the question to the first byte of the answer; None without an answer.
@@ -146,14 +152,19 @@ def choose(
         return OFFLINE, "HF_HUB_OFFLINE is set: only what is on this machine is used."
     if where != "auto":
         chosen = endpoint(where)
-        return chosen, f"{chosen.address} was asked for."
-    candidates = [place for place in _candidates() if place.official or not _only_official()]
-    routes = probe_all(candidates, timeout=timeout, sample=sample)
+        return chosen, f"{chosen.bare} was asked for."
+    if fault := proxy_fault():
+        raise ConnectionError(f"No route to the hub works. {fault}")
+    candidates = [(place, _against(place)) for place in _candidates()]
+    routes = probe_all(
+        [place for place, no in candidates if not no], timeout=timeout, sample=sample
+    )
+    reasons = " ".join(dict.fromkeys(no for _, no in candidates if no))
     for route in routes:
         if route.ok:
-            why = _only_official() or "It is the first that works, large files too."
-            return route.endpoint, f"{route.endpoint.address} is taken. {why}"
-    faults = " ".join(route.sentence for route in routes)
+            why = reasons or "It is the first that works, large files too."
+            return route.endpoint, f"{route.endpoint.bare} is taken. {why}"
+    faults = " ".join([*(route.sentence for route in routes), *([reasons] if reasons else [])])
     raise ConnectionError(f"No route to the hub works. {faults}")
 
 
@@ -162,12 +173,14 @@ def _candidates() -> list[Endpoint]:
     return list(dict.fromkeys([*named, *endpoints().values()]))
 
 
-def _only_official() -> str | None:
-    """Why no mirror may be used here, if that is so."""
+def _against(place: Endpoint) -> str | None:
+    """Why an endpoint may not be used here, if that is so."""
+    if place.official:
+        return None
     if on_colab():
         return "On Colab no mirror is used: it would send you back to the official host."
-    if proxy():
-        return f"No mirror is used together with the proxy {proxy()}: choose one of the two."
+    if via := proxy(place.address):
+        return f"No mirror is used together with the proxy {via}: choose one of the two."
     return None
 
 
@@ -175,9 +188,9 @@ def _urls(place: Endpoint, sample: Sample) -> list[tuple[str, str]]:
     api = f"{place.address}/api/models/{sample.repository}/revision/{sample.revision}"
     files = f"{place.address}/{sample.repository}/resolve/{sample.revision}/"
     return [
-        ("API", api),
-        ("small file", files + quote(sample.small_file)),
-        ("large file", files + quote(sample.large_file)),
+        (API, api),
+        (SMALL, files + quote(sample.small_file)),
+        (LARGE, files + quote(sample.large_file)),
     ]
 
 
@@ -186,7 +199,7 @@ class _Question:
 
     def __init__(self, place: Endpoint, name: str, url: str, timeout: float) -> None:
         self.place, self.name, self.url, self.timeout = place, name, url, timeout
-        self.host = place.host
+        self.asked, self.host = url, place.host  # of the request that is under way
         self.elsewhere: str | None = None  # where a mirror sends its readers on to
         self.result: Part | None = None
         self.thread = threading.Thread(target=self._ask, daemon=True)
@@ -200,40 +213,56 @@ class _Question:
         try:
             self.result = self._follow()
         except Exception as error:
-            self.result = self._part(False, None, _fault(error, self.timeout))
+            self.result = self._failed(error)
 
     def _follow(self) -> Part:
         """Go where the redirects lead, with the first byte of the file as the aim."""
         url, latency = self.url, None
         for _ in range(REDIRECTS):
-            self.host = urlsplit(url).netloc
-            status, location, milliseconds = _first_byte(url, self.timeout)
-            latency = milliseconds if latency is None or self.name == "large file" else latency
-            if status not in (301, 302, 303, 307, 308) or not location:
+            self.asked, self.host = url, host_of(url)
+            answer = _first_byte(url, self.timeout)
+            latency = answer.latency_ms if latency is None or self.name == LARGE else latency
+            if answer.status not in (301, 302, 303, 307, 308) or not answer.location:
                 break
-            target = urljoin(url, location)
-            next_host = urlsplit(target).netloc
+            target = urljoin(url, answer.location)
+            next_host = host_of(target)
+            if urlsplit(target).scheme not in ("http", "https") or not next_host:
+                return self._part(False, latency, "sends you on to what is no address")
             away = next_host != self.host and not self.place.official
-            if away and self.name != "large file":
+            if away and self.name != LARGE:
                 self.elsewhere = next_host
-                return self._part(
-                    False, latency, f"answers {status}: it sends you on to {next_host}"
-                )
+                what = f"answers {answer.status}: it sends you on to {next_host}"
+                return self._part(False, latency, what)
             url = target
-        if status in (200, 206):
-            return self._part(True, latency, "works")
-        return self._part(False, latency, _status(status))
+        if answer.status not in (200, 206):
+            return self._part(False, latency, _status(answer.status))
+        if answer.page or (self.name == API and answer.first != b"{"):
+            return self._part(False, latency, PAGE)
+        return self._part(True, latency, "works")
+
+    def _failed(self, error: Exception) -> Part:
+        via = proxy(self.asked)
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if via and (fault := _proxy_fault(reason, via, self.timeout)):
+            sentence = f"{self._where} {through_proxy(via, fault, self.asked)}."
+            return Part(self.name, bare_address(self.url), self.host, False, None, sentence)
+        return self._part(False, None, _fault(reason, self.timeout))
 
     def _part(self, ok: bool, latency: float | None, what: str) -> Part:
-        where = f"{self.host} ({self.name} of {self.place.host})"
-        sentence = f"{where} {what}" + ("." if ok else f"; {self._remedy(what)}.")
-        return Part(self.name, self.url, self.host, ok, latency, sentence)
+        sentence = f"{self._where} {what}" + ("." if ok else f"; {self._remedy(what)}.")
+        return Part(self.name, bare_address(self.url), self.host, ok, latency, sentence)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.host} ({self.name} of {self.place.host})"
 
     def _remedy(self, what: str) -> str:
         if "404" in what:
             return "choose an endpoint that has it"
         if "429" in what:
             return "wait some minutes"
+        if what == PAGE or "511" in what:
+            return "does the network want you to log in first? If not, take another endpoint"
         return remedy(self.place, self.host, self.elsewhere)
 
 
@@ -242,21 +271,48 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _first_byte(url: str, timeout: float) -> tuple[int, str | None, float]:
-    """Status, Location and milliseconds of one request, through the proxy if one is set."""
+@dataclass(frozen=True)
+class _Answer:
+    """What one request brought.
+
+    Attributes:
+        status: of HTTP.
+        location: where it sends the client on to, or None.
+        page: whether it is a page for people.
+        first: the first byte, b"" where there is none.
+        latency_ms: until it came.
+    """
+
+    status: int
+    location: str | None
+    page: bool
+    first: bytes
+    latency_ms: float
+
+
+def _first_byte(url: str, timeout: float) -> _Answer:
+    """Ask for the first byte of an address, through the proxy if one is set."""
     # A stock library's name: some hosts turn away what they do not know. No token, ever.
     request = urllib.request.Request(
         url, headers={"Range": "bytes=0-0", "User-Agent": "companion-probe; hf_hub"}
     )
+    via, first = proxy_of(url), b""
+    ways: list[urllib.request.BaseHandler] = [_NoRedirect()]
+    if via and via.partition("://")[0].lower() in SOCKS:
+        ways += [urllib.request.ProxyHandler({}), SocksHandler(via)]
+    else:
+        ways.append(urllib.request.ProxyHandler({urlsplit(url).scheme: via} if via else {}))
     started = time.monotonic()
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout) as answer:
-            answer.read(1)
+        with urllib.request.build_opener(*ways).open(request, timeout=timeout) as answer:
+            first = answer.read(1)
             status, headers = answer.status, answer.headers
     except urllib.error.HTTPError as error:
         status, headers = error.code, error.headers
         error.close()
-    return status, headers.get("Location"), 1000 * (time.monotonic() - started)
+    milliseconds = 1000 * (time.monotonic() - started)
+    page = "html" in headers.get("Content-Type", "")
+    return _Answer(status, headers.get("Location"), page, first, milliseconds)
 
 
 def _status(status: int) -> str:
@@ -264,13 +320,29 @@ def _status(status: int) -> str:
         return "answers 404: it has no copy of the file"
     if status in (401, 403):
         return f"answers {status}: it does not let you in"
+    if status == 407:
+        return "answers 407: it wants a name and a password, or other ones"
     if status == 429:
         return "answers 429: too many requests"
     return f"answers {status}"
 
 
-def _fault(error: BaseException, timeout: float) -> str:
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+def _proxy_fault(reason: object, via: str, timeout: float) -> str:
+    """What a proxy does that fails, or "" if it is not the proxy."""
+    if isinstance(reason, (socket.gaierror, ConnectionRefusedError)):
+        return _fault(reason, timeout)
+    if isinstance(reason, SocksError):
+        return str(reason)
+    _, tunnel, answer = str(reason).partition("Tunnel connection failed: ")
+    if tunnel:
+        status = answer[:3]
+        return _status(int(status)) if status.isdecimal() else "turns the request away"
+    if "WRONG_VERSION_NUMBER" in str(reason) and via.startswith("https:"):
+        return "does not speak TLS, so it is an http:// address"
+    return ""
+
+
+def _fault(reason: object, timeout: float) -> str:
     if isinstance(reason, socket.gaierror):
         return "has no address here: the name is unknown or blocked"
     if isinstance(reason, TimeoutError):
@@ -278,7 +350,7 @@ def _fault(error: BaseException, timeout: float) -> str:
     if isinstance(reason, ConnectionRefusedError):
         return "refuses the connection"
     if isinstance(reason, ssl.SSLError):
-        return "shows a certificate that is not its own: something stands between you and it"
+        return tls_fault(f"SSL {reason}")
     if isinstance(reason, (ConnectionError, http.client.HTTPException)):
         return "cut the connection"
-    return f"cannot be reached ({reason})"
+    return f"cannot be reached ({printable(without_password(str(reason)))[:200]})"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from companion.door import RepositoryPath, Untrusted, is_file, is_folder
+
 # What the hub keeps in its store of large files: these kinds, and everything that is bigger.
 LARGE_KINDS = (".safetensors", ".bin", ".ckpt", ".parquet", ".zip", ".h5", ".msgpack", ".pt")
 LARGE_BYTES = 10_000_000
@@ -58,6 +60,15 @@ class Repository:
         """Its files by name, in the order of names."""
         return {stored.path: stored for stored in _files(self.folder)}
 
+    def file(self, path: str) -> Stored | None:
+        """One of its files, or None."""
+        try:
+            name = RepositoryPath(path)
+        except Untrusted:
+            return None
+        file = self.folder / name
+        return _looked_at(name, file) if _served(name) and is_file(file) else None
+
 
 def find(
     root: Path, repo_type: str, repo_id: str, commits: dict[str, str] | None = None
@@ -69,7 +80,7 @@ def find(
     what `commits` says, else what `hf download --local-dir` noted, else a sum of all its files.
     """
     plain = root / repo_id if repo_type == "model" else root / f"{repo_type}s" / repo_id
-    if plain.is_dir():
+    if is_folder(plain):
         commit = (commits or {}).get(repo_id) or _noted(plain) or _summed(plain)
         return Repository(repo_type, repo_id, plain, commit)
     cached = root / f"{repo_type}s--{repo_id.replace('/', '--')}"
@@ -87,9 +98,17 @@ def git_sha1(content: bytes) -> str:
 def _files(folder: Path) -> Iterator[Stored]:
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if file.is_file() and not name.startswith((".git/", ".cache/")):
-            about = file.stat()
-            yield _stored(name, file, about.st_size, about.st_mtime_ns)
+        if _served(name) and is_file(file):
+            yield _looked_at(name, file)
+
+
+def _served(name: str) -> bool:
+    return not name.startswith((".git/", ".cache/"))
+
+
+def _looked_at(name: str, file: Path) -> Stored:
+    about = file.stat()
+    return _stored(name, file, about.st_size, about.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from .asking import refusal
 from .download import request
 from .errors import explain
 from .plan import Plan
@@ -23,13 +24,16 @@ def measure_speed(plan: Plan, *, token: Token = False, timeout: float = 30.0) ->
     Raises:
         HubError: the host of the file does not answer, or refuses.
     """
+    if plan.endpoint.offline or plan.to_fetch < WORTH_MEASURING:
+        return plan
     missing = [(file, item) for item in plan.items for file in item.missing if not item.here(file)]
-    if not missing or plan.endpoint.offline or plan.to_fetch < WORTH_MEASURING:
+    if not missing:
         return plan
     file, item = max(missing, key=lambda pair: pair[0].size)
     try:
         with request(item, file, plan.endpoint, token, timeout) as response:
-            response.raise_for_status()
+            if response.status_code >= 300:
+                raise refusal(response)
             started, got = time.monotonic(), 0
             for chunk in response.iter_raw():
                 got += len(chunk)

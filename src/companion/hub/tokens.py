@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Literal
+import sys
+from typing import Any, Literal
 
-from .endpoints import Endpoint
-from .environment import home
+from companion.door import is_file
+
+from .endpoints import Endpoint, endpoint
+from .environment import expanded, home, is_on
 
 Token = str | Literal[False]
+IMPLICIT = "HF_HUB_DISABLE_IMPLICIT_TOKEN"
 
 
 def token_place() -> str | None:
@@ -20,8 +23,8 @@ def token_place() -> str | None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if os.environ.get(name, "").strip():
             return name
-    path = Path(os.environ.get("HF_TOKEN_PATH") or home() / "token").expanduser()
-    return str(path) if path.is_file() else None
+    path = expanded(os.environ.get("HF_TOKEN_PATH") or str(home() / "token"))
+    return str(path) if is_file(path) else None
 
 
 def token_for(place: Endpoint, send_token: bool = False) -> Token:
@@ -35,4 +38,39 @@ def token_for(place: Endpoint, send_token: bool = False) -> Token:
         return False
     from huggingface_hub import get_token
 
-    return get_token() or False
+    try:
+        return get_token() or False
+    except (OSError, UnicodeError):  # a token file that cannot be read: most models need none
+        return False
+
+
+def keep_token_home() -> None:
+    """See to it that the libraries of this process and its children send no token by themselves to
+    an endpoint that is not official.
+
+    They would: huggingface_hub sends it to whatever HF_ENDPOINT names. A reader who wants that sets
+    HF_HUB_DISABLE_IMPLICIT_TOKEN=0. A token that a program names itself (`token=...`) is sent
+    everywhere.
+    """
+    if may_be_told():
+        return
+    os.environ[IMPLICIT] = "1"
+    if constants := _constants():
+        constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = True
+
+
+def may_be_told() -> bool:
+    """Whether the endpoint that the libraries ask may see the reader's token."""
+    if os.environ.get(IMPLICIT) and not is_on(IMPLICIT):
+        return True  # the reader says so
+    constants = _constants()
+    names = [os.environ.get("HF_ENDPOINT"), constants.ENDPOINT if constants else None]
+    try:
+        return all(endpoint(name).official for name in names)
+    except ValueError:
+        return False
+
+
+def _constants() -> Any:
+    """What huggingface_hub has read, or None while it is not imported."""
+    return sys.modules.get("huggingface_hub.constants")

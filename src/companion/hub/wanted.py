@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from companion.door import RepositoryId, RepositoryPath, Untrusted, printable
 from companion.profile import ModelSource, sources
 
 ID = re.compile(r"(?:(datasets?)/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -27,7 +28,7 @@ def wanted(what: int | str, profile: str | None = None) -> dict[str, ModelSource
         return table
     if what in table:
         return {what: table[what]}
-    if what.isdigit():
+    if re.fullmatch("[0-9]{1,9}", what):
         chosen = {name: source for name, source in table.items() if int(what) in source.chapters}
         if not chosen:
             chapters = sorted({number for source in table.values() for number in source.chapters})
@@ -35,12 +36,16 @@ def wanted(what: int | str, profile: str | None = None) -> dict[str, ModelSource
             raise ValueError(f"Chapter {what} loads nothing; choose one of {known}, or all.")
         return chosen
     match = ID.fullmatch(what)
-    if match is None:
+    try:
+        repo_id = RepositoryId(match and match[2])
+    except Untrusted:
         raise ValueError(
-            f"{what!r} is no chapter, no name ({', '.join(table)}) and no id such as "
+            f"{printable(what)!r} is no chapter, no name ({', '.join(table)}) and no id such as "
             "google/ddpm-cat-256 or datasets/huggan/flowers-102-categories."
-        )
-    repo_type, repo_id, revision = "dataset" if match[1] else "model", match[2], match[3]
+        ) from None
+    assert match
+    repo_type = "dataset" if match[1] else "model"
+    revision = RepositoryPath(match[3]) if match[3] else None
     for source in (*table.values(), *sources("full").values()):
         if (source.hub, source.repo_type) == (repo_id, repo_type) and revision in (
             None,

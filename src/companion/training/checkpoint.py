@@ -1,17 +1,59 @@
 """Checkpoints: all that a run needs to go on, whole or not there, the last two of them."""
 
 import json
+import math
+import re
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
+from diffusers import UNet2DModel
+from diffusers.training_utils import EMAModel
+from pydantic import Field, JsonValue
+from safetensors.torch import save_file
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from companion.door import Untrusted, printable
+from companion.door.documents import read_json
+
+from .changes import SOURCE, compare
 from .files import explained, remove, to_disk
+from .state import (
+    DoesNotFit,
+    RandomState,
+    Tensors,
+    optimizer_groups,
+    optimizer_state,
+    plain,
+    put_optimizer_groups,
+    put_optimizer_state,
+    put_random_state,
+    put_schedule_state,
+    random_state,
+    read_tensors,
+    schedule_state,
+)
+from .sums import SUMS, Damaged, check_sums, write_sums
 
 KEPT = 2
-_RUN = "run.json"
+# What is said of a change whose value says nothing to a reader.
+_PLAIN = {
+    "content": "other pictures than before",
+    "schedule": "another schedule of the learning rate",
+}
+_NAME = re.compile(r"checkpoint-(\d{8,18})")
+_RUN, _MODEL, _AVERAGE = "run.json", "model.safetensors", "average.safetensors"
+_OPTIMIZER, _RANDOM = "optimizer.safetensors", "random.safetensors"
+_PICKLES = (".bin", ".pkl", ".pt", ".pth")
+Count = Annotated[int, Field(ge=0, lt=2**62)]
 
 
 @dataclass
@@ -27,36 +69,80 @@ class Progress:
         loss_count: how many they are.
     """
 
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
+    step: Count = 0
+    epoch: Count = 0
+    batch: Count = 0
     best: float | None = None
     loss_sum: float = 0.0
-    loss_count: int = 0
+    loss_count: Count = 0
+
+
+@dataclass
+class Record:
+    """What `run.json` holds: all of a checkpoint that is no tensor.
+
+    Attributes:
+        version: of this form.
+        progress: how far the run is.
+        settings: what decided it, see `changes.describe`.
+        began: settings of the optimiser's groups before the first step.
+        groups: the same now: some optimisers and schedules change them.
+        optimizer: what an optimiser keeps besides tensors.
+        schedule: how far the learning rate is.
+        scaler: the gradient scaler of fp16, or None.
+        averaged: steps that the average has seen, or None without one.
+        random: the generators of each process.
+    """
+
+    version: Literal[2]
+    progress: Progress
+    settings: dict[str, JsonValue]
+    began: list[dict[str, JsonValue]]
+    groups: list[dict[str, JsonValue]]
+    optimizer: dict[str, JsonValue]
+    schedule: dict[str, JsonValue]
+    scaler: dict[str, int | float] | None
+    averaged: Count | None
+    random: list[RandomState]
 
 
 class Checkpoints:
-    """The checkpoints of a run, `checkpoint-STEP` folders made by accelerate's `save_state`.
+    """The checkpoints of a run: `checkpoint-STEP` folders of safetensors, JSON and checksums.
 
     Args:
-        accelerator: knows the model, optimiser, schedule, scaler and what else was registered.
+        accelerator: knows the processes and the gradient scaler.
         folder: where they lie.
-        same: settings that must not change between a checkpoint and the run that goes on from it.
+        settings: what decides the run, see `changes.describe`.
+        batches: micro-batches of an epoch in each process.
+        unet: the model.
+        ema: its averaged weights, or None.
+        optimizer: as it came, before its first step.
+        lr_scheduler: counts its steps.
+
+    Raises:
+        ValueError: an optimiser or schedule whose state neither JSON nor safetensors holds.
     """
 
-    def __init__(self, accelerator: Accelerator, folder: Path, same: dict[str, Any]) -> None:
-        self._accelerator = accelerator
-        self._folder = folder
-        self._same = same
-        if accelerator.is_main_process:
-            folder.mkdir(parents=True, exist_ok=True)
-            for left in folder.glob(".*"):  # of a run that was killed while it wrote or removed
-                shutil.rmtree(left, ignore_errors=True)
-        accelerator.wait_for_everyone()
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        folder: Path,
+        settings: dict[str, Any],
+        batches: int,
+        unet: UNet2DModel,
+        ema: EMAModel | None,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler,
+    ) -> None:
+        self._accelerator, self._folder, self._settings = accelerator, folder, settings
+        self._batches, self._unet, self._ema = batches, unet, ema
+        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
+        self._began = optimizer_groups(optimizer)
+        schedule_state(lr_scheduler)  # fails now, not after the first hundred steps
 
     def newest(self) -> Path | None:
         """The newest checkpoint, or None."""
-        return max(self._folder.glob("checkpoint-*"), default=None)
+        return max(all_in(self._folder), key=_step, default=None)
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint, then remove all but the last two.
@@ -65,60 +151,237 @@ class Checkpoints:
 
         Raises:
             OSError: it could not be written; the earlier ones are still there.
+            ValueError: the optimiser's state holds what neither JSON nor safetensors do.
         """
         place = self._folder / f"checkpoint-{progress.step:08d}"
-        if place.exists():
-            return
         accelerator, beside = self._accelerator, place.with_name(f".{place.name}.new")
         last = self.newest()
+        if place == last:
+            return
         kept = f"the last whole checkpoint is {last}" if last else "nothing else was changed"
-        try:
+        chance = gather_object([random_state(accelerator.device)])
+        if accelerator.is_main_process:
+            files, record = self._state(progress, chance)
             with explained(f"checkpoint of step {progress.step}", self._folder, kept):
-                if accelerator.is_main_process:
+                try:
+                    self._folder.mkdir(exist_ok=True)
                     beside.mkdir()
-                accelerator.wait_for_everyone()
-                accelerator.save_state(str(beside))
-                accelerator.wait_for_everyone()
-                if accelerator.is_main_process:
-                    state = {"progress": asdict(progress), "settings": self._same}
-                    (beside / _RUN).write_text(json.dumps(state, indent=1), encoding="utf-8")
+                    for name, tensors in files.items():
+                        save_file(plain(tensors), beside / name)
+                    text = json.dumps(asdict(record), indent=1)
+                    (beside / _RUN).write_text(text, encoding="utf-8", newline="\n")
+                    write_sums(beside)
                     to_disk(beside)
                     beside.rename(place)
                     to_disk(self._folder)
-        except OSError:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-        if accelerator.is_main_process:
-            for old in sorted(self._folder.glob("checkpoint-*"))[:-KEPT]:
+                except BaseException:
+                    shutil.rmtree(beside, ignore_errors=True)
+                    raise
+            for old in sorted(all_in(self._folder), key=_step)[:-KEPT]:
                 remove(old)
         accelerator.wait_for_everyone()
 
     def load(self, place: Path) -> Progress:
         """Put everything back to where a checkpoint was made.
 
+        What it finds is compared before anything is loaded, so a run that is refused has touched
+        nothing.
+
         Raises:
-            ValueError: it was made by a run with other settings, or cannot be read.
+            ValueError: it was made by a run with other settings, or is damaged.
+            OSError: it cannot be read.
         """
-        try:
-            state = json.loads((place / _RUN).read_text(encoding="utf-8"))
-            progress, settings = Progress(**state["progress"]), state["settings"]
-        except Exception as error:
-            raise _damaged(place, error) from error
-        for name, value in self._same.items():
-            if settings.get(name) != value:
-                raise ValueError(
-                    f"The checkpoint {place} was made with {name} = {settings.get(name)}, but this "
-                    f"run has {value}: set it back, or begin anew with overwrite_output_dir."
-                )
-        try:
-            self._accelerator.load_state(str(place))
-        except Exception as error:  # of any kind: unpickling rubbish raises what it likes
-            raise _damaged(place, error) from error
+        with self._read(place):
+            _refuse_pickles(place)
+            files = check_sums(place)
+            record = read_json(Record, place / _RUN, _RUN)
+            self._compare(place, record)
+            expected = {_RUN, _MODEL, _OPTIMIZER, _RANDOM} | ({_AVERAGE} if self._ema else set())
+            if files != expected:
+                raise DoesNotFit(f"of {min(files ^ expected)} there is one too many or too few")
+            self._place(record.progress)
+            self._put(place, record)
+        progress = record.progress
+        if bool(self._settings["kid_samples"]) != bool(record.settings.get("kid_samples")):
+            progress.best = None  # it was another measure
         return progress
 
+    def _state(
+        self, progress: Progress, chance: list[tuple[Tensors, RandomState]]
+    ) -> tuple[dict[str, Tensors], Record]:
+        """The files of tensors, and the record."""
+        kept, values = optimizer_state(self._optimizer)
+        files = {
+            _MODEL: self._unet.state_dict(),
+            _OPTIMIZER: kept,
+            _RANDOM: {
+                f"{process}.{name}": tensor
+                for process, (tensors, _) in enumerate(chance)
+                for name, tensor in tensors.items()
+            },
+        }
+        averaged = None
+        if self._ema is not None:
+            files[_AVERAGE] = self._average()
+            averaged = self._ema.optimization_step
+        scaler = self._accelerator.scaler
+        return files, Record(
+            2,
+            progress,
+            self._settings,
+            self._began,
+            optimizer_groups(self._optimizer),
+            values,
+            schedule_state(self._lr_scheduler),
+            scaler.state_dict() if scaler is not None else None,
+            averaged,
+            [state for _, state in chance],
+        )
 
-def _damaged(place: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"The checkpoint {place} is damaged ({type(error).__name__}): remove this folder, and the "
-        "run goes on from the one before."
-    )
+    def _average(self) -> Tensors:
+        assert self._ema is not None
+        names = [name for name, _ in self._unet.named_parameters()]
+        return dict(zip(names, self._ema.shadow_params, strict=True))
+
+    def _compare(self, place: Path, record: Record) -> None:
+        """Refuse what makes another run, say what is taken over."""
+        before, now = record.settings, self._settings
+        refused, said = compare(before, now)
+        if "content" in refused:
+            changed = [name for name in SOURCE if before.get(name) != now[name]]
+            refused = [name for name in refused if name != "content"] + changed
+        if refused:
+            old = " and ".join(f"{name} = {_shown(before.get(name))}" for name in refused)
+            new = " and ".join(_shown(now.get(name)) for name in refused)
+            raise _Refused(
+                f"The checkpoint {place} was made with {old}, but this run has {new}: set it back, "
+                "or begin anew in another output_dir."
+            )
+        epochs, progress = now["num_epochs"], record.progress
+        if progress.epoch + bool(progress.batch) > epochs:
+            raise _Refused(
+                f"The checkpoint {place} is beyond its {progress.epoch} whole epochs, but "
+                f"num_epochs is {epochs}: raise it, or begin anew in another output_dir."
+            )
+        if said and self._accelerator.is_main_process:
+            told = [
+                _PLAIN.get(name)
+                or f"{name} = {_shown(now.get(name))} (it was {_shown(before.get(name))})"
+                for name in said
+            ]
+            warnings.warn(
+                f"Going on from {place} with other settings: {', '.join(told)}.", stacklevel=5
+            )
+
+    def _place(self, progress: Progress) -> None:
+        """Steps, epochs and batches have to say the same."""
+        together = self._settings["gradient_accumulation_steps"]
+        steps = progress.epoch * math.ceil(self._batches / together)
+        if progress.batch > self._batches or progress.step != steps + math.ceil(
+            progress.batch / together
+        ):
+            raise DoesNotFit(f"it is at batch {progress.batch} of epoch {progress.epoch + 1}")
+
+    def _put(self, place: Path, record: Record) -> None:
+        accelerator, unet, optimizer = self._accelerator, self._unet, self._optimizer
+        weights = read_tensors(place / _MODEL, unet.state_dict())
+        kept = read_tensors(place / _OPTIMIZER)
+        chance = read_tensors(place / _RANDOM)
+        if self._ema is not None:
+            average = read_tensors(place / _AVERAGE, self._average())
+            if record.averaged is None:
+                raise DoesNotFit("it does not say how long its average is")
+            self._ema.shadow_params = [
+                average[name].to(accelerator.device) for name, _ in unet.named_parameters()
+            ]
+            self._ema.optimization_step = record.averaged
+        unet.load_state_dict(weights)
+        put_optimizer_groups(optimizer, self._began, record.began, record.groups)
+        put_optimizer_state(optimizer, kept, record.optimizer)
+        put_schedule_state(optimizer, self._lr_scheduler, record.schedule)
+        if accelerator.scaler is not None and record.scaler is not None:
+            if set(record.scaler) != set(accelerator.scaler.state_dict()):
+                raise DoesNotFit("it has another gradient scaler")
+            accelerator.scaler.load_state_dict(record.scaler)
+        if len(record.random) != accelerator.num_processes:
+            raise DoesNotFit("it has the generators of another number of processes")
+        mine = accelerator.process_index
+        words = {
+            name.removeprefix(f"{mine}."): tensor
+            for name, tensor in chance.items()
+            if name.startswith(f"{mine}.")
+        }
+        put_random_state(accelerator.device, words, record.random[mine])
+
+    @contextmanager
+    def _read(self, place: Path) -> Iterator[None]:
+        """Turn what goes wrong while a checkpoint is read into its cause and its remedy."""
+        try:
+            yield
+        except (Damaged, Untrusted) as error:
+            others = sorted(all_in(self._folder), key=_step)
+            before = [other for other in others if _step(other) < _step(place)]
+            then = (
+                f"goes on from the one before, {before[-1].name}"
+                if before
+                else "begins anew, as there is no other"
+            )
+            raise ValueError(
+                f"The checkpoint {place} is damaged ({str(error).rstrip('.')}): remove this "
+                f"folder, and the run {then}."
+            ) from error
+        except DoesNotFit as error:
+            raise ValueError(
+                f"The checkpoint {place} does not fit this run ({error}): give it the model, the "
+                "optimiser and the lr_scheduler that it was made with, or begin anew in another "
+                "output_dir."
+            ) from error
+        except torch.OutOfMemoryError:
+            raise  # of the device: the loop says what to lower
+        except (MemoryError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else "no memory"
+            raise RuntimeError(
+                f"The checkpoint {place} is whole, but could not be put back ({reason}): make room "
+                "in the memory, then resume."
+            ) from error
+        except OSError as error:
+            raise OSError(
+                f"The checkpoint {place} cannot be read ({error.strerror or error}): see to it "
+                "that you may read it, then resume."
+            ) from error
+
+
+def all_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder; what bears another name is none of ours."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+
+
+def _step(place: Path) -> int:
+    match = _NAME.fullmatch(place.name)
+    return int(match[1]) if match else -1
+
+
+class _Refused(ValueError):
+    """A sentence of its own."""
+
+
+def _refuse_pickles(place: Path) -> None:
+    pickles = sorted(path.name for path in place.iterdir() if path.suffix in _PICKLES)
+    if pickles:
+        remedy = (
+            "no checkpoint needs it, remove that file"
+            if (place / SUMS).exists()
+            else "an earlier version wrote it, so finish the run with that one, or begin anew in "
+            "another output_dir"
+        )
+        raise _Refused(
+            f"The checkpoint {place} holds the pickle {printable(pickles[0])}, which could run "
+            f"code when it is read, so nothing was read: {remedy}."
+        )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

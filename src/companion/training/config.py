@@ -2,17 +2,45 @@
 
 import dataclasses
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from companion.door import printable
+
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
 MIXED_PRECISION = ("no", "fp16", "bf16")
 BAD_PICTURES = ("fail", "skip")
+# Lowest and highest value of each number. The highest ones are beyond what a run needs, and below
+# what exhausts a computer's memory or a library's integers.
+EVER = 2**63 - 1
+LIMITS: dict[str, tuple[float, float]] = {
+    "image_size": (1, 4096),
+    "train_batch_size": (1, 2**16),
+    "eval_batch_size": (1, 2**16),
+    "num_epochs": (1, 10**9),
+    "gradient_accumulation_steps": (1, 10**6),
+    "lr_warmup_steps": (0, 10**12),
+    "save_image_epochs": (1, EVER),
+    "save_model_epochs": (1, EVER),
+    "seed": (0, EVER),
+    "num_scenes": (1, 10**6),
+    "ema_decay": (0, 1),
+    "weight_decay": (0, 1e6),
+    "checkpoint_every": (0, EVER),
+    "log_every": (1, EVER),
+    "sample_steps": (1, 10**6),
+    "kid_samples": (0, 10**5),
+}
+# The same of those that lie above 0, however little.
+ABOVE_0 = {"learning_rate": 1e30, "snr_gamma": 1e12, "max_grad_norm": 1e30}
+# Pictures that are there at one time may have this many pixels together: 12 GiB as numbers.
+PIXELS_AT_ONCE = 2**30
+LONGEST_FILE = 2**20  # bytes of a settings file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +57,7 @@ class TrainingConfig:
         num_epochs: how often every picture is seen.
         gradient_accumulation_steps: micro-batches whose gradients make one optimiser step.
         learning_rate: highest rate of AdamW, reached after the warm-up.
-        lr_warmup_steps: optimiser steps until then.
+        lr_warmup_steps: optimiser steps until then; None for a tenth of the run, 500 at most.
         save_image_epochs: epochs between two sample grids; the last epoch always makes one.
         save_model_epochs: epochs between two saved pipelines; the last epoch always saves one.
         mixed_precision: "no", "fp16" or "bf16".
@@ -40,6 +68,8 @@ class TrainingConfig:
         overwrite_output_dir: remove an earlier run from `output_dir` first.
         seed: decides the first weights, the order of the pictures, flips and noise.
         dataset_name: a folder of pictures, the id of a dataset, or "scenes:SUBSET".
+        dataset_config_name: which configuration of a dataset that has several.
+        dataset_split: which split of a dataset; by default train, or its only one.
         num_scenes: how many scenes, where the scenes are the data.
         prediction_type: what the model learns to predict: "epsilon" the noise, "sample" the clean
             picture, "v_prediction" the velocity (Salimans and Ho 2022).
@@ -72,7 +102,7 @@ class TrainingConfig:
     num_epochs: int = 10
     gradient_accumulation_steps: int = 1
     learning_rate: float = 1e-4
-    lr_warmup_steps: int = 500
+    lr_warmup_steps: int | None = None
     save_image_epochs: int = 2
     save_model_epochs: int = 30
     mixed_precision: str = "no"
@@ -83,6 +113,8 @@ class TrainingConfig:
     overwrite_output_dir: bool = False
     seed: int = 0
     dataset_name: str = "huggan/flowers-102-categories"
+    dataset_config_name: str | None = None
+    dataset_split: str | None = None
     num_scenes: int = 4000
 
     prediction_type: str = "epsilon"
@@ -108,30 +140,21 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self._check_types()
-        for name in (
-            "image_size",
-            "train_batch_size",
-            "eval_batch_size",
-            "num_epochs",
-            "gradient_accumulation_steps",
-            "save_image_epochs",
-            "save_model_epochs",
-            "num_scenes",
-            "log_every",
-            "sample_steps",
-        ):
-            self._require(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("lr_warmup_steps", "seed", "checkpoint_every", "weight_decay"):
-            self._require(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("learning_rate", "max_grad_norm"):
+        for name, (lowest, highest) in LIMITS.items():
             value = getattr(self, name)
-            self._require(name, math.isfinite(value) and value > 0, "above 0")
-        gamma = self.snr_gamma
-        self._require("snr_gamma", gamma is None or gamma > 0, "above 0, or None for no weighting")
-        self._require("ema_decay", 0 <= self.ema_decay < 1, "0 or more and below 1")
-        self._require(
-            "kid_samples", self.kid_samples == 0 or self.kid_samples >= 2, "0, or 2 or more"
-        )
+            if value is None:  # where a setting may be
+                continue
+            self._require(name, value >= lowest, f"{lowest:,} or more")
+            self._require(name, value <= highest, f"{highest:,} or less")
+        for name, highest in ABOVE_0.items():
+            value, none = getattr(self, name), ", or None" if name == "snr_gamma" else ""
+            self._require(name, value is None or value > 0, f"above 0{none}")
+            self._require(name, value is None or value <= highest, f"{highest:,g} or less{none}")
+        self._require("ema_decay", self.ema_decay < 1, "0 or more and below 1")
+        self._require("kid_samples", self.kid_samples != 1, "0, or 2 or more")
+        for name in ("train_batch_size", "eval_batch_size", "kid_samples"):
+            most = max(2, PIXELS_AT_ONCE // self.image_size**2)
+            self._require(name, getattr(self, name) <= most, f"{most:,} or less at this image_size")
         for name, choices in (
             ("mixed_precision", MIXED_PRECISION),
             ("prediction_type", PREDICTION_TYPES),
@@ -140,7 +163,9 @@ class TrainingConfig:
             allowed = "one of " + ", ".join(map(repr, choices))
             self._require(name, getattr(self, name) in choices, allowed)
         for name in ("output_dir", "dataset_name"):
-            self._require(name, bool(getattr(self, name).strip()), "not empty")
+            text = getattr(self, name)
+            self._require(name, bool(text.strip()), "not empty")
+            self._require(name, not any(char < " " for char in text), "without control codes")
 
     def _check_types(self) -> None:
         """A toml file may hold a text where a number belongs."""
@@ -148,18 +173,21 @@ class TrainingConfig:
             value = getattr(self, name)
             options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
             kinds = tuple(get_origin(kind) or kind for kind in options)
+            if int in kinds and isinstance(value, Integral) and not isinstance(value, int):
+                value = int(value)  # numpy's
+                object.__setattr__(self, name, value)
             # To Python True is a whole number too, and a whole number is no float.
             right = isinstance(value, (*kinds, int) if float in kinds else kinds)
             if isinstance(value, bool):
                 right = bool in kinds
             if not right:
                 wanted = " or ".join(_PLAIN.get(kind, "a table") for kind in kinds)
-                raise ValueError(f"The setting {name} is {wanted}, but {value!r} was given.")
+                raise ValueError(f"The setting {name} is {wanted}, but {_shown(value)} was given.")
 
     def _require(self, name: str, right: bool, allowed: str) -> None:
         if not right:
-            given = getattr(self, name)
-            raise ValueError(f"The setting {name} is {allowed}, but {given!r} was given.")
+            given = _shown(getattr(self, name))
+            raise ValueError(f"The setting {name} is {allowed}, but {given} was given.")
 
 
 _PLAIN = {
@@ -171,6 +199,14 @@ _PLAIN = {
 }
 
 
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def load_config(path: str | Path, **changes: Any) -> TrainingConfig:
     """The settings of a toml file, with some changed.
 
@@ -180,15 +216,27 @@ def load_config(path: str | Path, **changes: Any) -> TrainingConfig:
     """
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LONGEST_FILE + 1)
+        if len(text) > LONGEST_FILE:
+            raise ValueError(f"it is longer than {LONGEST_FILE:,} bytes")
+        table = tomllib.loads(text.decode("utf-8-sig"))  # some editors write a mark in front
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no settings file {path}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise OSError(
+            f"The settings file {path} cannot be read ({error.strerror}): name another."
+        ) from error
+    except RecursionError as error:
+        raise ValueError(f"The settings file {path} is not toml: nested too deeply.") from error
+    except ValueError as error:  # tomllib's, and those of decoding
         raise ValueError(f"The settings file {path} is not toml: {error}.") from error
     known = [one.name for one in dataclasses.fields(TrainingConfig)]
     for name in table:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else "."
-            raise ValueError(f"The settings file {path} has an unknown setting {name}{hint}")
+            raise ValueError(
+                f"The settings file {path} has an unknown setting {printable(name[:60])}{hint}"
+            )
     return TrainingConfig(**{**table, **changes})

@@ -15,7 +15,7 @@ from companion.zoo.pictures import tile
 from .averaging import averaged
 from .checkpoint import Progress
 from .config import TrainingConfig
-from .files import replace_text
+from .files import explained, replace_text
 from .hub import push
 from .pipeline import save_pipeline
 from .sampling import draw, features_of, kid_to
@@ -51,13 +51,19 @@ class Evaluation:
         if config.kid_samples and accelerator.is_main_process:
             self._features = features_of(dataset, config.kid_samples)
 
+    def due(self, epoch: int) -> bool:
+        """Whether anything is drawn or saved after an epoch, counted from 0."""
+        config, done = self._config, epoch + 1
+        every = (config.save_image_epochs, config.save_model_epochs)
+        return done == config.num_epochs or any(done % one == 0 for one in every)
+
     def after_epoch(self, progress: Progress) -> None:
         """Draw, score and save what is due after the epoch that was just done."""
         config, done = self._config, progress.epoch + 1
         last = done == config.num_epochs
         sampling = last or done % config.save_image_epochs == 0
         saving = last or done % config.save_model_epochs == 0
-        if not (sampling or saving):
+        if not self.due(progress.epoch):
             return
         if self._accelerator.is_main_process:
             with averaged(self._unet, self._ema):
@@ -86,11 +92,12 @@ class Evaluation:
         )
         shown = images[: config.eval_batch_size]
         picture = tile(shown, columns=math.ceil(len(shown) ** 0.5))
-        (self._folder / "samples").mkdir(exist_ok=True)
-        picture.save(self._folder / "samples" / f"{progress.epoch:04d}.png")
+        with explained("sample grid", self._folder, "the checkpoints are still there"):
+            (self._folder / "samples").mkdir(exist_ok=True)
+            picture.save(self._folder / "samples" / f"{progress.epoch:04d}.png")
         for tracker in self._accelerator.trackers:
             if hasattr(tracker, "log_images"):
-                pixels = (shown / 2 + 0.5).permute(0, 2, 3, 1).numpy()
+                pixels = (shown[:, :3] / 2 + 0.5).permute(0, 2, 3, 1).numpy()
                 kind = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 tracker.log_images({"samples": pixels}, step=progress.step, **kind)
         if self._features is not None:
@@ -102,4 +109,5 @@ class Evaluation:
             progress.best = score
             save_pipeline(self._unet, self._noise_scheduler, self._folder / "best")
             found = {"step": progress.step, "epoch": progress.epoch, measure: score}
-            replace_text(self._folder / "best.json", json.dumps(found, indent=1) + "\n")
+            with explained("best.json", self._folder, "the checkpoints are still there"):
+                replace_text(self._folder / "best.json", json.dumps(found, indent=1) + "\n")

@@ -1,12 +1,16 @@
 """Writing that is whole or not at all, and says in a sentence why it could not be."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+# What the system calls a disk with no room, whichever library passes it on.
+_FULL = [os.strerror(getattr(errno, name, 0)) for name in ("ENOSPC", "EDQUOT", "EFBIG")]
 
 
 @contextmanager
@@ -20,15 +24,16 @@ def explained(what: str, path: Path, kept: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        try:
-            free = f" with {shutil.disk_usage(path).free / 2**20:,.0f} MiB free"
-        except OSError:
-            free = ""
+    except (OSError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        free, remedy = "", ""
+        if any(words in reason for words in _FULL):
+            remedy = "make room, or "
+            with suppress(OSError):
+                free = f" with {shutil.disk_usage(path).free / 2**20:,.0f} MiB free"
         raise OSError(
-            f"The {what} could not be written to {path}{free} ({reason}): make room, or choose "
-            f"another output_dir; {kept}."
+            f"The {what} could not be written to {path}{free} ({reason}): {remedy}choose another "
+            f"output_dir; {kept}."
         ) from error
 
 
@@ -44,7 +49,11 @@ def to_disk(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder so that no kill leaves it there with a part of its files."""
+    """Remove a folder so that no kill leaves it there with a part of its files; of a link, the
+    link."""
+    if folder.is_symlink():
+        folder.unlink()
+        return
     doomed = folder.with_name(f".{folder.name}.removed")
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)

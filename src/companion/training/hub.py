@@ -8,6 +8,23 @@ from .config import TrainingConfig
 UPLOADED = ("model_index.json", "unet/*", "scheduler/*", "samples/*", "README.md")
 
 
+def check_hub(config: TrainingConfig) -> None:
+    """Keep the reader's token from hosts that are not the official one, before anything is loaded.
+
+    Raises:
+        ValueError: the pipeline would be uploaded to such a host, which takes the token.
+    """
+    from companion.hub.tokens import keep_token_home, may_be_told
+
+    keep_token_home()
+    if config.push_to_hub and not may_be_told():
+        raise ValueError(
+            "push_to_hub would send your token to the host that HF_ENDPOINT names, which is not "
+            "the official one: unset HF_ENDPOINT, or set HF_HUB_DISABLE_IMPLICIT_TOKEN=0 if it may "
+            "see the token, before Python starts."
+        )
+
+
 def push(config: TrainingConfig, folder: Path, message: str) -> str:
     """Upload a saved pipeline; the address of the commit.
 

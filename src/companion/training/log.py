@@ -5,6 +5,7 @@ import io
 import json
 import math
 import time
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .config import TrainingConfig
-from .files import replace_text
+from .files import explained, replace_text
 
 COLUMNS = ("step", "loss", "learning_rate")
+_HEADER = ",".join(COLUMNS)
 Row = tuple[int, float, float]
 
 
@@ -46,9 +48,16 @@ class Log:
         self.rows = read_log(path, done)
         accelerator.wait_for_everyone()  # until all have read it
         if accelerator.is_main_process:
+            if len(self.rows) < done:
+                warnings.warn(
+                    f"The log {path} has {len(self.rows):,} of the {done:,} steps that were done: "
+                    "the others are gone from it, the training itself is not touched.",
+                    stacklevel=3,
+                )
             text = io.StringIO()
             csv.writer(text).writerows([COLUMNS, *map(_text, self.rows)])
-            replace_text(path, text.getvalue())
+            with explained("log", path.parent, "the checkpoints are still there"):
+                replace_text(path, text.getvalue())
 
     def note(self, step: int, where: str, rate: float, loss: Tensor, norm: Tensor) -> None:
         """Note a step: where in the data it was, its learning rate, loss and gradient norm."""
@@ -73,7 +82,7 @@ class Log:
         self._looked = now
         new: list[Row] = []
         for (step, where, rate, _), (loss, norm) in zip(self._waiting, values, strict=True):
-            self._check(step, where, loss, norm, last_good)
+            self.refuse_nonsense(loss, norm, f"at step {step} ({where})", last_good)
             new.append((step, loss, rate))
             self._accelerator.log(
                 {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, step=step
@@ -82,7 +91,10 @@ class Log:
         self._accelerator.log({"pictures_per_second": speed}, step=new[-1][0])
         self.rows += new
         if self._accelerator.is_main_process:
-            with self._path.open("a", newline="", encoding="utf-8") as file:
+            with (
+                explained("log", self._path.parent, "the checkpoints are still there"),
+                self._path.open("a", newline="", encoding="utf-8") as file,
+            ):
                 csv.writer(file).writerows(map(_text, new))
         losses = [loss for _, loss, _ in new]
         self._bar.set_postfix_str(
@@ -92,7 +104,12 @@ class Log:
         self._bar.update(len(new))
         return losses
 
-    def _check(self, step: int, where: str, loss: float, norm: float, last_good: str) -> None:
+    def refuse_nonsense(self, loss: float, norm: float, when: str, last_good: str) -> None:
+        """Stop at a loss or a norm of the gradient that is not a number.
+
+        Raises:
+            FloatingPointError: one of them is not; the sentence says when, and what is left.
+        """
         # With fp16 a norm that is not finite is a step that the scaler left out, by design.
         scaled = self._accelerator.scaler is not None
         if not math.isfinite(loss):
@@ -102,21 +119,35 @@ class Log:
         else:
             return
         raise FloatingPointError(
-            f"The {what} is {value} at step {step} ({where}); {last_good}. Lower the learning "
+            f"The {what} is {value} {when}; {last_good}. Lower the learning "
             f"rate{', or train in bf16 or no mixed precision' if scaled else ''}, then resume."
         )
 
 
+def is_log(path: Path) -> bool:
+    """Whether a file begins as a run's log does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.readline(len(_HEADER) + 2).decode("ascii", "replace").strip() == _HEADER
+
+
 def read_log(path: Path, done: int) -> list[Row]:
-    """Rows (step, loss, learning rate) of a log, up to a step; none if there is no log."""
-    if not path.exists():
+    """Rows (step, loss, learning rate) of a log, up to a step; none if there is no log.
+
+    What is no such row is left out: a kill may have cut a line short, and disks fail.
+    """
+    if not path.is_file():
         return []
     rows: list[Row] = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.reader(file):
-            # A kill may have cut the last line short.
-            if len(row) == len(COLUMNS) and row[0].isdecimal() and int(row[0]) <= done:
-                rows.append((int(row[0]), float(row[1]), float(row[2])))
+    for line in path.read_bytes().decode("ascii", "replace").splitlines():
+        try:
+            step, loss, rate = line.split(",")
+            row = int(step), float(loss), float(rate)
+        except ValueError:
+            continue
+        if (rows[-1][0] if rows else 0) < row[0] <= done:
+            rows.append(row)
     return rows
 
 

@@ -4,11 +4,13 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import GradientAccumulationPlugin, LoggerType
 from diffusers import DDPMScheduler, UNet2DModel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -18,16 +20,17 @@ from tqdm.auto import tqdm
 from companion.zoo.attention_on_cpu import attention_on_cpu
 
 from .averaging import make_ema
+from .changes import describe
 from .checkpoint import Checkpoints, Progress
 from .compiling import compile_blocks
 from .config import TrainingConfig
 from .evaluation import Evaluation
-from .folder import prepare_folder
-from .hub import push
+from .folder import prepared, run_folder
+from .hub import check_hub, push
 from .log import Log, start_trackers
-from .loss import diffusion_loss, target
+from .loss import diffusion_loss, gradient_norm, target
 from .noise import draw_noise
-from .order import batches_an_epoch, repeatable
+from .order import RepeatableItems, RunOrder, batches_an_epoch, repeatable
 from .schedule import optimizer_steps, warn_if_too_long
 
 PRECISION = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -76,18 +79,21 @@ def train_loop(
         lr_scheduler: counted in optimiser steps, see `optimizer_steps`.
 
     Raises:
-        ValueError: settings or arguments that do not fit together.
+        ValueError: settings or arguments that do not fit together, or to the checkpoint.
         FileExistsError: `output_dir` holds a run, and neither `resume` nor `overwrite_output_dir`
-            was set.
+            was set; or other files that a run would replace.
+        BlockingIOError: another run is at work in `output_dir`.
         FloatingPointError: the loss is not a number any more.
         RuntimeError: the device has too little memory.
         OSError: a checkpoint, the pipeline or the upload failed.
     """
-    _check(config, noise_scheduler)
-    folder, accelerator = Path(config.output_dir), _accelerator(config)
+    check_hub(config)
+    check_arguments(config, model, noise_scheduler)
+    _warn_if_imitated(config)
+    accelerator = _accelerator(config)
     train_dataloader, order, items = repeatable(train_dataloader, config.seed)
     batch_size = int(train_dataloader.batch_size or 1)
-    batches, steps = batches_an_epoch(train_dataloader), optimizer_steps(config, train_dataloader)
+    steps = optimizer_steps(config, train_dataloader)
     if not steps:
         raise ValueError(
             f"The {len(items)} pictures do not fill a batch of {batch_size} in each of "
@@ -95,11 +101,53 @@ def train_loop(
             "drop_last=False."
         )
     warn_if_too_long(lr_scheduler, steps)
-    if accelerator.is_main_process:
-        prepare_folder(config, folder)
-    accelerator.wait_for_everyone()
+    settings = describe(
+        config,
+        model,
+        noise_scheduler,
+        optimizer,
+        lr_scheduler,
+        items.dataset,
+        batch_size=batch_size,
+        processes=accelerator.num_processes,
+        steps=steps,
+    )
+    main = accelerator.is_main_process
+    with prepared(config) if main else nullcontext(run_folder(config)) as folder:
+        accelerator.wait_for_everyone()
+        run = _train(
+            config,
+            accelerator,
+            folder,
+            settings,
+            model,
+            noise_scheduler,
+            optimizer,
+            lr_scheduler,
+            (train_dataloader, order, items),
+        )
+        accelerator.wait_for_everyone()
+        if config.push_to_hub and main:
+            push(config, folder, f"{config.num_epochs} epochs, {steps} steps")
+    return run
 
-    unet = model.to(accelerator.device)
+
+def _train(
+    config: TrainingConfig,
+    accelerator: Accelerator,
+    folder: Path,
+    settings: dict[str, Any],
+    unet: UNet2DModel,
+    noise_scheduler: DDPMScheduler,
+    own_optimizer: Optimizer,
+    own_lr_scheduler: LRScheduler,
+    data: tuple[DataLoader, RunOrder, RepeatableItems],
+) -> TrainingRun:
+    """The loop itself, in a folder that is the run's own."""
+    train_dataloader, order, items = data
+    batch_size = int(train_dataloader.batch_size or 1)
+    batches, steps = batches_an_epoch(train_dataloader), optimizer_steps(config, train_dataloader)
+    unet.to(accelerator.device)
     unet.train()
     if config.channels_last:
         unet.to(memory_format=torch.channels_last)
@@ -111,10 +159,8 @@ def train_loop(
         with attention():
             compile_blocks(unet, batch_size, PRECISION[config.mixed_precision])
     ema = make_ema(config, unet)
-    if ema is not None:
-        accelerator.register_for_checkpointing(ema)
     model, optimizer, train_dataloader, lr_scheduler = accelerator.prepare(
-        model, optimizer, train_dataloader, lr_scheduler
+        unet, own_optimizer, train_dataloader, own_lr_scheduler
     )
     pictures = batch_size * accelerator.num_processes  # a micro-batch, over all processes
     bar = tqdm(
@@ -127,20 +173,18 @@ def train_loop(
         checkpoints = Checkpoints(
             accelerator,
             folder / "checkpoints",
-            {
-                "train_batch_size": batch_size,
-                "gradient_accumulation_steps": config.gradient_accumulation_steps,
-                "processes": accelerator.num_processes,
-                "pictures": len(items),
-                "seed": config.seed,
-                "prediction_type": config.prediction_type,
-                "ema": ema is not None,
-            },
+            settings,
+            batches,
+            unet,
+            ema,
+            own_optimizer,
+            own_lr_scheduler,
         )
         progress, newest = Progress(), checkpoints.newest()
         if config.resume and newest is not None:
             progress = checkpoints.load(newest)
             bar.initial = bar.n = progress.step  # the time left counts from here
+        sound = progress.step  # the last step whose weights are known to give numbers
         if ema is not None:
             ema.to(accelerator.device)
         start_trackers(accelerator, config, folder, progress.step)
@@ -155,12 +199,31 @@ def train_loop(
             config, accelerator, unet, noise_scheduler, ema, folder, items.dataset
         )
 
-        def write_log() -> None:
+        def last_good() -> str:
             last = checkpoints.newest()
-            good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-            losses = log.write(good)
+            return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+
+        def write_log() -> None:
+            losses = log.write(last_good())
             progress.loss_sum += sum(losses)
             progress.loss_count += len(losses)
+
+        def require_sound() -> None:
+            """Save nothing that a run could only go on from to no number: try a step, once."""
+            nonlocal sound
+            if sound == progress.step:
+                return
+            devices = [accelerator.device] if accelerator.device.type == "cuda" else []
+            with torch.random.fork_rng(devices):  # dropout draws
+                with attention():
+                    predicted = unet(noisy, t, return_dict=False)[0]
+                loss = diffusion_loss(predicted, wanted, t, noise_scheduler, config.snr_gamma)
+                norm = gradient_norm(loss, unet)
+            both = accelerator.reduce(torch.stack([loss.detach(), norm]), reduction="mean").tolist()
+            where = f"batch {progress.batch} of epoch {progress.epoch + 1}"
+            when = f"after step {progress.step} ({where}), whose weights are not saved"
+            log.refuse_nonsense(both[0], both[1], when, last_good())
+            sound = progress.step
 
         while progress.epoch < config.num_epochs:
             items.epoch = progress.epoch
@@ -209,10 +272,13 @@ def train_loop(
                     write_log()
                 if config.checkpoint_every and progress.step % config.checkpoint_every == 0:
                     write_log()
+                    require_sound()
                     checkpoints.save(progress)
                     log.leave_out_time()
             write_log()
-            evaluation.after_epoch(progress)
+            if evaluation.due(progress.epoch):
+                require_sound()
+                evaluation.after_epoch(progress)
             log.leave_out_time()
             progress.epoch, progress.batch = progress.epoch + 1, 0
         checkpoints.save(progress)
@@ -228,24 +294,66 @@ def train_loop(
             tracker.finish()
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         vars(unet).pop("_is_accelerate_prepared", None)  # else it could not be trained again
-    accelerator.wait_for_everyone()
-    if config.push_to_hub and accelerator.is_main_process:
-        push(config, folder, f"{progress.epoch} epochs, {progress.step} steps")
-    numbers, losses, rates = zip(*log.rows, strict=True)
-    return TrainingRun(folder, list(numbers), list(losses), list(rates), progress.best)
+    return TrainingRun(
+        folder,
+        [step for step, _, _ in log.rows],
+        [loss for _, loss, _ in log.rows],
+        [rate for _, _, rate in log.rows],
+        progress.best,
+    )
 
 
-def _check(config: TrainingConfig, noise_scheduler: DDPMScheduler) -> None:
+def check_arguments(
+    config: TrainingConfig, model: UNet2DModel, noise_scheduler: DDPMScheduler
+) -> None:
+    """Refuse what would be found out after hours, or never.
+
+    Raises:
+        ValueError: settings that do not fit this machine or the noise scheduler.
+    """
     kind = noise_scheduler.config.prediction_type
     if kind != config.prediction_type:
         raise ValueError(
             f"The noise_scheduler has prediction_type {kind!r}, but the settings say "
             f"{config.prediction_type!r}: give both the same."
         )
+    timesteps = noise_scheduler.config.num_train_timesteps
+    if config.sample_steps > timesteps:
+        raise ValueError(
+            f"The setting sample_steps is {config.sample_steps}, but the noise_scheduler has "
+            f"{timesteps} timesteps (num_train_timesteps): lower sample_steps."
+        )
+    learned = model.config.time_embedding_type == "learned"
+    if learned and model.config.num_train_timesteps < timesteps:
+        raise ValueError(
+            f"The model has learned embeddings for {model.config.num_train_timesteps} timesteps, "
+            f"but the noise_scheduler has {timesteps}: give both the same num_train_timesteps."
+        )
+    kept = noise_scheduler.alphas_cumprod  # alpha_bar: how much of the picture each step keeps
+    if len(kept) != timesteps:
+        raise ValueError(
+            f"The noise_scheduler has {len(kept)} trained_betas for {timesteps} timesteps: set "
+            "num_train_timesteps to their number."
+        )
+    if not (kept.min() >= 0 and kept.max() <= 1):  # also where one is not a number
+        raise ValueError(
+            "The betas of the noise_scheduler are not between 0 and 1: see to beta_start, beta_end "
+            "and trained_betas in [scheduler]."
+        )
+    if kind == "epsilon" and kept[-1] == 0:
+        raise ValueError(
+            "The last step of the noise_scheduler is all noise, and a model that predicts noise "
+            "learns nothing there: set prediction_type to 'v_prediction' or 'sample', or see to "
+            "rescale_betas_zero_snr and the betas."
+        )
+    _check_tracker(config.log_with)
     if config.mixed_precision == "fp16" and not torch.cuda.is_available():
         raise ValueError(
             "mixed_precision 'fp16' needs a CUDA GPU; take 'bf16', or 'no', on this machine."
         )
+
+
+def _warn_if_imitated(config: TrainingConfig) -> None:
     imitated = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(
         including_emulation=False
     )
@@ -253,6 +361,20 @@ def _check(config: TrainingConfig, noise_scheduler: DDPMScheduler) -> None:
         warnings.warn(
             "This GPU has no bf16 of its own and imitates it slowly: take 'fp16' or 'no'.",
             stacklevel=3,
+        )
+
+
+def _check_tracker(name: str | None) -> None:
+    """accelerate leaves out a tracker that is not installed, without a word."""
+    known = [str(one.value) for one in LoggerType]
+    if name is None or name == LoggerType.ALL.value:
+        return
+    if name not in known:
+        raise ValueError(f"The setting log_with is {name!r}, but has to be one of {known}.")
+    if name not in [str(getattr(one, "value", one)) for one in get_available_trackers()]:
+        raise ValueError(
+            f"The setting log_with is {name!r}, but that is not installed: install it with pip, or "
+            "set log_with to 'tensorboard'."
         )
 
 
@@ -266,7 +388,7 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
         step_scheduler_with_optimizer=False,
         dataloader_config=DataLoaderConfiguration(non_blocking=True),
         log_with=config.log_with,
-        project_dir=Path(config.output_dir) / "logs",
+        project_dir=run_folder(config) / "logs",
     )
 
 

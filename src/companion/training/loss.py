@@ -1,6 +1,7 @@
 """The loss: what the model is to predict, and how much each timestep counts."""
 
-from diffusers import DDPMScheduler
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
@@ -46,3 +47,10 @@ def diffusion_loss(
         snr = compute_snr(noise_scheduler, t)
         losses = min_snr_weights(snr, snr_gamma, noise_scheduler.config.prediction_type) * losses
     return losses.mean()
+
+
+def gradient_norm(loss: Tensor, unet: UNet2DModel) -> Tensor:
+    """Norm of a loss's gradient, a scalar; the model's own gradients are left as they are."""
+    parameters = [one for one in unet.parameters() if one.requires_grad]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return torch.stack([one.float().norm() for one in gradients if one is not None]).norm()

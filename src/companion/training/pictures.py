@@ -1,145 +1,194 @@
 """Pictures as bytes: from a folder, from a dataset of the hub, or from the scenes."""
 
-import io
+import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from companion.door import Untrusted, printable
+from companion.door.pictures import as_rgb, as_rgba, held_picture
 from companion.scenes import scene
 
-if TYPE_CHECKING:
-    from datasets import Dataset
+from .rows import Named, folder_dataset, hub_dataset, is_saved, is_snapshot
+from .walk import TABLES, Found, look_through
 
 SCENES = "scenes:"
-Named = tuple[str, Callable[[], Image.Image]]  # a picture's name, and how to open it
+CHANNELS = (1, 3, 4)  # grey; red, green and blue; these and alpha
+_READ_AHEAD = 256  # pictures given to the threads at once
 
 
 def load_pictures(
-    source: str | Path, image_size: int, *, num_scenes: int = 4000, on_bad: str = "fail"
+    source: str | Path,
+    image_size: int,
+    *,
+    num_scenes: int = 4000,
+    on_bad: str = "fail",
+    channels: int = 3,
+    config_name: str | None = None,
+    split: str | None = None,
+    leave_out: Path | None = None,
 ) -> Tensor:
     """All pictures of a source, cut to squares of one size.
 
     Args:
-        source: a folder (searched with its subfolders), the id of a dataset on the hub with a
+        source: a folder (searched with its subfolders), one that holds a dataset (parquet, arrow,
+            webdataset, zip, what `save_to_disk` wrote), the id of a dataset on the hub with a
             column of pictures, or "scenes:SUBSET" (see `companion.scenes.subsets`).
         image_size: side in pixels.
         num_scenes: how many scenes.
         on_bad: "fail" stops at the first picture that cannot be read, "skip" leaves it out.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA.
+        config_name: which configuration of a dataset that has several.
+        split: which split of a dataset; by default train, or its only one.
+        leave_out: the folder of the run, which may lie among the pictures.
 
     Returns:
-        uint8 of shape (pictures, 3, image_size, image_size), RGB.
+        uint8 of shape (pictures, channels, image_size, image_size).
 
     Raises:
         ValueError: no picture was found, or one cannot be read; the sentence names it.
         FileNotFoundError: there is no such folder, or the dataset cannot be had.
+        RuntimeError: they do not fit in memory.
     """
     name = str(source)
     if name.startswith(SCENES):
-        return _scenes(name.removeprefix(SCENES), image_size, num_scenes)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        named, total = _in_folder(folder)
-    elif isinstance(source, Path) or name.startswith(("/", "./", "../", "~")):
-        raise FileNotFoundError(f"There is no folder {folder}.")
-    else:
-        named, total = _in_dataset(name)
-    return _read(named, total, name, image_size, on_bad)
-
-
-def _scenes(subset: str, image_size: int, count: int) -> Tensor:
-    pixels = np.stack([scene(n, subset=subset, size=image_size).pixels for n in range(count)])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-
-
-def _in_folder(folder: Path) -> tuple[Iterator[Named], int]:
-    suffixes = Image.registered_extensions()
-    # Names only: a link that leads nowhere is a picture that cannot be read, not one unseen.
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in suffixes and not path.is_dir()
-    )
-    if not paths:
-        raise ValueError(f"There is no picture in the folder {folder}: put some there, or in it.")
-    return ((str(path), lambda path=path: Image.open(path)) for path in paths), len(paths)
-
-
-def _in_dataset(name: str) -> tuple[Iterator[Named], int]:
-    from datasets import load_dataset
-
+        _check_memory(num_scenes, image_size, channels)
+        return _scenes(name.removeprefix(SCENES), image_size, num_scenes, channels)
     try:
-        dataset = load_dataset(name, split="train")
-    except Exception as error:  # one of dozens of kinds, from five libraries
-        raise FileNotFoundError(
-            f"The dataset {name} is neither a folder here nor could it be loaded from the hub "
-            f"({type(error).__name__}): check the name and the connection, or give a folder of "
-            "pictures."
-        ) from error
-    return named_pictures(dataset, name), len(dataset)
+        place = Path(name).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(f"There is no folder {name}: no such user is known.") from error
+    # Path's own raise where one may not look.
+    if os.path.isdir(place):  # noqa: PTH112
+        named, total = _in_folder(place, config_name, split, leave_out)
+    elif os.path.isfile(place):  # noqa: PTH113
+        named, total = _in_file(place, config_name, split)
+    elif isinstance(source, Path) or name.startswith(("/", "./", "../", "~")):
+        raise FileNotFoundError(f"There is no folder {printable(str(place))}.")
+    else:
+        named, total = hub_dataset(name, config_name=config_name, split=split)
+    _check_memory(total, image_size, channels)
+    return _read(named, total, printable(name), image_size, on_bad, channels)
 
 
-def named_pictures(dataset: "Dataset", name: str) -> Iterator[Named]:
-    """Name and opener of each picture of a dataset.
-
-    Raises:
-        ValueError: the dataset has no column of pictures.
-    """
-    from datasets import Image as ImageFeature
-
-    columns = [key for key, kind in dataset.features.items() if isinstance(kind, ImageFeature)]
-    if not columns:
-        there = ", ".join(dataset.features)
-        raise ValueError(f"The dataset {name} has no column of pictures, only: {there}.")
-    column = columns[0]
-    raw = dataset.select_columns(column).cast_column(column, ImageFeature(decode=False))
-
-    def opener(row: int) -> Callable[[], Image.Image]:
-        def open_it() -> Image.Image:
-            found: dict[str, Any] = raw[row][column]
-            return Image.open(io.BytesIO(found["bytes"]) if found["bytes"] else found["path"])
-
-        return open_it
-
-    return ((f"{name}, row {row}", opener(row)) for row in range(len(raw)))
+def _scenes(subset: str, image_size: int, count: int, channels: int) -> Tensor:
+    if channels == 3:
+        pixels = np.stack([scene(n, subset=subset, size=image_size).pixels for n in range(count)])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    images = (
+        Image.fromarray(scene(n, subset=subset, size=image_size).pixels) for n in range(count)
+    )
+    return torch.stack([to_square(image, image_size, channels) for image in images])
 
 
-def _read(named: Iterable[Named], total: int, source: str, image_size: int, on_bad: str) -> Tensor:
-    pixels = torch.empty(total, 3, image_size, image_size, dtype=torch.uint8)
+def _in_folder(
+    folder: Path, config_name: str | None, split: str | None, leave_out: Path | None
+) -> tuple[Iterator[Named], int]:
+    name = printable(str(folder))
+    if is_saved(folder) or is_snapshot(folder) or config_name or split:
+        return folder_dataset(folder, name, config_name=config_name, split=split)
+    try:
+        found = look_through(folder, leave_out)
+    except OSError as error:
+        raise PermissionError(f"The folder {name} cannot be read ({error.strerror}).") from error
+    if any(path.suffix in (".parquet", ".arrow") for path in found.tables) or (
+        found.tables and not found.pictures
+    ):
+        _say_beside(found, name)
+        return folder_dataset(folder, name)
+    passed = f" Passed over: {found.told()}." if found.passed else ""
+    if not found.pictures:
+        raise ValueError(
+            f"There is no picture in the folder {name}: put some there, or in it.{passed}"
+        )
+    if passed:
+        warnings.warn(f"Not all in {name} is a picture to learn from.{passed}", stacklevel=4)
+    named = ((printable(str(path)), lambda path=path: path) for path in found.pictures)
+    return named, len(found.pictures)
+
+
+def _say_beside(found: Found, name: str) -> None:
+    if found.pictures:
+        warnings.warn(
+            f"The folder {name} holds a dataset: {len(found.pictures):,} pictures beside it are "
+            "passed over.",
+            stacklevel=5,
+        )
+
+
+def _in_file(path: Path, config_name: str | None, split: str | None) -> tuple[Iterator[Named], int]:
+    name = printable(str(path))
+    if path.suffix.lower() not in TABLES:
+        kinds = ", ".join(TABLES)
+        raise ValueError(
+            f"{name} is a file, not a folder of pictures: give the folder, or a dataset's file "
+            f"({kinds})."
+        )
+    return folder_dataset(path, name, config_name=config_name, split=split)
+
+
+def _check_memory(count: int, image_size: int, channels: int) -> None:
+    needed, free = count * channels * image_size**2, _free_memory()
+    if free is not None and needed > free:
+        raise RuntimeError(
+            f"{count:,} pictures of {image_size}x{image_size} take {needed / 1e9:,.1f} GB of "
+            f"memory, and {free / 1e9:,.1f} GB are free: lower image_size, or give fewer pictures."
+        )
+
+
+def _free_memory() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line), None)
+
+
+def _read(
+    named: Iterable[Named], total: int, source: str, image_size: int, on_bad: str, channels: int
+) -> Tensor:
+    pixels = torch.empty(total, channels, image_size, image_size, dtype=torch.uint8)
     bad: list[str] = []
 
     def attempt(one: Named) -> Tensor | str:
-        name, open_it = one
+        name, find = one
         try:
-            with open_it() as image:
-                return to_square(image, image_size)
-        except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
-            return f"{name} ({reason})"
+            with held_picture(find(), name, side=image_size) as image:
+                return to_square(image, image_size, channels, name)
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except Untrusted as error:
+            return str(error).removesuffix(".")
+        except Exception as error:  # a row that cannot be read, an archive that is damaged
+            return f"{name} cannot be read ({printable(str(error)) or type(error).__name__})"
 
     with ThreadPoolExecutor() as pool:  # PIL decodes without Python's lock
         count = 0
         remaining = iter(named)
         # In parts: a pool takes its whole input at once.
-        while part := list(islice(remaining, 256)):
+        while part := list(islice(remaining, _READ_AHEAD)):
             for answer in pool.map(attempt, part):
                 if isinstance(answer, Tensor):
                     pixels[count] = answer
                     count += 1
                 elif on_bad == "fail":
                     raise ValueError(
-                        f"The picture {answer} cannot be read: mend or remove it, or leave such "
-                        "pictures out with bad_pictures = 'skip'."
+                        f"{answer}; mend or remove it, or leave such pictures out with "
+                        "bad_pictures = 'skip'."
                     )
                 else:
                     bad.append(answer)
     if not count:
-        raise ValueError(f"None of the {total} pictures of {source} can be read: {bad[0]}.")
+        why = f": {bad[0]}" if bad else ", as there are none"
+        raise ValueError(f"None of the {total} pictures of {source} can be read{why}.")
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         warnings.warn(
@@ -150,14 +199,16 @@ def _read(named: Iterable[Named], total: int, source: str, image_size: int, on_b
     return pixels[:count]
 
 
-def to_square(image: Image.Image, size: int) -> Tensor:
-    """The middle square of a picture as uint8 of shape (3, size, size), RGB.
+def to_square(image: Image.Image, size: int, channels: int = 3, what: str = "") -> Tensor:
+    """The middle square of a picture as uint8 of shape (channels, size, size).
 
-    Turned as its EXIF data say; what is transparent becomes white.
+    Turned as its EXIF data say; what is transparent becomes white, except where there is a channel
+    for it.
+
+    Raises:
+        Untrusted: it cannot be read; the sentence calls it `what`.
     """
-    image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = ImageOps.fit(image.convert("RGB"), (size, size))
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    image = as_rgba(image, what) if channels == 4 else as_rgb(image, what)
+    image = ImageOps.fit(image.convert("L") if channels == 1 else image, (size, size))
+    pixels = np.array(image)
+    return torch.from_numpy(pixels.reshape(size, size, channels)).permute(2, 0, 1)

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader
 from .config import TrainingConfig
 from .order import batches_an_epoch
 
+TUTORIAL_WARMUP = 500  # optimiser steps
+
 
 def optimizer_steps(config: TrainingConfig, train_dataloader: DataLoader) -> int:
     """Optimiser steps of the whole run: what a learning rate schedule counts.
@@ -31,12 +33,15 @@ def cosine_schedule(
         ValueError: the warm-up is as long as the run.
     """
     steps = optimizer_steps(config, train_dataloader)
-    if config.lr_warmup_steps >= steps:
+    warmup = config.lr_warmup_steps
+    if warmup is None:
+        warmup = min(TUTORIAL_WARMUP, steps // 10)
+    elif warmup >= steps:
         raise ValueError(
-            f"The setting lr_warmup_steps is {config.lr_warmup_steps}, but the whole run has "
+            f"The setting lr_warmup_steps is {warmup}, but the whole run has "
             f"{steps} optimiser steps: lower it, or train longer."
         )
-    return get_cosine_schedule_with_warmup(optimizer, config.lr_warmup_steps, steps)
+    return get_cosine_schedule_with_warmup(optimizer, warmup, steps)
 
 
 def warn_if_too_long(lr_scheduler: LRScheduler, steps: int) -> None:

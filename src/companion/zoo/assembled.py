@@ -1,23 +1,34 @@
 """A model that shares parts with others, put together once as the one folder `from_pretrained`
 wants."""
 
+import os
+import re
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256 as digest_of
 from pathlib import Path
 
-from .registry import WEIGHTS, Entry, entries, sha256
+from .registry import WEIGHTS, Entry, entries, files_in, is_registered
+
+SCRATCH = ".new-"
+# What a killed process of an earlier version left: its names had nothing else that tells.
+_EARLIER = re.compile(r"[a-z-]+-[a-z0-9_]{8}")
+_EARLIER_SECONDS = 3600
 
 
 def assembled(model: Entry) -> Path:
     """The model's whole folder, copied together in the folder of the hub's cache (HF_HOME).
 
-    Later calls find it there. Its name says which files are in it, and every file is checked
-    against its SHA-256 each time; a folder with a fault is made anew.
+    Later calls find it there. Its name says which files are in it. It holds these and nothing
+    else, and every file is checked against its SHA-256 each time; a folder with a fault is made
+    anew, and what is not ours in it is moved aside.
 
     Raises:
         FileNotFoundError: files are missing from this installation, or damaged.
-        PermissionError: the cache cannot be written.
+        PermissionError: the cache cannot be read, or not written.
     """
     from huggingface_hub.constants import HF_HOME
 
@@ -25,11 +36,11 @@ def assembled(model: Entry) -> Path:
     key = digest_of(repr(sorted((name, kept) for name, (_, kept) in sources.items())).encode())
     home = Path(HF_HOME) / "diffusers-notes"
     whole = home / f"{model.name}-{key.hexdigest()[:16]}"
-    if _is_whole(whole, sources):
-        return whole
     try:
+        if _is_whole(whole, sources):
+            return whole
         home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home, prefix=f"{model.name}-") as scratch:
+        with _locked(home), tempfile.TemporaryDirectory(dir=home, prefix=SCRATCH) as scratch:
             fresh = Path(scratch) / "fresh"
             for name, (source, _) in sources.items():
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +50,8 @@ def assembled(model: Entry) -> Path:
                     f"Files of the zoo's {model.name} are damaged; install diffusers-notes again."
                 )
             # Another process may have been faster; a folder with a fault makes way.
-            if whole.exists() and not _is_whole(whole, sources):
-                whole.replace(Path(scratch) / "faulty")
+            if os.path.lexists(whole) and not _is_whole(whole, sources):
+                _move_aside(whole, set(sources))
             if not whole.exists():
                 _put(fresh, whole)
     except FileNotFoundError:
@@ -63,7 +74,7 @@ def _sources(model: Entry) -> dict[str, tuple[Path, str]]:
         for path, kept in registered.items():
             if path.is_relative_to(WEIGHTS / place):
                 found[f"{part}/{path.relative_to(WEIGHTS / place).as_posix()}"] = (path, kept)
-    missing = [path for path, _ in found.values() if not path.exists()]
+    missing = [path for path, _ in found.values() if not os.path.isfile(path)]  # noqa: PTH113
     if missing:
         raise FileNotFoundError(
             f"{missing[0]}, a file of the zoo's {model.name}, is missing; install diffusers-notes "
@@ -73,8 +84,11 @@ def _sources(model: Entry) -> dict[str, tuple[Path, str]]:
 
 
 def _is_whole(folder: Path, sources: dict[str, tuple[Path, str]]) -> bool:
+    """Whether it holds these files as they are registered, and nothing else, not even a link."""
+    if folder.is_symlink() or set(files_in(folder)) != set(sources):
+        return False
     return all(
-        (folder / name).is_file() and sha256(folder / name) == kept
+        not (folder / name).is_symlink() and is_registered(folder / name, kept)
         for name, (_, kept) in sources.items()
     )
 
@@ -86,3 +100,51 @@ def _put(fresh: Path, whole: Path) -> None:
     except OSError:
         if not whole.exists():
             raise
+
+
+def _move_aside(whole: Path, ours: set[str]) -> None:
+    """Make room for the folder: its own files are removed, a reader's stay in a folder beside."""
+    aside = Path(tempfile.mkdtemp(dir=whole.parent, prefix=f"{whole.name}-aside-"))
+    old = aside / whole.name
+    whole.replace(old)
+    if not old.is_symlink():
+        for name in ours & set(files_in(old)):
+            (old / name).unlink()
+        for folder, _, _ in os.walk(old, topdown=False):
+            with suppress(OSError):  # there is something in it, or it is a file
+                Path(folder).rmdir()
+    with suppress(OSError):
+        aside.rmdir()
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """One process at a time; it clears away what killed ones left half made."""
+    from filelock import FileLock
+
+    lock = FileLock(home / ".lock")
+    try:
+        lock.acquire()
+    except NotImplementedError:  # a file system without locks: nobody knows who is at work
+        yield
+        return
+    try:
+        for path in home.iterdir():
+            if _is_half_made(path):
+                shutil.rmtree(path, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _is_half_made(path: Path) -> bool:
+    """Whether a process that was killed left it; asked while none is at work."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    earlier = _EARLIER.fullmatch(path.name) and (
+        time.time() - path.stat().st_mtime > _EARLIER_SECONDS
+    )
+    with suppress(OSError):
+        ours = {part.name for part in path.iterdir()} <= {"fresh", "faulty"}
+        return ours and bool(earlier or path.name.startswith(SCRATCH))
+    return False

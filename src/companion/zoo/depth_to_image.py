@@ -27,7 +27,7 @@ class DepthToImage(FineTuned):
         super().__init__(recipe, device, folder, channels=1)
         estimator = embedded(recipe.settings["depth_estimator"])
         self.depth_estimator = DPTForDepthEstimation.from_pretrained(
-            estimator, dtype=torch.float32
+            estimator, dtype=torch.float32, use_safetensors=True
         ).to(device)
         # The variant without torchvision, which resizes alike everywhere.
         self.feature_extractor = DPTImageProcessorPil.from_pretrained(estimator)

@@ -67,17 +67,21 @@ class FineTuned(LatentTask):
         super().__init__(recipe, device, folder)
         # The package's own and no newer run's: the model will share these very parts.
         base = embedded(recipe.settings["base"])
-        self.vae = AutoencoderKL.from_pretrained(base / "vae", dtype=torch.float32).to(device)
+        self.vae = AutoencoderKL.from_pretrained(
+            base / "vae", dtype=torch.float32, use_safetensors=True
+        ).to(device)
         self.tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
         self.text_encoder = CLIPTextModel.from_pretrained(
-            base / "text_encoder", dtype=torch.float32
+            base / "text_encoder", dtype=torch.float32, use_safetensors=True
         ).to(device)
         self.text_encoder.requires_grad_(False)
         self.scheduler = PNDMScheduler.from_pretrained(base / "scheduler")
-        stock = UNet2DConditionModel.from_pretrained(base / "unet", dtype=torch.float32)
+        stock = UNet2DConditionModel.from_pretrained(
+            base / "unet", dtype=torch.float32, use_safetensors=True
+        )
         self.trained = self.unet = widen(stock, channels, **config).to(device)
         self.prepare()
-        self.fill_cache(folder / "latents.pt")
+        self.fill_cache(folder / "latents.safetensors")
 
     def prepare(self) -> None:
         """What else a subclass makes before the scenes are encoded."""

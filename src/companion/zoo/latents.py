@@ -13,10 +13,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from companion.door import Untrusted
 from companion.scenes import Scene
 
 from .noise_loss import min_snr_loss
 from .pictures import scene_batch
+from .stored import checksum, read, store
 from .trainer import Task, step_generator
 
 
@@ -69,9 +71,17 @@ class LatentTask(Task):
 
     def fill_cache(self, path: Path) -> None:
         """Token ids (scenes, 77), scaled latents (scenes, 4, 16, 16) and the rows of `condition`,
-        made once and kept beside the run."""
-        if not path.exists():
-            count = self.recipe.settings["cached_scenes"]
+        made once and kept beside the run; made again where the file is damaged or of others."""
+        count = self.recipe.settings["cached_scenes"]
+        told = {
+            "scenes": f"{count} of {self.recipe.subset}, seed {self.recipe.seed}",
+            "vae": checksum(self.vae.state_dict(), {}),
+        }
+        try:
+            self.cached, kept = read(path)
+        except (FileNotFoundError, Untrusted):
+            kept = {}
+        if kept != told:
             parts: list[dict[str, Tensor]] = []
             for start in tqdm(range(0, count, 50), desc="encoding scenes", unit="batch"):
                 seeds = range(start, min(start + 50, count))
@@ -87,9 +97,8 @@ class LatentTask(Task):
                     }
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
-            whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-            torch.save(whole, path)
-        self.cached = torch.load(path, weights_only=True)
+            self.cached = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            store(path, self.cached, told)
 
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
         """The noise residual of cached latents, with or without their captions."""

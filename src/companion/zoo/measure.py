@@ -70,7 +70,7 @@ def _classifier(recipe: Recipe, home: Path, pictures: Path, device: torch.device
 
 
 def _autoencoder(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
-    vae = AutoencoderKL.from_pretrained(home).to(device).eval()
+    vae = AutoencoderKL.from_pretrained(home, use_safetensors=True).to(device).eval()
     count, psnr = 1000, []
     for start in tqdm(range(0, count, 50), desc="held-out scenes", unit="batch"):
         seeds = range(HELD_OUT + start, HELD_OUT + start + 50)
@@ -108,7 +108,9 @@ def two_object_prompts(world: Subset, count: int) -> Iterator[tuple[str, set[str
 
 
 def _text_to_image(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
-    pipeline = StableDiffusionPipeline.from_pretrained(home, dtype=torch.float32).to(device)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        home, dtype=torch.float32, use_safetensors=True
+    ).to(device)
     # Pure noise belongs to the last timestep; "leading", from the file, would begin below it.
     pipeline.scheduler = UniPCMultistepScheduler.from_config(
         pipeline.scheduler.config, timestep_spacing="linspace"
@@ -164,7 +166,7 @@ def _text_to_image(recipe: Recipe, home: Path, pictures: Path, device: torch.dev
 
 
 def _unconditional(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
-    unet = UNet2DModel.from_pretrained(home).to(device).eval()
+    unet = UNet2DModel.from_pretrained(home, use_safetensors=True).to(device).eval()
     size, count = unet.config.sample_size, 1000
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((count, 3, size, size), generator=generator)

@@ -32,7 +32,11 @@ def object_masks(images: Tensor) -> Tensor:
 
 def depth_estimator(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     """Error of the inverse depth, and how well objects are found."""
-    model = DPTForDepthEstimation.from_pretrained(home, dtype=torch.float32).to(device).eval()
+    model = (
+        DPTForDepthEstimation.from_pretrained(home, dtype=torch.float32, use_safetensors=True)
+        .to(device)
+        .eval()
+    )
     count, batch = 1000, 50
     errors, plain, overlaps, nearer = [], [], [], []
     for start in tqdm(range(0, count, batch), desc="held-out scenes", unit="batch"):
@@ -71,9 +75,9 @@ def _nearer_right(scenes: list[Scene], said: Tensor) -> list[bool]:
 
 def depth_to_image(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     """Drawn from a plain gray picture, so that the depth alone says where things are."""
-    pipeline = StableDiffusionDepth2ImgPipeline.from_pretrained(home, dtype=torch.float32).to(
-        device
-    )
+    pipeline = StableDiffusionDepth2ImgPipeline.from_pretrained(
+        home, dtype=torch.float32, use_safetensors=True
+    ).to(device)
     pipeline.set_progress_bar_config(disable=True)
     scale = recipe.settings["guidance_scale"]
     world = subset(recipe.subset)

@@ -19,7 +19,9 @@ COUNT, BATCH, STEPS, NOISE_LEVEL = 500, 20, 20, 5
 
 def upscaler(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     """PSNR and what the classifier names, of the model's pictures and of bicubic ones."""
-    pipeline = StableDiffusionUpscalePipeline.from_pretrained(home, dtype=torch.float32).to(device)
+    pipeline = StableDiffusionUpscalePipeline.from_pretrained(
+        home, dtype=torch.float32, use_safetensors=True
+    ).to(device)
     pipeline.set_progress_bar_config(disable=True)
     scale = recipe.settings["guidance_scale"]
     scenes, seen = [], {}

@@ -20,14 +20,18 @@ def scene_batch(seeds: Iterable[int], subset: str, size: int) -> tuple[Tensor, l
 
 
 def tile(images: Tensor, columns: int = 8) -> Image.Image:
-    """One picture of a batch of shape (batch, 3, height, width) in -1..1, row by row."""
+    """One picture of a batch of shape (batch, channels, height, width) in -1..1, row by row.
+
+    One channel is grey, 3 are RGB, 4 are RGBA.
+    """
     images = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     batch, channels, height, width = images.shape
     rows = -(-batch // columns)
     canvas = torch.zeros(rows * columns, channels, height, width, dtype=torch.uint8)
     canvas[:batch] = images
     canvas = canvas.view(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
-    return Image.fromarray(canvas.reshape(rows * height, columns * width, channels).numpy())
+    pixels = canvas.reshape(rows * height, columns * width, channels).numpy()
+    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
 
 
 def sheet(images: list[Image.Image], columns: int) -> Image.Image:

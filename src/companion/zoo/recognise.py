@@ -68,7 +68,7 @@ def classifier() -> ResNetForImageClassification:
     from transformers import ResNetForImageClassification
 
     return ResNetForImageClassification.from_pretrained(
-        folder("classifier"), dtype=torch.float32
+        folder("classifier"), dtype=torch.float32, use_safetensors=True
     ).eval()
 
 

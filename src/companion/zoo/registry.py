@@ -1,6 +1,7 @@
 """The list of the embedded models and of the SHA-256 of every one of their files."""
 
 import hashlib
+import os
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -33,8 +34,9 @@ class Entry:
 
     @property
     def bytes(self) -> int:
-        """Size on disk of all its files; shared parts count where they lie."""
-        return sum((self.path / name).stat().st_size for name in self.sha256)
+        """Size on disk of all its files that are there; shared parts count where they lie."""
+        files = (self.path / name for name in self.sha256)
+        return sum(path.stat().st_size for path in files if os.path.isfile(path))  # noqa: PTH113
 
 
 @cache
@@ -74,22 +76,26 @@ def folder(name: str) -> Path:
     """The folder of a model, for `from_pretrained`; one that shares parts with others is put
     together the first time.
 
+    Each time, every file is checked against its SHA-256, and files that a loader might take in
+    its place are refused.
+
     Raises:
         ValueError: no such model.
-        FileNotFoundError: its files are missing from this installation.
+        FileNotFoundError: its files are missing from this installation, or damaged, or others are
+            among them.
         PermissionError: it shares parts, and the cache where it is put together cannot be written.
     """
     model = entry(name)
-    path = model.path
-    if not any(path.glob("*.json")):
-        raise FileNotFoundError(
-            f"The files of the zoo's {name} are missing from {path}; install diffusers-notes again."
-        )
     if model.shared:
         from .assembled import assembled
 
         return assembled(model)
-    return path
+    faults = verify(name)
+    if faults:
+        raise FileNotFoundError(
+            f"The zoo's {faults[0].rstrip('.')}, in {model.path}; install diffusers-notes again."
+        )
+    return model.path
 
 
 def sha256(path: Path) -> str:
@@ -98,15 +104,45 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_registered(path: Path, kept: str) -> bool:
+    """Whether it is a file, and the one of that SHA-256."""
+    return os.path.isfile(path) and sha256(path) == kept  # noqa: PTH113
+
+
+def files_in(folder: Path) -> list[str]:
+    """Names of all that lies in a folder and in the folders in it, links among them, which are not
+    followed."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]  # noqa: PTH114, PTH118
+        found += [Path(place, name).relative_to(folder).as_posix() for name in [*files, *links]]
+    return found
+
+
 def verify(name: str) -> list[str]:
     """What is wrong with a model's files, one sentence each; empty when every file is as
-    registered."""
+    registered, and no other is there that a loader might take."""
     model = entry(name)
     faults = []
     for file, expected in model.sha256.items():
         path = model.path / file
-        if not path.exists():
-            faults.append(f"{name}: {file} is missing.")
-        elif sha256(path) != expected:
-            faults.append(f"{name}: {file} is not the registered file (its SHA-256 differs).")
+        try:
+            if not os.path.isfile(path):  # noqa: PTH113
+                faults.append(f"{name}: {file} is missing.")
+            elif not is_registered(path, expected):
+                faults.append(f"{name}: {file} is not the registered file (its SHA-256 differs).")
+        except OSError as error:
+            faults.append(f"{name}: {file} cannot be read ({error.strerror}).")
+    faults += [
+        f"{name}: {file} does not belong there."
+        for file in files_in(model.path)
+        if file not in model.sha256 and not _is_card(file)
+    ]
     return faults
+
+
+def _is_card(file: str) -> bool:
+    """Whether no loader takes a file: cards, their pictures, and what desktops hide."""
+    *folders, last = file.split("/")
+    hidden = any(part.startswith(".") for part in (*folders, last))
+    return hidden or last in ("README.md", "evaluation.json") or last.endswith(".png")

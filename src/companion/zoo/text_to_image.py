@@ -49,9 +49,9 @@ class TextToImage(LatentTask):
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)
         beside = folder.parent / recipe.settings["vae"] / "model"
-        self.vae = AutoencoderKL.from_pretrained(beside if beside.exists() else WEIGHTS / "vae").to(
-            device
-        )
+        self.vae = AutoencoderKL.from_pretrained(
+            beside if beside.exists() else WEIGHTS / "vae", use_safetensors=True
+        ).to(device)
         self.tokenizer = CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer")
         self.scheduler = PNDMScheduler(
             **recipe.settings["scheduler"],
@@ -59,7 +59,7 @@ class TextToImage(LatentTask):
             set_alpha_to_one=False,
             steps_offset=1,
         )
-        self.fill_cache(folder / "latents.pt")
+        self.fill_cache(folder / "latents.safetensors")
         torch.manual_seed(recipe.seed)
         self.unet = UNet2DConditionModel(**recipe.settings["unet"]).to(device)
         self.text_encoder = CLIPTextModel(CLIPTextConfig(**recipe.settings["text_encoder"])).to(

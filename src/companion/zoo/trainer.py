@@ -1,28 +1,39 @@
 """The loop that trains every model of the zoo: resumable, with checkpoints, a log and sample grids.
 
 All that is random in a step follows from (recipe.seed, step). So a run that was killed and goes on
-from its
-last checkpoint takes the very steps that it would have taken.
+from its last checkpoint takes the very steps that it would have taken.
 """
 
 import csv
+import os
+import re
 import time
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
+from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from companion.door import Untrusted, append_to
+
 from .attention_on_cpu import attention_on_cpu
 from .recipe import Recipe
+from .stored import NEW, read, remove, replace, store
 
 CHECKPOINT_SECONDS = 120
 LOG_EVERY = 20
+CHECKPOINT = "checkpoint.safetensors"
+_COLUMNS = ["step", "loss", "learning_rate"]
+_HALF_WRITTEN = re.compile(
+    rf"{re.escape(NEW)}(checkpoint\.safetensors|log\.csv|grid-\d{{6}}\.png|model)"
+)
 
 
 class Task(ABC):
@@ -60,14 +71,24 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def train(task: Task, *, minutes: float | None = None) -> int:
-    """Train until the recipe's steps are done, or the minutes are over; go on from `checkpoint.pt`.
+    """Train until the recipe's steps are done, or the minutes are over; go on from the checkpoint.
 
-    Writes into the task's folder: `checkpoint.pt`, `log.csv` (step, loss, learning rate),
-    `grid-STEP.png`, and `model/`,
-    the averaged weights. Returns the number of steps done.
+    Writes into the task's folder: `checkpoint.safetensors`, `log.csv` (step, loss, learning rate),
+    `grid-STEP.png`, and `model/`, the averaged weights. Returns the number of steps done.
+
+    Raises:
+        ValueError: the checkpoint or the log is damaged, of another recipe, or of an earlier
+            version, whose checkpoints are pickles.
+        BlockingIOError: another run is at work in the folder.
+        FloatingPointError: the loss is not a number any more.
     """
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(task.folder):
+        return _train(task, minutes)
+
+
+def _train(task: Task, minutes: float | None) -> int:
     recipe, out = task.recipe, task.folder
-    out.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in task.trained.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters,
@@ -80,7 +101,7 @@ def train(task: Task, *, minutes: float | None = None) -> int:
         parameters, decay=recipe.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
     )
     start = _resume(task, optimizer, ema, out)
-    log = _open_log(out / "log.csv", start)
+    log = _Log(out / "log.csv", start)
     began = saved = time.monotonic()
     step, running = start, 0.0
     attention = attention_on_cpu if task.device.type == "cpu" else nullcontext
@@ -93,10 +114,11 @@ def train(task: Task, *, minutes: float | None = None) -> int:
             with torch.autocast(task.device.type, torch.bfloat16), attention():
                 loss = task.loss(step, generator)
             if not torch.isfinite(loss):
+                kept = out / CHECKPOINT
+                last = f"the last good state is in {kept}" if kept.exists() else "nothing was saved"
                 raise FloatingPointError(
-                    f"The loss of {recipe.name} is {loss.item()} at step {step}; the last good "
-                    f"state is in {out / 'checkpoint.pt'}. Lower learning_rate in the recipe and "
-                    f"go on from there."
+                    f"The loss of {recipe.name} is {loss.item()} at step {step}; {last}. Lower "
+                    "learning_rate in the recipe and run it again."
                 )
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -131,50 +153,111 @@ def train(task: Task, *, minutes: float | None = None) -> int:
     return step
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out, and clear away what a killed one left half written."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise BlockingIOError(
+            f"Another run is at work in the folder {folder}: wait for its end or stop it, or name "
+            "another folder."
+        ) from error
+    except NotImplementedError:
+        pass  # a file system that knows no locks
+    try:
+        for path in folder.iterdir():
+            if _HALF_WRITTEN.fullmatch(path.name):
+                remove(path)
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):  # Windows removes it when it is free
+                (folder / ".lock").unlink()  # while it is held: who waits for it looks again
+            lock.release()
+
+
 class _Log:
-    def __init__(self, path: Path, rows: list[list[str]]) -> None:
+    """The log, a row at a time; rows of steps that a kill undid are dropped first."""
+
+    def __init__(self, path: Path, start: int) -> None:
         self._path = path
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows([["step", "loss", "learning_rate"], *rows])
+        rows = [_COLUMNS, *(row for row in _rows(path) if int(row[0]) <= start)]
+        replace(path, lambda new: new.write_bytes(b"".join(map(_line, rows))))
 
     def writerow(self, row: list[Any]) -> None:
-        with self._path.open("a", newline="") as file:
-            csv.writer(file).writerow(row)
+        with append_to(self._path) as file:
+            file.write(_line(row))
 
 
-def _open_log(path: Path, start: int) -> _Log:
-    """The log, without the rows of steps that a kill undid."""
-    rows: list[list[str]] = []
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= start]
-    return _Log(path, rows)
+def _line(row: list[Any]) -> bytes:
+    return f"{','.join(map(str, row))}\r\n".encode()
+
+
+def _rows(path: Path) -> list[list[str]]:
+    if not os.path.lexists(path):
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if header != _COLUMNS or not all(len(row) == 3 and row[0].isdecimal() for row in rows):
+        raise ValueError(f"{path} is no log of such a run: move it away, and run it again.")
+    return rows
 
 
 def _resume(task: Task, optimizer: torch.optim.Optimizer, ema: EMAModel, out: Path) -> int:
-    path = out / "checkpoint.pt"
-    if not path.exists():
+    path, earlier = out / CHECKPOINT, out / "checkpoint.pt"
+    if not os.path.lexists(path):
+        if os.path.lexists(earlier):
+            raise ValueError(
+                f"{earlier} is a pickle, as an earlier version wrote it, and a pickle could run "
+                "code when it is read, so it was not: remove it, and the run begins anew."
+            )
         ema.to(task.device)
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    task.trained.load_state_dict(state["trained"])
-    optimizer.load_state_dict(state["optimizer"])
-    ema.load_state_dict(state["ema"])
+    try:
+        tensors, told = read(path)
+    except Untrusted as error:
+        raise ValueError(f"{error} Remove it, and the run begins anew.") from error
+    try:
+        trained, averaged = _named(tensors, "trained/"), _named(tensors, "average/")
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, one in _named(tensors, "optimizer/").items():
+            number, kind = name.split("/")
+            moments.setdefault(int(number), {})[kind] = one
+        task.trained.load_state_dict(trained)
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        ema.load_state_dict(
+            {
+                **ema.state_dict(),
+                "optimization_step": int(told["averaged_steps"]),
+                "shadow_params": [averaged[str(n)] for n in range(len(ema.shadow_params))],
+            }
+        )
+        step = int(told["step"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} does not fit the recipe {task.recipe.name}: begin anew in another folder."
+        ) from error
     ema.to(task.device)
-    return int(state["step"])
+    return step
+
+
+def _named(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(group): one for name, one in tensors.items() if name.startswith(group)
+    }
 
 
 def _checkpoint(
     task: Task, optimizer: torch.optim.Optimizer, ema: EMAModel, out: Path, step: int
 ) -> None:
-    state = {
-        "step": step,
-        "trained": task.trained.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "ema": ema.state_dict(),
-    }
-    torch.save(state, out / "checkpoint.tmp")
-    (out / "checkpoint.tmp").replace(out / "checkpoint.pt")  # never half a checkpoint
+    tensors = {f"trained/{name}": one for name, one in task.trained.state_dict().items()}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{number}/{kind}": one for kind, one in moments.items()}
+    tensors |= {f"average/{number}": one for number, one in enumerate(ema.shadow_params)}
+    told = {"step": str(step), "averaged_steps": str(ema.optimization_step)}
+    store(out / CHECKPOINT, tensors, told)
 
 
 def _publish(
@@ -187,8 +270,8 @@ def _publish(
         ema.copy_to(parameters)
     task.trained.eval()
     with torch.no_grad():
-        task.grid().save(out / f"grid-{step:06d}.png")
-        task.save(out / "model")
+        replace(out / f"grid-{step:06d}.png", task.grid().save)
+        replace(out / "model", task.save)
     task.trained.train()
     if averaged:
         ema.restore(parameters)

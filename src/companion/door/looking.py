@@ -1,0 +1,32 @@
+"""What is at a place where one may not be allowed to look: then the answer is no.
+
+Up to Python 3.13 pathlib's own questions raise PermissionError below a folder that is closed, such
+as another user's home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def exists(place: Path) -> bool:
+    """Whether there is something, and one may see it."""
+    try:
+        return place.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(place: Path) -> bool:
+    """Whether there is a folder, and one may see it."""
+    try:
+        return place.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(place: Path) -> bool:
+    """Whether there is a file, and one may see it."""
+    try:
+        return place.is_file()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,143 @@
+"""A question to a host: redirects are followed where they may lead, and the answer takes no longer
+and has no more bytes than it should."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from .endpoints import Endpoint
+from .errors import HubError, sent_on, too_slow
+from .patience import Pace
+from .tokens import Token
+
+REDIRECTS = 10
+# How often the limit of one silence an answer's headers may take, which can come byte by byte.
+HEADERS = 2.0
+
+
+@contextmanager
+def asked(
+    url: str,
+    place: Endpoint,
+    token: Token,
+    timeout: float,
+    *,
+    start: int = 0,
+    stay: bool = False,
+) -> Iterator[Any]:
+    """The answer of a host to GET, its body not yet read; closed afterwards.
+
+    Args:
+        url: of the endpoint.
+        place: the endpoint.
+        token: for the endpoint; redirects to another host do not get it.
+        timeout: limit of a silence in seconds.
+        start: first byte that is asked for.
+        stay: whether a redirect to another host is refused.
+
+    Raises:
+        HubError: it redirects in circles, to what is no web address, or away; or its headers do not
+            end.
+    """
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers
+
+    session = get_session()
+    headers = build_hf_headers(token=token, library_name="companion")
+    headers["Accept-Encoding"] = "identity"
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    question = session.build_request("GET", url, headers=headers, timeout=timeout)
+    for _ in range(REDIRECTS):
+        send = partial(session.send, question, stream=True, follow_redirects=False)
+        answer = _within(HEADERS * timeout, send, place, question.url.netloc.decode())
+        following = answer.next_request
+        if following is None:
+            break
+        answer.close()
+        target = following.url
+        if target.scheme not in ("http", "https") or (stay and _away(question.url, target)):
+            raise sent_on(place, target.netloc.decode() or f"an address of {target.scheme!r}")
+        question = following
+    else:
+        raise HubError(
+            f"{place.shown} sends you round in circles; try again later, or take another endpoint."
+        )
+    try:
+        yield answer
+    finally:
+        answer.close()
+
+
+def read(answer: Any, place: Endpoint, limit: int, timeout: float) -> bytes:
+    """The whole body of a small answer.
+
+    Raises:
+        HubError: it has more bytes than `limit`, or they come too slowly.
+    """
+    pace, body = Pace(timeout), bytearray()
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > limit:
+            raise HubError(
+                f"{place.shown} sends more than {limit // 10**6} MB where a list of files belongs: "
+                "take another endpoint."
+            )
+        if pace.too_slow(len(chunk)):
+            raise too_slow(place, answer.url.netloc.decode())
+    return bytes(body)
+
+
+def refusal(answer: Any) -> Exception:
+    """The exception of the hub's library for an answer that says no; its body is not read."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return HfHubHTTPError(f"status {answer.status_code}", response=answer)
+
+
+def request_error() -> type[Exception]:
+    """What a cut, a stall or a dead host raises, in the HTTP library that huggingface_hub uses."""
+    from huggingface_hub import get_session
+
+    library = sys.modules[type(get_session()).__module__.partition(".")[0]]
+    error: type[Exception] = library.RequestError
+    return error
+
+
+def _away(url: Any, target: Any) -> bool:
+    """Whether a redirect leads to another host, and is not just the way to https."""
+    secured = (url.scheme, target.scheme) == ("http", "https") and target.host == url.host
+    return target.netloc != url.netloc and not secured
+
+
+def _within(seconds: float, send: Callable[[], Any], place: Endpoint, host: str) -> Any:
+    """What a function gives, if it does within so many seconds: the library's limit begins anew
+    with each byte. A thread that is too late is left behind, and closes what it gets."""
+    outcome: SimpleQueue[Any] = SimpleQueue()
+    late: SimpleQueue[None] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            answer = send()
+        except BaseException as error:
+            outcome.put(error)
+            return
+        outcome.put(answer)
+        if not late.empty():
+            answer.close()
+
+    Thread(target=run, daemon=True).start()
+    try:
+        answer = outcome.get(timeout=seconds)
+    except Empty:
+        late.put(None)
+        raise too_slow(place, host) from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

@@ -1,0 +1,179 @@
+"""The files of a repository at a commit, as an endpoint tells them: checked here, once."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from companion.door import Checksum, Commit, RepositoryPath, Size, Untrusted
+from companion.door.values import Unusable
+
+from .asking import asked, read, refusal, request_error
+from .endpoints import Endpoint
+from .errors import HubError, explain
+from .patience import PASSING, pause
+from .tokens import Token
+
+# Bytes of the answer: a listing of 100,000 files has 25 MB.
+LIMIT = 100_000_000
+# What of an answer that was cut off tells that the host is there, and another try may help.
+CUT = ("ReadError", "RemoteProtocolError", "WriteError", "CloseError")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a repository on the hub.
+
+    Attributes:
+        path: its name in the repository.
+        size: in bytes.
+        etag: SHA-256 of a large file, SHA-1 of the Git object of a small one; the cache's name of
+            its content.
+
+    Raises:
+        Untrusted: one of them is not what it has to be.
+    """
+
+    path: RepositoryPath
+    size: Size
+    etag: Checksum
+
+    def __post_init__(self) -> None:
+        """Check them, whoever says them."""
+        object.__setattr__(self, "path", RepositoryPath(self.path))
+        object.__setattr__(self, "size", Size(self.size))
+        object.__setattr__(self, "etag", Checksum(self.etag))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a repository at a commit.
+
+    Attributes:
+        commit: the commit.
+        files: what it holds.
+        unusable: a sentence for each file whose name this file system does not take.
+    """
+
+    commit: Commit
+    files: tuple[Remote, ...]
+    unusable: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the files can lie side by side.
+
+        Raises:
+            Untrusted: two of one name, a file that is a folder too, one content of two sizes.
+        """
+        seen: dict[str, Remote] = {}
+        sizes: dict[Checksum, int] = {}
+        for file in self.files:
+            if seen.setdefault(file.path, file) != file:
+                raise Untrusted(f"It tells two files called {str(file.path)!r}.")
+            if sizes.setdefault(file.etag, file.size) != file.size:
+                raise Untrusted(
+                    f"It tells two sizes for one content, {sizes[file.etag]} and {file.size} bytes "
+                    f"({str(file.path)!r})."
+                )
+        folders = {
+            path.rsplit("/", depth)[0] for path in seen for depth in range(1, path.count("/") + 1)
+        }
+        if both := folders & seen.keys():
+            raise Untrusted(f"It tells of {min(both)!r} that it is a file and a folder.")
+        object.__setattr__(self, "files", tuple(seen.values()))
+
+
+@dataclass
+class _Large:
+    sha256: str
+
+
+@dataclass
+class _Sibling:
+    rfilename: str
+    size: int | None = None
+    blobId: str | None = None
+    lfs: _Large | None = None
+
+
+@dataclass
+class _Answer:
+    sha: str
+    siblings: list[_Sibling]
+
+
+def ask(
+    repo_type: str, repo_id: str, revision: str, place: Endpoint, token: Token, timeout: float
+) -> Listing:
+    """Ask an endpoint for the files of a repository, again while it is busy.
+
+    Raises:
+        HubError: it does not answer, refuses, or tells something else.
+    """
+    url = (
+        f"{place.address}/api/{repo_type}s/{quote(repo_id)}/revision/{quote(revision, safe='')}"
+        "?blobs=true"
+    )
+    try:
+        body = _patiently(url, place, token, timeout)
+    except Exception as error:
+        raise explain(error, place, repo_id) from error
+    try:
+        return parse_listing(body, revision)
+    except Untrusted as error:
+        raise HubError(
+            f"{place.shown} tells no sizes and checksums of {repo_id} that can be right: {error} "
+            "Does the network want you to log in first? If not, take another endpoint."
+        ) from error
+
+
+def parse_listing(body: bytes, revision: str) -> Listing:
+    """A listing from the answer of `/api/models/ID/revision/REVISION?blobs=true`.
+
+    Raises:
+        Untrusted: it is no such answer, is for another commit, or names a file outside.
+    """
+    from companion.door.documents import parse_json
+
+    answer = parse_json(_Answer, body, "The list of files", limit=LIMIT)
+    commit = Commit(answer.sha)
+    if commit != (as_commit(revision) or commit):
+        raise Untrusted(f"It answers for commit {commit} in place of {revision}.")
+    files, unusable = [], []
+    for sibling in answer.siblings:
+        etag = sibling.lfs.sha256 if sibling.lfs else sibling.blobId
+        try:
+            files.append(Remote(sibling.rfilename, sibling.size, etag))  # type: ignore[arg-type]
+        except Unusable as error:
+            unusable.append(str(error))
+    return Listing(commit, tuple(files), tuple(unusable))
+
+
+def as_commit(revision: str | None) -> Commit | None:
+    """The commit, if a revision is one and no branch or tag."""
+    try:
+        return Commit(revision)
+    except Untrusted:
+        return None
+
+
+def _patiently(url: str, place: Endpoint, token: Token, timeout: float) -> bytes:
+    """The body of the answer; asked again while the host is busy, or when it was cut off."""
+    for failures in itertools.count(1):
+        fault: Any
+        try:
+            with asked(url, place, token, timeout, stay=True) as answer:
+                if answer.status_code < 300:
+                    return read(answer, place, LIMIT, timeout)
+                fault = refusal(answer)
+                again = answer.status_code in PASSING
+        except request_error() as error:
+            fault, again = error, type(error).__name__ in CUT
+        wait = pause(failures, getattr(fault, "response", None))
+        if not again or wait is None:
+            raise fault
+        time.sleep(wait)
+    raise AssertionError

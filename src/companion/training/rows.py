@@ -1,0 +1,264 @@
+"""Datasets, of the hub or of a folder: which split, and each row's picture as bytes or a file of
+the dataset's own."""
+
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from companion.door import Untrusted, printable, without_password
+from companion.hub import HubError, endpoint, fetch
+from companion.hub.errors import explain
+from companion.hub.tokens import token_for
+
+from .walk import TABLES
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+Source = Path | bytes
+Named = tuple[str, Callable[[], Source]]  # a picture's name, and where its bytes are
+_IN_A_ZIP = re.compile(r"zip://(?P<member>.+?)::(?P<archive>.+)")
+_LARGEST_MEMBER = 2**30  # bytes of one picture in an archive
+
+
+def hub_dataset(
+    name: str, *, config_name: str | None = None, split: str | None = None
+) -> tuple[Iterator[Named], int]:
+    """The pictures of a dataset of the hub; where it cannot be had, of what was fetched of it.
+
+    Raises:
+        FileNotFoundError: it is neither there nor here; the sentence has the cause.
+        ValueError: there is no such split or configuration, or no column of pictures.
+    """
+    import datasets
+
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise FileNotFoundError(
+            f"{printable(name)!r} is neither a folder here nor the id of a dataset, such as "
+            "huggan/flowers-102-categories."
+        )
+    place = endpoint(datasets.config.HF_ENDPOINT)
+    try:
+        whole = _prepared(
+            name,
+            config_name,
+            own=lambda path: path.startswith(f"hf://datasets/{name}@"),
+            token=token_for(place),
+        )
+    except _Wrong as error:
+        raise ValueError(f"The dataset {name} cannot be used: {error}") from error
+    except Exception as error:  # one of dozens of kinds, from five libraries
+        folder = _fetched(name)
+        if folder is None:
+            raise FileNotFoundError(
+                f"The dataset {name} is neither a folder here nor could it be loaded from the hub: "
+                f"{_cause(error, name)}"
+            ) from error
+        if not datasets.config.HF_HUB_OFFLINE:
+            warnings.warn(
+                f"The dataset {name} could not be loaded from the hub: what was fetched of it is "
+                f"used, {folder}.",
+                stacklevel=5,
+            )
+        return folder_dataset(folder, name, config_name=config_name, split=split)
+    return _rows(_one_split(whole, name, split), name, [_storage(name)])
+
+
+def folder_dataset(
+    folder: Path, name: str, *, config_name: str | None = None, split: str | None = None
+) -> tuple[Iterator[Named], int]:
+    """The pictures of a folder that a dataset was saved in, or of one file of such a folder.
+
+    Raises:
+        ValueError: as `hub_dataset`; or the library cannot read it.
+    """
+    from datasets import load_from_disk
+
+    inside = folder if folder.is_dir() else folder.parent
+    if is_snapshot(folder):  # its files are links to the files of the whole repository
+        inside = folder.parents[1]
+    try:
+        if is_saved(folder):
+            whole = load_from_disk(str(folder))
+        elif folder.is_dir():
+            whole = _prepared(
+                str(folder.resolve()), config_name, own=lambda path: _within(path, [str(inside)])
+            )
+        else:
+            whole = _prepared(
+                TABLES[folder.suffix.lower()],
+                config_name,
+                own=lambda path: _within(path, [str(folder)]),
+                data_files={"train": str(folder.resolve())},
+            )
+    except _Wrong as error:
+        raise ValueError(f"The dataset {name} cannot be used: {error}") from error
+    except Exception as error:  # pyarrow's, pandas', zipfile's
+        raise ValueError(f"The dataset {name} cannot be used: {_first_line(error)}") from error
+    return _rows(_one_split(whole, name, split), name, [inside])
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote it."""
+    return (folder / "dataset_dict.json").is_file() or all(
+        (folder / name).is_file() for name in ("dataset_info.json", "state.json")
+    )
+
+
+def is_snapshot(folder: Path) -> bool:
+    """Whether it lies in the cache of the hub's library."""
+    return folder.parent.name == "snapshots" and folder.parents[1].name.startswith("datasets--")
+
+
+class _Wrong(ValueError):
+    """The dataset is there, and something about it is wrong."""
+
+
+def _prepared(
+    source: str, config_name: str | None, *, own: Callable[[str], bool], **options: Any
+) -> "Dataset | DatasetDict":
+    """What `load_dataset` gives, whose files were looked at before they are read."""
+    from datasets import get_dataset_config_names, load_dataset_builder
+
+    try:
+        builder = load_dataset_builder(source, config_name, **options)
+    except ValueError as error:
+        if config_name is None and "Config name is missing" not in str(error):
+            raise
+        names = get_dataset_config_names(source, **options)
+        if config_name in names:
+            raise
+        raise _Wrong(
+            f"its configurations are {', '.join(map(printable, names))}: choose one with "
+            "dataset_config_name."
+        ) from error
+    files = getattr(builder.config, "data_files", None) or {}
+    for path in (str(one) for several in files.values() for one in several):
+        # A card may name any file of the reader's, or of another host.
+        if not own(path):
+            raise _Wrong(f"its card names {printable(path)}, which is no file of the dataset.")
+    builder.download_and_prepare()
+    return builder.as_dataset()
+
+
+def _one_split(whole: "Dataset | DatasetDict", name: str, split: str | None) -> "Dataset":
+    from datasets import DatasetDict
+
+    if not isinstance(whole, DatasetDict):
+        if split is not None:
+            raise ValueError(f"The dataset {name} has no splits: leave dataset_split out.")
+        return whole
+    there = ", ".join(map(printable, whole))
+    if split is None and "train" not in whole and len(whole) == 1:
+        warnings.warn(f"The dataset {name} has one split only, {there}: it is used.", stacklevel=6)
+        return next(iter(whole.values()))
+    wanted = split or "train"
+    if wanted not in whole:
+        raise ValueError(
+            f"The dataset {name} has no split {wanted}, only {there}: choose one with "
+            "dataset_split."
+        )
+    return whole[wanted]
+
+
+def _rows(dataset: "Dataset", name: str, inside: list[Path]) -> tuple[Iterator[Named], int]:
+    return named_pictures(dataset, name, inside), len(dataset)
+
+
+def named_pictures(dataset: "Dataset", name: str, inside: list[Path]) -> Iterator[Named]:
+    """Name and source of each picture of a dataset.
+
+    Args:
+        dataset: one with a column of pictures.
+        name: how sentences call it.
+        inside: folders that hold the dataset's own files; a row that names another file is refused.
+
+    Raises:
+        ValueError: the dataset has no column of pictures.
+    """
+    import datasets
+
+    columns = [key for key, kind in dataset.features.items() if isinstance(kind, datasets.Image)]
+    if not columns:
+        there = printable(", ".join(dataset.features))
+        raise ValueError(f"The dataset {name} has no column of pictures, only: {there}.")
+    column = columns[0]
+    if len(columns) > 1:
+        others = printable(", ".join(columns[1:]))
+        warnings.warn(
+            f"Of the dataset {name} the pictures of the column {printable(column)} are used, not: "
+            f"{others}.",
+            stacklevel=7,
+        )
+    raw = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))
+    # What the library unpacked or fetched for a dataset lies in a folder of its own.
+    allowed = [*map(str, inside), str(datasets.config.DOWNLOADED_DATASETS_PATH)]
+
+    def source(row: int) -> Callable[[], Source]:
+        return lambda: _source(raw[row][column], allowed, f"{name}, row {row},")
+
+    return ((f"{name}, row {row},", source(row)) for row in range(len(raw)))
+
+
+def _source(found: dict[str, Any] | None, allowed: list[str], what: str) -> Source:
+    content, path = (found or {}).get("bytes"), (found or {}).get("path")
+    if content:
+        return bytes(content)
+    if not path:
+        raise Untrusted(f"{what} holds no picture.")
+    packed = _IN_A_ZIP.fullmatch(path)
+    file = packed["archive"] if packed else path
+    if not _within(file, allowed):
+        raise Untrusted(f"{what} names the file {printable(path)}, which is none of the dataset's.")
+    if not packed:
+        return Path(file)
+    with zipfile.ZipFile(file) as archive:
+        if archive.getinfo(packed["member"]).file_size > _LARGEST_MEMBER:
+            raise Untrusted(f"{what} names a file of more than {_LARGEST_MEMBER:,} bytes.")
+        return archive.read(packed["member"])
+
+
+def _within(path: str, folders: list[str]) -> bool:
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(os.path.realpath(folder)) for folder in folders)
+
+
+def _storage(name: str) -> Path:
+    """Where the hub's library keeps a dataset."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}")
+
+
+def _fetched(name: str) -> Path | None:
+    """What `companion fetch` or the hub's library has brought of a dataset, if it is whole."""
+    try:
+        return fetch(f"datasets/{name}", where="offline")[name]
+    except (HubError, ValueError, KeyError, OSError):
+        return None
+
+
+def _cause(error: BaseException, name: str) -> str:
+    """The hub's own sentence where the hub was asked in vain, else the library's."""
+    import datasets
+    from httpx import HTTPError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    if datasets.config.HF_HUB_OFFLINE:
+        offline = OfflineModeIsEnabled()
+        return str(explain(offline, endpoint(datasets.config.HF_ENDPOINT), f"datasets/{name}"))
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, HfHubHTTPError | HTTPError):
+            return str(explain(one, endpoint(datasets.config.HF_ENDPOINT), f"datasets/{name}"))
+        one = one.__cause__ or one.__context__
+    return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return printable(without_password(lines[0].rstrip("."))) + "."

@@ -1,0 +1,271 @@
+"""What of a run changes from step to step, as tensors for safetensors and values for JSON.
+
+No pickle: what is read back can be wrong, but it cannot run.
+"""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field, JsonValue
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+Tensors = dict[str, Tensor]
+Values = dict[str, JsonValue]
+# Read by optimisers whose kernels trust that they have the parameter's shape.
+LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+
+
+class DoesNotFit(ValueError):
+    """A state that is whole, but of something else; the text says where."""
+
+
+def as_json(value: Any, what: str) -> Any:
+    """A value as JSON gives it back.
+
+    Raises:
+        DoesNotFit: JSON does not hold it.
+    """
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DoesNotFit(
+            f"{what} is a {type(value).__name__}, which neither JSON nor safetensors holds"
+        ) from error
+
+
+def read_tensors(path: Path, like: Mapping[str, Tensor] | None = None) -> Tensors:
+    """The tensors of a file, on the CPU.
+
+    Args:
+        path: a safetensors file.
+        like: the names, shapes and types that are expected, compared before anything is loaded.
+
+    Raises:
+        DoesNotFit: no safetensors file, or with other tensors.
+        OSError: it may not be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = sorted(file.keys())
+            if like is not None and names != sorted(like):
+                odd = sorted(set(names) ^ set(like))
+                raise DoesNotFit(f"{odd[0]} is in one of the two only")
+            for name in names if like is not None else ():
+                shape = tuple(file.get_slice(name).get_shape())
+                if shape != tuple(like[name].shape):  # type: ignore[index]
+                    raise DoesNotFit(f"{name} has the shape {shape}")
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise DoesNotFit(f"{path.name} is no safetensors file") from error
+    for name, expected in (like or {}).items():
+        if tensors[name].dtype != expected.dtype:
+            raise DoesNotFit(f"{name} is of {tensors[name].dtype}")
+    return tensors
+
+
+def plain(tensors: Mapping[str, Tensor]) -> Tensors:
+    """The same as safetensors takes them: on the CPU, each with memory of its own, in order."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+# The optimiser
+
+
+def optimizer_groups(optimizer: Optimizer) -> list[Values]:
+    """The settings of each group of parameters."""
+    return [
+        {
+            key: as_json(
+                value.tolist() if isinstance(value, Tensor) else value, f"The optimiser's {key}"
+            )
+            for key, value in group.items()
+            if key != "params"
+        }
+        for group in optimizer.param_groups
+    ]
+
+
+def put_optimizer_groups(
+    optimizer: Optimizer, mine: list[Values], began: list[Values], now: list[Values]
+) -> None:
+    """Put back what optimisers and schedules change in the groups as they go.
+
+    A setting with which this run began otherwise than the checkpoint's stays this run's.
+
+    Args:
+        optimizer: whose groups are changed.
+        mine: with what this run began.
+        began: with what the checkpoint's run began.
+        now: what it had come to.
+
+    Raises:
+        DoesNotFit: they are groups of another optimiser.
+    """
+    if not len(mine) == len(began) == len(now):
+        raise DoesNotFit(f"its optimiser has {len(now)} groups of parameters")
+    for group, own, first, last in zip(optimizer.param_groups, mine, began, now, strict=True):
+        for key, value in own.items():
+            if first.get(key) != value or key == "lr" or key not in last:
+                continue
+            if _kind(last[key]) != _kind(value):
+                raise DoesNotFit(f"{key} of its optimiser is {last[key]!r:.60}")
+            if not isinstance(group[key], Tensor):
+                group[key] = tuple(last[key]) if isinstance(group[key], tuple) else last[key]  # type: ignore[arg-type]
+
+
+def _kind(value: JsonValue) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_kind, value))}]"
+    return "number" if isinstance(value, (int, float)) else type(value).__name__
+
+
+def optimizer_state(optimizer: Optimizer) -> tuple[Tensors, Values]:
+    """What an optimiser keeps of each parameter, by "number.name": tensors, and other values."""
+    tensors: Tensors = {}
+    values: Values = {}
+    for number, kept in optimizer.state_dict()["state"].items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor):
+                tensors[f"{number}.{name}"] = value
+            else:
+                values[f"{number}.{name}"] = as_json(value, f"The optimiser's {name}")
+    return tensors, values
+
+
+def put_optimizer_state(optimizer: Optimizer, tensors: Tensors, values: Values) -> None:
+    """Put the state back; the settings of the groups stay as they are.
+
+    Raises:
+        DoesNotFit: it is of other parameters.
+    """
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    state: dict[int, dict[str, Any]] = {}
+    for full, value in {**values, **tensors}.items():
+        number, _, name = full.partition(".")
+        known = number.isascii() and number.isdecimal() and len(number) < 10
+        if not known or int(number) >= len(parameters):
+            raise DoesNotFit(f"{full} belongs to no parameter")
+        shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+        if name in LIKE_THE_PARAMETER and shape != tuple(parameters[int(number)].shape):
+            raise DoesNotFit(f"{full} has the shape {shape}")
+        if name == "step" and shape != ():
+            raise DoesNotFit(f"{full} has the shape {shape}")
+        state.setdefault(int(number), {})[name] = value
+    needed = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, (Adam, AdamW)) else set()
+    for place, kept in state.items():
+        if set(kept) != set(next(iter(state.values()))) or not needed <= set(kept):
+            raise DoesNotFit(f"of parameter {place} the optimiser's state is not whole")
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+# The learning rate's schedule
+
+
+def schedule_state(lr_scheduler: LRScheduler) -> Values:
+    """How far a schedule is; of one that is a function of the step, that is the step alone."""
+    state = lr_scheduler.state_dict()
+    if isinstance(lr_scheduler, LambdaLR):
+        state = {"last_epoch": state["last_epoch"]}
+    found: Values = as_json(state, "The lr_scheduler's state")
+    return found
+
+
+def put_schedule_state(optimizer: Optimizer, lr_scheduler: LRScheduler, state: Values) -> None:
+    """Put a schedule back to where it was, and the learning rates with it.
+
+    A function of the step is asked anew, so that another rate or length of the run counts.
+
+    Raises:
+        DoesNotFit: it is of another schedule.
+    """
+    live = lr_scheduler.state_dict()
+    if not isinstance(lr_scheduler, LambdaLR):
+        if set(state) != set(live):
+            raise DoesNotFit("it is the state of another lr_scheduler")
+        # What is as it was stays what it is: JSON knows no whole numbers as keys.
+        lr_scheduler.load_state_dict(
+            {
+                key: value if as_json(value, key) == state[key] else state[key]
+                for key, value in live.items()
+            }
+        )
+        rates = lr_scheduler.get_last_lr()
+    else:
+        step = state.get("last_epoch")
+        if not isinstance(step, int) or not 0 <= step < 2**53:
+            raise DoesNotFit("it is the state of another lr_scheduler")
+        lr_scheduler.last_epoch, lr_scheduler._step_count = step, step + 1
+        pairs = zip(lr_scheduler.base_lrs, lr_scheduler.lr_lambdas, strict=True)
+        rates = lr_scheduler._last_lr = [base * factor(step) for base, factor in pairs]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+# Chance
+
+
+@dataclass
+class RandomState:
+    """What of a process's generators is no tensor: numpy's and Python's place in their words."""
+
+    numpy_position: Annotated[int, Field(ge=0, le=624)]
+    numpy_has_gauss: Annotated[int, Field(ge=0, le=1)]
+    numpy_gauss: float
+    python_gauss: float | None
+
+
+def random_state(device: torch.device) -> tuple[Tensors, RandomState]:
+    """The global generators of this process: torch's (also the device's), numpy's and Python's."""
+    _, words, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    _, python_words, python_gauss = random.getstate()
+    tensors = {
+        "torch": torch.get_rng_state(),
+        "numpy": torch.from_numpy(np.asarray(words).astype(np.int64)),
+        "python": torch.tensor(python_words, dtype=torch.int64),
+    }
+    if device.type == "cuda":
+        tensors["cuda"] = torch.cuda.get_rng_state(device)
+    return tensors, RandomState(int(position), int(has_gauss), float(gauss), python_gauss)
+
+
+def put_random_state(device: torch.device, tensors: Tensors, state: RandomState) -> None:
+    """Put this process's generators back.
+
+    Raises:
+        DoesNotFit: no state of these generators.
+    """
+    try:
+        words = tensors["numpy"].numpy()
+        if words.dtype != np.int64 or words.shape != (624,) or (words >> 32).any():
+            raise ValueError("numpy's words")
+        np.random.set_state(
+            (
+                "MT19937",
+                words.astype(np.uint32),
+                state.numpy_position,
+                state.numpy_has_gauss,
+                state.numpy_gauss,
+            )
+        )
+        random.setstate((3, tuple(tensors["python"].tolist()), state.python_gauss))
+        torch.set_rng_state(tensors["torch"])
+        if device.type == "cuda" and "cuda" in tensors:  # it was made on a GPU, too
+            torch.cuda.set_rng_state(tensors["cuda"], device)
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise DoesNotFit(f"random.safetensors holds no states of generators ({error})") from error
