@@ -172,6 +172,7 @@ NAN, INF = float("nan"), float("inf")
         ("guided", [NAN, "1", True], "is a finite number"),
         ("guided", [-0.1, 1.1], "a part of the steps"),
         ("eta", [NAN, "0"], "is a finite number"),
+        ("eta", [64, -1], "a part of DDPM's noise: 0 to 1"),
         ("height", ["64", 64.0, True, NAN], "is a whole number"),
         ("width", [0, -8, 63, np.int8(-8)], "multiples of 8 only"),
         ("width", [4104, 10**9, 10**5000], "more than 4096: take a smaller one"),

@@ -186,7 +186,7 @@ ARGUMENTS: dict[str, Check] = {
     "noise_level": whole,
     "guided": _part("a part of the steps: 0 to 1"),
     "guidance_rescale": number,
-    "eta": number,
+    "eta": _part("a part of DDPM's noise: 0 to 1"),
     "clip_skip": whole,
     "padding_mask_crop": whole,
     "timesteps": _several(whole),

@@ -65,7 +65,7 @@ class Settings:
         pipe.scheduler = scheduler_of(self.scheduler, self.arguments.get("num_inference_steps", 50))
         try:
             (picture,) = run(pipe, prepare(pipe, self.prompt, [self.seed], self.arguments))
-        except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
             raise ValueError(
                 f"The picture cannot be drawn again with these settings ({fault_of(error)}): "
                 f"another version of Diffusers may have drawn it."
