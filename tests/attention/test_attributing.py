@@ -1,8 +1,10 @@
 """Pictures that exist, looked at once."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionInpaintPipeline
@@ -99,3 +101,36 @@ def test_a_pipeline_without_a_unet_is_refused(pipe: Any) -> None:
     other.unet = None
     with pytest.raises(ValueError, match="attribute needs a text-to-image pipeline"):
         attribute(other, SCENES[0].image, "a cat")
+
+
+def test_a_picture_of_any_mode_counts_as_what_it_shows(pipe: Any) -> None:
+    grey = SCENES[0].image.convert("L")
+    expected = attribute(pipe, grey.convert("RGB"), "a cat").compute_global_heat_map().heat_maps
+    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    for image in (grey, grey.convert("RGBA"), grey.convert("CMYK"), sixteen):
+        found = attribute(pipe, image, "a cat").compute_global_heat_map().heat_maps
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0.1)
+
+
+def test_a_photograph_is_turned_as_it_says(pipe: Any, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (96, 32), "red").save(tmp_path / "photo.jpg", exif=exif)
+    with Image.open(tmp_path / "photo.jpg") as photo:
+        heat_map = attribute(pipe, photo, "a cat").compute_global_heat_map()
+        assert heat_map.heat_maps.shape[1:] == (24, 8)
+        assert heat_map.compute_word_heat_map("cat").expand_as(photo).shape == (96, 32)
+
+
+def test_numpys_integers_are_seeds_and_timesteps(pipe: Any) -> None:
+    image = SCENES[0].image
+    maps = attribute(pipe, image, "a cat", np.int64(100), seeds=np.int32(3))
+    same = attribute(pipe, image, "a cat", 100, seeds=3)
+    assert torch.equal(
+        maps.compute_global_heat_map().heat_maps, same.compute_global_heat_map().heat_maps
+    )
+
+
+def test_what_is_no_picture_is_refused(pipe: Any) -> None:
+    with pytest.raises(ValueError, match=r"open it with Image\.open"):
+        attribute(pipe, ["cat.png"], "a cat")

@@ -1,13 +1,19 @@
 """`companion attend`: a picture, a sheet and a page, or one sentence."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from companion.cli import main
+from companion.attention.explorer import Explorer, explorer
+from companion.cli import attend, main
+from companion.cli.results import FILES, unfinished
+from companion.zoo import folder as zoo
 
 PROMPT = "a cat on a blue background"
 
@@ -34,8 +40,6 @@ def test_writes_picture_sheet_and_page_and_nothing_else(folder: Path):
 def test_picture_is_that_of_the_seed(folder: Path):
     import torch
     from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
-
-    from companion.zoo import folder as zoo
 
     pipe = StableDiffusionPipeline.from_pretrained(zoo("stable-diffusion"))
     pipe.set_progress_bar_config(disable=True)
@@ -66,7 +70,16 @@ def test_page_has_the_words_asked_for_in_the_order_of_the_prompt(folder: Path):
         ([PROMPT, "--seed", "-1"], "--seed is -1"),
         ([PROMPT, "--words", " , "], "--words names no word"),
         ([PROMPT, "--model", "ddpm"], "A UNet2DModel cannot be traced"),
-        ([PROMPT, "--model", "vae"], "'vae' could not be loaded as a pipeline"),
+        ([PROMPT, "--model", "upscaler"], "A StableDiffusionUpscalePipeline draws from a picture"),
+        ([PROMPT, "--model", "vae", "--out", "a/b"], f"{zoo('vae')} is no model that can be"),
+        ([PROMPT, "--model", "./none"], "There is no folder none"),
+        ([PROMPT, "--model", __file__], f"There is no folder {__file__}"),
+        ([PROMPT, "--steps", "1000000000"], "--steps is 1000000000, but this model knows 1000"),
+        (["!!! …"], "The prompt '!!! …' has no words"),
+        (["a caf\udce9"], "The prompt holds bytes that are no UTF-8"),
+        ([PROMPT, "--out", "/proc/o"], "The results cannot be written to /proc/o"),
+        ([PROMPT, "--out", "/dev/full/o"], "The results cannot be written to /dev/full/o"),
+        ([PROMPT, "--out", "x" * 256], "The results cannot be written to xxx"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
@@ -82,6 +95,137 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
     assert printed.startswith(f"companion: {message}")
     assert printed.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The prompts that were drawn, each in no time."""
+    prompts: list[str] = []
+
+    def draw(prompt: str, *_: object) -> tuple[Image.Image, Explorer]:
+        prompts.append(prompt)
+        picture = Image.new("RGB", (8, 8))
+        maps = np.ones((1, 1, 2, 2))
+        return picture, explorer(picture, "a cat", [(2, 5)], maps, ["all steps"], alt="A cat")
+
+    monkeypatch.setattr(attend, "_draw", draw)
+    return prompts
+
+
+def leads_nowhere(place: Path) -> None:
+    place.symlink_to("nowhere")
+
+
+def leads_to_itself(place: Path) -> None:
+    place.symlink_to(place)
+
+
+@pytest.mark.parametrize("make", [leads_nowhere, leads_to_itself, Path.touch])
+def test_a_place_that_is_taken_is_said_before_anything_is_drawn(
+    make: Callable[[Path], None], tmp_path: Path, drawn: list[str], capsys: Any
+):
+    make(tmp_path / "out")
+    assert main(["attend", PROMPT, "--out", str(tmp_path / "out")]) == 1
+    assert "is there already; name a new folder with --out" in capsys.readouterr().err
+    assert main(["attend", PROMPT, "--out", str(tmp_path / "out" / "in")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not drawn
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_results_go_into_an_empty_folder_and_through_a_link_to_one(
+    tmp_path: Path, drawn: list[str]
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    assert main(["attend", PROMPT, "--out", str(tmp_path / "link")]) == 0
+    assert sorted(path.name for path in (tmp_path / "empty").iterdir()) == sorted(FILES)
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_folder_that_was_made_meanwhile_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[str], capsys: Any
+):
+    out = tmp_path / "out"
+    draw = attend._draw
+
+    def slowly(*given: Any) -> Any:
+        out.mkdir()
+        (out / "mine").touch()
+        return draw(*given)
+
+    monkeypatch.setattr(attend, "_draw", slowly)
+    assert main(["attend", PROMPT, "--out", str(out)]) == 0
+    assert f"open {out}-1/index.html" in capsys.readouterr().out
+    assert [path.name for path in out.iterdir()] == ["mine"]
+    assert sorted(path.name for path in Path(f"{out}-1").iterdir()) == sorted(FILES)
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out-1"}
+
+
+def test_what_a_killed_run_left_is_cleared_and_nothing_else(tmp_path: Path, drawn: list[str]):
+    (tmp_path / ".attend-0_leftov").mkdir()
+    (tmp_path / ".attend-0_leftov" / "index.html").touch()
+    (tmp_path / ".attend-0_leftov.lock").touch()
+    (tmp_path / ".attend-somebody").mkdir()
+    (tmp_path / ".attend-readers0").mkdir()
+    (tmp_path / ".attend-readers0" / "thesis.txt").touch()
+    with unfinished(tmp_path / "other") as at_work:
+        assert main(["attend", PROMPT, "--out", str(tmp_path / "out")]) == 0
+        assert at_work.is_dir()
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {".attend-readers0", at_work.name, f"{at_work.name}.lock", "out"}
+    assert {path.name for path in tmp_path.iterdir()} == {".attend-readers0", "out"}
+
+
+def test_a_failure_leaves_no_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    def fails(*_: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(attend, "_draw", fails)
+    assert main(["attend", PROMPT, "--out", str(tmp_path / "a" / "b" / "out")]) == 1
+    assert capsys.readouterr().err == "companion: no\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prompt_of_long_letters_is_no_name_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[str]
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["attend", "𝕬" * 100, "--seed", str(2**63 - 1)]) == 0
+    assert drawn == ["𝕬" * 100]
+
+
+@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.bin", "text_encoder/model.bin"])
+def test_a_pickle_is_not_loaded(file: str, tmp_path: Path, capsys: Any):
+    model = tmp_path / "model"
+    shutil.copytree(zoo("stable-diffusion"), model)
+    (model / file).with_suffix(".safetensors").rename(model / file)
+    assert main(["attend", PROMPT, "--model", str(model), "--out", str(tmp_path / "out")]) == 1
+    assert "a pickle, which may run code" in capsys.readouterr().err
+
+
+def test_a_mirror_gets_no_token_and_only_safetensors_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    import diffusers
+
+    asked = {}
+
+    def download(model: str, **given: Any) -> str:
+        asked.update(given, model=model)
+        return str(zoo("stable-diffusion"))
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "a" * 34)
+    for address, token in (
+        ("https://mirror.example", False),
+        ("https://huggingface.co", "hf_" + "a" * 34),
+    ):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        assert attend._folder("me/model") == Path(zoo("stable-diffusion"))
+        assert asked == {"model": "me/model", "use_safetensors": True, "token": token}
 
 
 def test_a_word_that_is_not_there_is_said_before_anything_is_drawn(

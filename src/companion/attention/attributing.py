@@ -1,7 +1,7 @@
 """Attention on a picture that exists: noise it, and let the denoiser look once."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, SupportsInt
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from companion.attention.sums import HeatMaps
 from companion.attention.tracing import trace
+from companion.door.pictures import as_rgb
 
 
 @torch.no_grad()
@@ -29,7 +30,8 @@ def attribute(
 
     Args:
         pipe: a Stable Diffusion pipeline, 1, 2 or XL.
-        image: a picture, or several of one size.
+        image: a picture of any mode, or several of one size; turned as its EXIF data say, on
+            white where it is transparent.
         prompt: what is on it: a text for each picture.
         timesteps: how far to noise, from 0 to 999 as a rule; with much noise on it the UNet sees
             little of a picture. Each is a step of the maps.
@@ -43,10 +45,15 @@ def attribute(
         ValueError: a pipeline without such a UNet, not as many prompts or seeds as pictures,
             pictures of several sizes, or a timestep that the model was not trained on.
     """
-    images = [image] if isinstance(image, Image.Image) else list(image)
+    given = [image] if isinstance(image, Image.Image) else list(image)
+    if not all(isinstance(one, Image.Image) for one in given):
+        raise ValueError("A picture to attribute has to be a PIL image: open it with Image.open.")
+    images = [as_rgb(one) for one in given]
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    times = [timesteps] if isinstance(timesteps, int) else list(timesteps)
-    per_picture = [seeds] * len(images) if isinstance(seeds, int) else list(seeds)
+    times = _whole_numbers(timesteps)
+    per_picture = _whole_numbers(seeds)
+    if isinstance(seeds, SupportsInt):
+        per_picture *= len(images)
     _check(pipe, images, prompts, times, per_picture)
     device = pipe._execution_device
     latents = _encode(pipe, images)
@@ -75,6 +82,10 @@ def attribute(
                 **conditions,
             )
     return maps
+
+
+def _whole_numbers(given: int | Sequence[int]) -> list[int]:
+    return [int(given)] if isinstance(given, SupportsInt) else [int(one) for one in given]
 
 
 def _check(
@@ -107,7 +118,7 @@ def _check(
 def _encode(pipe: Any, images: Sequence[Image.Image]) -> Tensor:
     """The VAE's mean, scaled as the UNet knows it, in float32."""
     vae = pipe.vae
-    pixels = pipe.image_processor.preprocess([image.convert("RGB") for image in images])
+    pixels = pipe.image_processor.preprocess(list(images))
     precision = vae.dtype
     overflows = precision == torch.float16 and vae.config.force_upcast  # SDXL's does
     if overflows:

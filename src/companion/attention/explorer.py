@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from companion import figures
+from companion.door.pictures import as_rgb
 
 if TYPE_CHECKING:
     from companion.attention.heat_map import GlobalHeatMap
@@ -118,9 +119,7 @@ def explorer(
             f"{len(words)} words and {len(labels)} labels need maps of shape ({len(labels)}, "
             f"{len(words)}, height, width), but these have the shape {maps.shape}."
         )
-    return Explorer(
-        picture.convert("RGB"), _split(prompt, words), stretch(maps), list(labels), alt, title
-    )
+    return Explorer(as_rgb(picture), _split(prompt, words), stretch(maps), list(labels), alt, title)
 
 
 class Explorer:

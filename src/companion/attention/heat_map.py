@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from companion.attention.words import PromptTokens
+from companion.door.pictures import as_rgb
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ class WordHeatMap:
         Returns:
             Float32 of shape (height, width).
         """
-        width, height = image.size
+        width, height = as_rgb(image).size  # turned as its EXIF data say
         expanded = F.interpolate(
             self.heatmap[None, None].float(), size=(height, width), mode="bicubic"
         )[0, 0].cpu()
@@ -93,7 +94,7 @@ class WordHeatMap:
         expanded = self.expand_as(image, **expand_kwargs).numpy()
         low, high = (None, None) if color_normalize else (0.0, 1.0)
         ax.imshow(expanded, cmap="jet", vmin=low, vmax=high)
-        picture = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+        picture = np.asarray(as_rgb(image), dtype=np.float32) / 255
         opacity = 1 - expanded.clip(0, 1)[..., None]
         ax.imshow(np.concatenate([picture, opacity], axis=-1))
         ax.set_axis_off()

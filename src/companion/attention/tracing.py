@@ -66,6 +66,17 @@ def trace(
         yield maps
 
 
+def tokens_of(pipe: Any, prompt: str) -> PromptTokens:
+    """A prompt's words and tokens as a pipeline takes them, before it draws.
+
+    Raises:
+        ValueError: as `companion.attention.words.tokenize`.
+    """
+    parameters = inspect.signature(pipe.encode_prompt).parameters
+    given = {name: parameter.default for name, parameter in parameters.items()}
+    return _prompt_tokens(*_tokenizers(pipe, given), prompt)
+
+
 class _Run:
     """One call of the pipeline: who is drawn, and which rows of the batch are theirs."""
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
+import inspect
 import re
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import argparse
+
     from PIL import Image
 
     from companion.attention.explorer import Explorer
+
+LONGEST_NAME = 120  # bytes of the prompt in the folder's name
+AN_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
 def add(commands: Any) -> None:
@@ -36,29 +39,40 @@ def add(commands: Any) -> None:
     attend.add_argument(
         "--out", type=Path, help="a new folder for the results (default: named after the prompt)"
     )
-    attend.set_defaults(run=_attend, goes_on="")
+    attend.set_defaults(run=_attend)
 
 
 def _attend(arguments: argparse.Namespace) -> None:
+    from companion.door import printable
+
+    from .results import put, unfinished
+
     prompt = arguments.prompt.strip()
     if not prompt:
         raise ValueError("The prompt is empty: say what to draw.")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("The prompt holds bytes that are no UTF-8: type it anew.") from error
     if arguments.steps is not None and arguments.steps < 1:
         raise ValueError(f"--steps is {arguments.steps}, but at least 1 is needed.")
     if not 0 <= arguments.seed < 2**63:
-        raise ValueError(f"--seed is {arguments.seed}, but it is a whole number of 0 or more.")
+        raise ValueError(
+            f"--seed is {arguments.seed}, but it is a whole number from 0 to 2^63 - 1."
+        )
     phrases = None
     if arguments.words is not None:
         phrases = [word.strip() for word in arguments.words.split(",") if word.strip()]
         if not phrases:
             raise ValueError("--words names no word: write them with commas between.")
     folder = arguments.out or Path(f"{_slug(prompt)}-{arguments.seed}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already; name a new folder with --out.")
-
-    picture, page = _draw(prompt, phrases, arguments.model, arguments.steps, arguments.seed)
-    _write(folder, picture, page)
-    print(f"{', '.join(page.words)}: open {folder / 'index.html'} in a browser.")
+    with unfinished(folder) as hidden:
+        picture, page = _draw(prompt, phrases, arguments.model, arguments.steps, arguments.seed)
+        picture.save(hidden / "picture.png")
+        page.sheet().save(hidden / "words.png")
+        (hidden / "index.html").write_text(page.page(), encoding="utf-8")
+        folder = put(hidden, folder)
+    print(printable(f"{', '.join(page.words)}: open {folder / 'index.html'} in a browser."))
 
 
 def _draw(
@@ -68,71 +82,125 @@ def _draw(
 
     from companion.attention import trace
     from companion.attention.explorer import explore
-    from companion.attention.words import tokenize
+    from companion.attention.tracing import tokens_of
     from companion.profile import profile
 
     settings = profile()
     pipe, guidance = _pipeline(model, settings)
-    for phrase in phrases or []:
-        tokenize([pipe.tokenizer], prompt).find(phrase)  # says so now if it is not there
+    steps = steps or settings.num_inference_steps
     with trace(pipe, by="step") as maps:
-        picture = pipe(
-            prompt,
-            num_inference_steps=steps or settings.num_inference_steps,
-            generator=torch.Generator().manual_seed(seed),
-            **guidance,
-        ).images[0]
+        if "image" in inspect.signature(type(pipe).__call__).parameters:
+            raise ValueError(
+                f"A {type(pipe).__name__} draws from a picture, not from words alone: name a "
+                "text-to-image model with --model."
+            )
+        most = pipe.scheduler.config.get("num_train_timesteps", 1000)
+        if steps > most:
+            raise ValueError(f"--steps is {steps}, but this model knows {most} at most.")
+        tokens_of(pipe, prompt).chosen(phrases)  # says so now if one is not there
+        try:
+            picture = pipe(
+                prompt,
+                num_inference_steps=steps,
+                generator=torch.Generator().manual_seed(seed),
+                **guidance,
+            ).images[0]
+        except Exception as error:  # a library's, in its own words
+            raise ValueError(
+                f"The model {model or settings.stable_diffusion!r} could not draw this "
+                f"({_first_line(error)})."
+            ) from error
     return picture, explore(maps, picture, phrases, title=f"{prompt} (seed {seed})")
 
 
 def _pipeline(model: str | None, settings: Any) -> tuple[Any, dict[str, float]]:
     """The pipeline, and what it is called with for its guidance."""
     from diffusers import DiffusionPipeline, PNDMScheduler, UniPCMultistepScheduler
-    from diffusers.utils.logging import disable_progress_bar
-    from transformers import logging
+    from diffusers.utils import logging as of_diffusers
+    from transformers import logging as of_transformers
 
+    from companion.door.models import check_model_folder
     from companion.profile import profile
+    from companion.zoo import folder
     from companion.zoo.registry import entries
 
-    logging.set_verbosity_error()
-    for quiet in (disable_progress_bar, logging.disable_progress_bar):
-        quiet()  # while loading; drawing shows how far it is
+    for logging in (of_diffusers, of_transformers):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()  # while loading; drawing shows how far it is
     in_zoo = model in entries() if model else settings.models["stable_diffusion"].zoo
     guidance = profile("small").guidance_scale if in_zoo else settings.guidance_scale
-    where = settings.stable_diffusion
-    if model and in_zoo:
-        where = str(entries()[model].path)
-    elif model:
-        where, guidance = model, None
+    if not model:
+        where = Path(settings.stable_diffusion)
+    elif in_zoo:
+        where = Path(folder(model))
+    else:
+        where, guidance = _folder(model), None
+    check_model_folder(where)
     try:
-        pipe = DiffusionPipeline.from_pretrained(where, dtype=settings.dtype)
-    except (OSError, ValueError) as error:
+        pipe = DiffusionPipeline.from_pretrained(where, dtype=settings.dtype, use_safetensors=True)
+        if isinstance(getattr(pipe, "scheduler", None), PNDMScheduler):
+            # PNDM needs twice the steps (chapter 3).
+            pipe.scheduler = UniPCMultistepScheduler.from_config(
+                pipe.scheduler.config, timestep_spacing="linspace"
+            )
+    except Exception as error:  # libraries raise what they like
         raise ValueError(
-            f"{model or where!r} could not be loaded as a pipeline ({type(error).__name__}): name "
-            f"the zoo's stable-diffusion, a folder with a model_index.json, or an id on the hub."
+            f"{model or str(where)!r} could not be loaded as a pipeline ({_first_line(error)}): "
+            f"name the zoo's stable-diffusion, a folder with a model_index.json, or an id on the "
+            f"hub."
         ) from error
-    if isinstance(getattr(pipe, "scheduler", None), PNDMScheduler):
-        # PNDM needs twice the steps (chapter 3).
-        pipe.scheduler = UniPCMultistepScheduler.from_config(
-            pipe.scheduler.config, timestep_spacing="linspace"
-        )
     return pipe.to(settings.device), {} if guidance is None else {"guidance_scale": guidance}
 
 
-def _write(folder: Path, picture: Image.Image, page: Explorer) -> None:
-    """All files or none: they are made beside the folder, which then takes their place's name."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".attend-", dir=folder.parent))
+def _folder(model: str) -> Path:
+    """The folder of a model that is not the zoo's: the reader's own, or of the hub's cache.
+
+    From the hub only safetensors come, and the token goes to the official endpoint alone.
+    """
+    import os
+
+    from diffusers import DiffusionPipeline
+
+    from companion.hub import endpoint
+    from companion.hub.tokens import token_for
+
+    if os.path.lexists(model) or not AN_ID.fullmatch(model):
+        return Path(model)
     try:
-        picture.save(unfinished / "picture.png")
-        page.sheet().save(unfinished / "words.png")
-        (unfinished / "index.html").write_text(page.page(), encoding="utf-8")
-        unfinished.chmod(0o755)  # mkdtemp's is the owner's alone
-        unfinished.replace(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        given = {"use_safetensors": True, "token": token_for(endpoint())}
+        return Path(DiffusionPipeline.download(model, **given))
+    except Exception as error:  # libraries raise what they like
+        raise _not_fetched(error, model) from error
+
+
+def _not_fetched(error: Exception, model: str) -> Exception:
+    """The sentence for what Diffusers says of a model that it cannot fetch."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    from companion.hub import endpoint
+    from companion.hub.errors import explain
+
+    cause: BaseException | None = error
+    while cause is not None:
+        of_network = hasattr(type(cause), "request")  # those of httpx, whatever it is called
+        if of_network or isinstance(cause, (HfHubHTTPError, OfflineModeIsEnabled)):
+            return explain(cause, endpoint(), model)
+        cause = cause.__cause__
+    if isinstance(error, OSError) and error.errno is not None:  # the disk's
+        return explain(error, endpoint(), model)
+    if "safetensors" in str(error):
+        return ValueError(
+            f"Some of the weights of {model} are on the hub as pickles only, which may run code "
+            "when they are read: take a copy of the model whose weights are safetensors."
+        )
+    return ValueError(f"{model} could not be fetched as a pipeline ({_first_line(error)}).")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 def _slug(prompt: str) -> str:
-    words = re.sub(r"\W+", "-", prompt.lower()).strip("-")
-    return words[:60].rstrip("-") or "picture"
+    words = re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60]
+    return words.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip("-") or "picture"
