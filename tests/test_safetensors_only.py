@@ -8,7 +8,13 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "companion"
 # What these load holds no weights.
 WITHOUT_WEIGHTS = ("Tokenizer", "Scheduler", "Processor", "ProcessorPil", "Config")
-LOADERS = ("from_pretrained", "from_single_file", "load_lora_weights", "load_textual_inversion")
+LOADERS = (
+    "from_pretrained",
+    "from_single_file",
+    "load_lora_weights",
+    "load_textual_inversion",
+    "download",
+)
 PICKLES = re.compile(
     r"(torch|pickle|joblib|dill|cloudpickle)\.(load|loads|save|dump|dumps)"
     r"|.*accelerator\.(load|save)_state"
@@ -27,7 +33,7 @@ def test_what_loads_weights_loads_safetensors_only() -> None:
     loads = []
     for where, call in _calls():
         loader, _, method = ast.unparse(call.func).rpartition(".")
-        if method in LOADERS and not loader.endswith(WITHOUT_WEIGHTS):
+        if loader and method in LOADERS and not loader.endswith(WITHOUT_WEIGHTS):
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
             loads.append((given.get("use_safetensors"), where))
     assert len(loads) > 10

@@ -162,13 +162,13 @@ def _folder(model: str) -> Path:
     from diffusers import DiffusionPipeline
 
     from companion.hub import endpoint
-    from companion.hub.tokens import token_for
+    from companion.hub.tokens import may_be_told, token_for
 
     if os.path.lexists(model) or not AN_ID.fullmatch(model):
         return Path(model)
     try:
-        given = {"use_safetensors": True, "token": token_for(endpoint())}
-        return Path(DiffusionPipeline.download(model, **given))
+        token = token_for(endpoint(), may_be_told())
+        return Path(DiffusionPipeline.download(model, use_safetensors=True, token=token))
     except Exception as error:  # libraries raise what they like
         raise _not_fetched(error, model) from error
 

@@ -13,7 +13,7 @@ from companion.door import Untrusted, printable, without_password
 from companion.hub import HubError, endpoint, fetch
 from companion.hub.errors import explain
 from companion.hub.patience import PASSING
-from companion.hub.tokens import token_for
+from companion.hub.tokens import may_be_told, token_for
 
 from .walk import TABLES
 
@@ -49,7 +49,7 @@ def hub_dataset(
                 name,
                 config_name,
                 own=lambda path: path.startswith(f"hf://datasets/{name}@"),
-                token=token_for(endpoint(datasets.config.HF_ENDPOINT)),
+                token=token_for(endpoint(datasets.config.HF_ENDPOINT), may_be_told()),
             )
         except _Wrong as error:
             raise ValueError(f"The dataset {name} cannot be used: {error}") from error
@@ -258,7 +258,9 @@ def _problem(name: str) -> str | None:
     try:
         if datasets.config.HF_HUB_OFFLINE:
             raise OfflineModeIsEnabled
-        HfApi(endpoint=place.address, token=token_for(place)).dataset_info(name, timeout=30)
+        HfApi(endpoint=place.address, token=token_for(place, may_be_told())).dataset_info(
+            name, timeout=30
+        )
     except Exception as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code in PASSING:
             return None
