@@ -8,6 +8,10 @@ INDEX := _build/html/index.html
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The book is made from the small, embedded models, and nothing is fetched on the way.
 ONCE := COMPANION_PROFILE=small HF_HUB_OFFLINE=1
+# The tests share the cores by processes of one thread each: two threads of one process wait for each
+# other in a spin, and on a busy machine that is many times slower than one.
+PROCESSES ?= 2
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(ONCE)
 say = @echo "==> $(1)"
 
 .DEFAULT_GOAL := help
@@ -58,12 +62,12 @@ types: $(STAMP) ## mypy
 
 unit: $(STAMP) ## the tests of the package and of the chapters' sources
 	$(call say,running the unit tests)
-	@$(ONCE) $(BIN)/pytest -m "not pages and not compiles"
-	@$(ONCE) $(BIN)/pytest -m compiles
+	@$(SIDE_BY_SIDE) $(BIN)/pytest -n $(PROCESSES) --dist loadfile -m "not pages and not compiles"
+	@$(SIDE_BY_SIDE) $(BIN)/pytest -m compiles
 
 notebooks: $(STAMP) ## run every notebook and compare what it prints and draws with what is stored
 	$(call say,running the notebooks against their stored outputs)
-	@$(ONCE) $(BIN)/pytest --nbval book/
+	@$(SIDE_BY_SIDE) $(BIN)/pytest -n $(PROCESSES) --nbval book/
 
 pages: $(STAMP) ## check the built HTML
 	$(call say,checking the built pages)
