@@ -94,6 +94,25 @@ def test_every_error_is_one_sentence_and_status_1(
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["fetch", "1", "{}"], ["fetch", "1", "--endpoints", "{}"], ["fetch", "{}"], ["doctor", "{}"]],
+)
+def test_a_password_or_a_control_code_in_the_wrong_place_is_not_shown(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "http://me:GEHEIM@host/\x1b[31m"
+    try:
+        status: object = main([argument.format(address) for argument in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    said = capsys.readouterr().err
+    assert status == 2
+    assert "http://host/" in said
+    assert "GEHEIM" not in said
+    assert "\x1b" not in said
+
+
 def test_called_wrongly_is_status_2() -> None:
     with pytest.raises(SystemExit) as stop:
         main(["zoo", "paint"])

@@ -136,6 +136,37 @@ def test_output_that_cannot_be_written_is_one_sentence_and_status_1(
 
 
 @LINUX
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_file_that_takes_a_part_of_the_output_is_one_sentence_and_status_1(
+    tmp_path: Path, unbuffered: str
+) -> None:
+    limited = f"ulimit -f 1; $companion fetch --help > {tmp_path}/out"
+    done = _run(limited, PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode == 1
+    assert done.stderr == "companion: What it printed could not be written (File too large).\n"
+
+
+@LINUX
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_that_does_not_wait_gets_all_of_the_output(unbuffered: str) -> None:
+    script = """
+import fcntl, os, subprocess, sys, time
+reads, writes = os.pipe()
+os.set_blocking(writes, False)
+fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4096)
+os.write(writes, b"-" * 4000)
+process = subprocess.Popen([*sys.argv[1:], "fetch", "--help"], stdout=writes)
+os.close(writes)
+time.sleep(1)
+text = open(reads, encoding="utf-8").read()
+sys.exit(process.wait() or "no such chapter" not in text)
+"""
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    run = [sys.executable, "-c", script, *COMMAND]
+    assert subprocess.run(run, env=env, timeout=60).returncode == 0
+
+
+@LINUX
 @pytest.mark.parametrize("stderr", ["2>&-", "2> /dev/full"])
 def test_sentences_that_nobody_can_read_leave_the_status_as_it_is(stderr: str) -> None:
     assert _run(f"$companion zoo train gan {stderr}").returncode == 1

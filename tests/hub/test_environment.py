@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import close_session
 
 from companion import hub
+from companion.cli import main
 from companion.hub import environment
 
 MIRROR = "https://hf-mirror.com"
@@ -274,6 +276,40 @@ def test_a_home_that_is_nowhere_is_a_fault(monkeypatch: pytest.MonkeyPatch, plac
     (sentence,) = hub.clashes()
     assert sentence.endswith("set HF_HOME to a folder of yours before Python starts.")
     assert sentence.isprintable()
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"])
+@pytest.mark.parametrize("seconds", ["", "abc", "1e9", "2.5"])
+def test_a_time_limit_that_is_no_number_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, name: str, seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, seconds)
+    assert f"{name} is no whole number of seconds" in hub.clashes()[0]
+    assert main(["fetch", "2", "--profile", "full", "--plan"]) == 1
+    said = capsys.readouterr().err
+    assert f"set {name}=60 before Python starts" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_of_certificates_that_has_none_is_named_as_the_cause(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content:
+        file.write_text(content, "utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    said = f"SSL_CERT_FILE is {file}, from which no certificates can be read"
+    assert said in hub.clashes()[0]
+    with pytest.raises(ConnectionError, match="no certificates can be read"):
+        hub.choose("auto")
+    close_session()
+    try:
+        with pytest.raises(hub.HubError) as caught:
+            hub.fetch(2, "full", where="http://127.0.0.1:9", progress=False)
+    finally:
+        close_session()
+    assert said in str(caught.value)
 
 
 def test_without_a_home_folder_it_is_said(

@@ -351,3 +351,15 @@ def test_an_id_or_a_revision_that_is_none_is_refused(hub: Any, cache: Path, what
         fetch(what, where=hub.address)
     assert str(caught.value).isprintable()
     assert hub.heard == []
+
+
+def test_no_folder_is_made_where_a_link_in_place_of_the_locks_leads(
+    get: Callable[[], Path], cache: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / ".locks").symlink_to(outside)
+    with pytest.raises(HubError, match="nothing was touched"):
+        get()
+    assert not list(outside.iterdir())

@@ -47,6 +47,14 @@ def anywhere(hub: Any, token: str) -> list[Any]:
     return [request for request in hub.heard if token in repr(request)]
 
 
+def test_a_token_that_no_header_takes_does_not_stop_a_fetch(
+    hub: Any, cache: Path, official: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_ä中")
+    fetch(2, "full", progress=False)
+    assert told(hub, "hub") == set()
+
+
 def test_a_host_that_is_not_official_gets_no_token(hub: Any, cache: Path, token: str) -> None:
     fetch(2, "full", where=hub.address, progress=False)
     assert hub.requests("files")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from typing import NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,8 +51,11 @@ def _carry_out(arguments: Sequence[str]) -> int:
     stopping.say_when_stopped(stopped)
     try:
         if parsed.asks_the_hub:
+            from companion.hub.environment import number_fault
             from companion.hub.tokens import keep_token_home
 
+            if fault := number_fault():
+                raise ValueError(fault)
             keep_token_home()
         return parsed.run(parsed) or 0
     except KeyboardInterrupt as stop:
@@ -71,9 +75,15 @@ def _carry_out(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
+    from companion.door.text import printable, without_password
+
     from . import attend, doctor, fetch, train, zoo
 
-    parser = argparse.ArgumentParser(prog="companion", description="The companion of the book.")
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            super().error(printable(without_password(message)))
+
+    parser = Parser(prog="companion", description="The companion of the book.")
     # What the sentence after Ctrl-C says; "" where a command saves nothing.
     parser.set_defaults(goes_on="the same command goes on from there", asks_the_hub=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import io
 import os
+import select
 import sys
 import threading
 from typing import NoReturn, TextIO
@@ -23,9 +24,14 @@ class Sink(io.FileIO):
 
     def write(self, data: "io.ReadableBuffer") -> int:  # type: ignore[name-defined]
         """Write, or drop."""
+        left = memoryview(data).cast("B")
         if self.error is None:
             try:
-                return super().write(data) or 0
+                while left:  # PYTHONUNBUFFERED asks once only, and a full disk takes a part
+                    written = super().write(left)
+                    if written is None:  # a full pipe that somebody has told not to wait
+                        select.select([], [self], [])
+                    left = left[written or 0 :]
             except OSError as error:
                 self.error = error
                 if isinstance(error, BrokenPipeError) and self.fileno() == 1:

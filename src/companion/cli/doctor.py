@@ -27,6 +27,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     from companion import doctor
 
+    from .faults import sentence
+
     try:
         # Closed at once when it is stopped: what the checks have started is ended then.
         with closing(doctor.examine(*arguments.checks)) as findings:
@@ -36,5 +38,5 @@ def _doctor(arguments: argparse.Namespace) -> int:
             print(doctor.as_json(listed))
             return int(doctor.worst(listed))
     except ValueError as error:  # called wrongly: 1 would mean warnings
-        print(f"companion: {error}", file=sys.stderr)
+        print(f"companion: {sentence(error)}", file=sys.stderr)
         return 2

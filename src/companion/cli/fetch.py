@@ -63,10 +63,12 @@ def add(commands: Any) -> None:
 def _fetch(arguments: argparse.Namespace) -> int:
     from companion.hub.errors import NoRoom, NotAllowed
 
+    from .faults import sentence as told
+
     try:
         refused = _carry_out(arguments)
     except (ValueError, NoRoom, NotAllowed) as error:
-        print(f"companion: {error}", file=sys.stderr)
+        print(f"companion: {told(error)}", file=sys.stderr)
         return 3 if isinstance(error, NoRoom) else 4 if isinstance(error, NotAllowed) else 2
     for sentence in refused:
         print(f"companion: {sentence}", file=sys.stderr)

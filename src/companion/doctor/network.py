@@ -4,7 +4,7 @@ import os
 import re
 
 from companion.hub import Endpoint, clashes, endpoint, endpoints, export_lines, probe_all
-from companion.hub.environment import on_colab, small_disk
+from companion.hub.environment import certificate_fault, on_colab, small_disk
 from companion.hub.proxies import proxy, proxy_fault
 from companion.profile import VARIABLE
 
@@ -53,7 +53,7 @@ def check_endpoint() -> list[Finding]:
         place = endpoint()
     except ValueError as error:
         return [problem("Endpoint", f"HF_ENDPOINT is wrong: {error}".partition("; ")[0], FIX)]
-    if fault := proxy_fault():
+    if fault := proxy_fault() or certificate_fault():
         text, _, remedy = fault.rstrip(".").partition("; ")
         return [_needed_now("Endpoint", f"not asked: {text}", remedy)]
     others = [e for e in endpoints().values() if e != place and (e.official or _mirror_works(e))]

@@ -146,9 +146,9 @@ class _File:
 
         cache, storage = self.item.cache, self.item.storage
         try:
-            lock = cache / ".locks" / storage.name / f"{self.file.etag}.lock"
+            lock = inside(cache, ".locks", storage.name, f"{self.file.etag}.lock")
             lock.parent.mkdir(parents=True, exist_ok=True)
-            clear(inside(cache, *lock.relative_to(cache).parts))
+            clear(lock)
             blob = self.item.blob(self.file)
             with WeakFileLock(lock):
                 if not self.item.checked.is_right(blob, self.file):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from .proxies import proxy, proxy_fault, unset_proxy
 AUTODL_DATA_DISK = Path("/root/autodl-tmp")
 AUTODL_PROXY = Path("/etc/network_turbo")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+SECONDS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 
 # What a mirror needs besides its address. Xet's own servers are not the mirror's; ten seconds, the
 # library's limit, are too few; and a token is for the official host only.
@@ -125,7 +127,8 @@ def too_late() -> list[str]:
 
 def clashes() -> list[str]:
     """A sentence with its remedy for each setting that cannot work, or works against another."""
-    found = [sentence for sentence in (proxy_fault(), _home_fault()) if sentence]
+    faults = (number_fault(), certificate_fault(), proxy_fault(), _home_fault())
+    found = [sentence for sentence in faults if sentence]
     address = os.environ.get("HF_ENDPOINT", "")
     try:
         place = endpoint()
@@ -160,6 +163,31 @@ def clashes() -> list[str]:
     if sentence := small_disk():
         found.append(sentence)
     return [*found, *too_late()]
+
+
+def number_fault() -> str | None:
+    """A sentence with its remedy about a variable that ends the import of huggingface_hub, or
+    None."""
+    for name in SECONDS:
+        if _whole(os.environ.get(name, "0")) is None:
+            return (
+                f"{name} is no whole number of seconds, without which huggingface_hub cannot be "
+                f"imported; set {name}=60 before Python starts."
+            )
+    return None
+
+
+def certificate_fault() -> str | None:
+    """A sentence with its remedy if SSL_CERT_FILE stops every request, or None."""
+    file = os.environ.get("SSL_CERT_FILE")
+    try:
+        ssl.create_default_context(cafile=file or None)
+    except OSError:  # gone, closed, or no certificates
+        return (
+            f"SSL_CERT_FILE is {printable(str(file))}, from which no certificates can be read, so "
+            "that no host can be asked; unset SSL_CERT_FILE before Python starts."
+        )
+    return None
 
 
 def _home_fault() -> str | None:
@@ -210,8 +238,14 @@ def is_on(name: str) -> bool:
 
 
 def _seconds(name: str, default: int) -> int:
-    value = os.environ.get(name, "")
-    return int(value) if value.isdecimal() else default
+    return _whole(os.environ.get(name, "")) or default
+
+
+def _whole(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from companion.door import Untrusted, printable, without_password
 
 from .endpoints import Endpoint, host_of
+from .environment import certificate_fault
 from .patience import asked_for
 from .proxies import proxy, proxy_fault, unset_proxy
 
@@ -116,6 +117,8 @@ def explain(error: BaseException, place: Endpoint, what: str) -> HubError:
             f"{_file(error, 'Something in the cache')} is in the way: look at what it is, and move "
             "it, then run the same command again."
         )
+    if getattr(error, "response", None) is None and (fault := certificate_fault()):
+        return HubError(fault)
     if isinstance(error, OSError) and (error.filename or error.errno in NOT_WRITABLE):
         return HubError(
             f"{_file(error, 'The cache')} cannot be written: set HF_HOME to a folder of yours "

@@ -23,7 +23,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from companion.door import printable, without_password
 
 from .endpoints import OFFLINE, Endpoint, bare_address, endpoint, endpoints, host_of
-from .environment import is_on, on_colab
+from .environment import certificate_fault, is_on, on_colab
 from .errors import remedy, through_proxy, tls_fault
 from .proxies import SOCKS, proxy, proxy_fault, proxy_of
 from .socks import SocksError, SocksHandler
@@ -153,7 +153,7 @@ def choose(
     if where != "auto":
         chosen = endpoint(where)
         return chosen, f"{chosen.bare} was asked for."
-    if fault := proxy_fault():
+    if fault := proxy_fault() or certificate_fault():
         raise ConnectionError(f"No route to the hub works. {fault}")
     candidates = [(place, _against(place)) for place in _candidates()]
     routes = probe_all(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from companion.door import RepositoryPath, Untrusted, is_file, is_folder
+from companion.door import Commit, RepositoryPath, Untrusted, is_file, is_folder
+from companion.door.places import read
 
 # What the hub keeps in its store of large files: these kinds, and everything that is bigger.
 LARGE_KINDS = (".safetensors", ".bin", ".ckpt", ".parquet", ".zip", ".h5", ".msgpack", ".pt")
@@ -84,7 +85,8 @@ def find(
         commit = (commits or {}).get(repo_id) or _noted(plain) or _summed(plain)
         return Repository(repo_type, repo_id, plain, commit)
     cached = root / f"{repo_type}s--{repo_id.replace('/', '--')}"
-    snapshots = sorted((cached / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
+    folders = filter(is_folder, (cached / "snapshots").glob("*"))
+    snapshots = sorted(folders, key=lambda path: path.stat().st_mtime)
     if snapshots:
         return Repository(repo_type, repo_id, snapshots[-1], snapshots[-1].name)
     return None
@@ -128,10 +130,13 @@ def pointer(sha256: str, size: int) -> bytes:
 
 def _noted(folder: Path) -> str | None:
     for note in sorted((folder / METADATA).rglob("*.metadata")):
-        return note.read_text(encoding="utf-8").split()[0]
+        try:
+            return Commit(read(note, 1000).decode().partition("\n")[0].strip())
+        except (OSError, ValueError):  # not as the library writes it
+            continue
     return None
 
 
 def _summed(folder: Path) -> str:
     listing = "".join(f"{stored.etag} {stored.path}\n" for stored in _files(folder))
-    return hashlib.sha1(listing.encode()).hexdigest()
+    return hashlib.sha1(listing.encode(errors="surrogateescape")).hexdigest()

@@ -39,9 +39,10 @@ def token_for(place: Endpoint, send_token: bool = False) -> Token:
     from huggingface_hub import get_token
 
     try:
-        return get_token() or False
+        token = get_token()
     except (OSError, UnicodeError):  # a token file that cannot be read: most models need none
         return False
+    return token if token and token.isascii() else False  # no header takes another one
 
 
 def keep_token_home() -> None:
