@@ -356,3 +356,17 @@ def test_a_card_that_names_an_address_is_refused_in_the_working_folder_too(
     monkeypatch.chdir(place)
     with pytest.raises(ValueError, match="which is no file of the dataset"):
         load_pictures(".", 16)
+
+
+def test_a_snapshot_is_read_through_a_link_and_as_the_working_folder(
+    scenes: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "datasets--me--flowers"
+    snapshot = storage / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    scenes.to_parquet(storage / "blob")
+    (snapshot / "train.parquet").symlink_to(storage / "blob")
+    (tmp_path / "link").symlink_to(snapshot)
+    assert torch.equal(load_pictures(tmp_path / "link", 16), SCENES)
+    monkeypatch.chdir(snapshot)
+    assert torch.equal(load_pictures(".", 16), SCENES)

@@ -85,7 +85,7 @@ def folder_dataset(
 
     inside = folder if folder.is_dir() else folder.parent
     if is_snapshot(folder):  # its files are links to the files of the whole repository
-        inside = folder.parents[1]
+        inside = folder.resolve().parents[1]
     try:
         if is_saved(folder):
             _check_saved(folder, inside)
@@ -117,6 +117,7 @@ def is_saved(folder: Path) -> bool:
 
 def is_snapshot(folder: Path) -> bool:
     """Whether it lies in the cache of the hub's library."""
+    folder = folder.resolve()  # it may be the working folder, or a link to it
     return folder.parent.name == "snapshots" and folder.parents[1].name.startswith("datasets--")
 
 
