@@ -14,6 +14,7 @@ from PIL import Image
 
 import companion.training.loop as loop
 from companion.training import TrainingConfig, train
+from companion.training.files import replace_text
 
 Make = Callable[..., TrainingConfig]
 FORK = multiprocessing.get_context("fork")
@@ -178,3 +179,13 @@ def test_a_finished_run_without_its_log_ends_in_peace(tiny: Make) -> None:
     with pytest.warns(UserWarning, match="has 0 of the 9 steps"):
         assert train(tiny(resume=True)).losses == []
     assert Image.open(folder / "samples" / "0002.png").size[0] > 0
+
+
+@pytest.mark.parametrize("name", ["log.csv", "best.json"])
+def test_nothing_is_written_through_a_link_beside_a_file_of_ours(tmp_path: Path, name: str) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("years")
+    (tmp_path / f".{name}.new").symlink_to(thesis)
+    replace_text(tmp_path / name, "ours")
+    assert thesis.read_text() == "years"
+    assert (tmp_path / name).read_text() == "ours"

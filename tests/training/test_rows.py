@@ -326,3 +326,47 @@ def test_a_host_that_is_not_there_is_named_at_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("datasets.config.HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(FileNotFoundError, match=r"127\.0\.0\.1:9 .*; check the network"):
         load_pictures("me/flowers", 16)
+
+
+def test_a_saved_dataset_that_names_the_readers_own_files_is_refused(
+    scenes: datasets.Dataset, tmp_path: Path
+) -> None:
+    as_saved(scenes, tmp_path / "mine")
+    place = as_saved(scenes, tmp_path / "theirs")
+    note = json.loads((place / "state.json").read_text())
+    note["_data_files"] = [{"filename": "../mine/data-00000-of-00001.arrow"}]
+    (place / "state.json").write_text(json.dumps(note))
+    with pytest.raises(ValueError, match=r"names \.\./mine/.*, which is no file of the dataset"):
+        load_pictures(place, 16)
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    (splits / "dataset_dict.json").write_text('{"splits": ["../mine"]}')
+    with pytest.raises(ValueError, match=r"names \.\./mine, which is no file of the dataset"):
+        load_pictures(splits, 16)
+
+
+def test_a_card_that_names_an_address_is_refused_in_the_working_folder_too(
+    scenes: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_parquet(scenes, tmp_path / "mine")
+    place = as_parquet(scenes, tmp_path / "theirs")
+    named = f"local://{tmp_path}/mine/train-00000-of-00001.parquet"
+    card = f"---\nconfigs:\n- config_name: default\n  data_files: {named}\n---\n"
+    (place / "README.md").write_text(card)
+    monkeypatch.chdir(place)
+    with pytest.raises(ValueError, match="which is no file of the dataset"):
+        load_pictures(".", 16)
+
+
+def test_a_snapshot_is_read_through_a_link_and_as_the_working_folder(
+    scenes: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "datasets--me--flowers"
+    snapshot = storage / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    scenes.to_parquet(storage / "blob")
+    (snapshot / "train.parquet").symlink_to(storage / "blob")
+    (tmp_path / "link").symlink_to(snapshot)
+    assert torch.equal(load_pictures(tmp_path / "link", 16), SCENES)
+    monkeypatch.chdir(snapshot)
+    assert torch.equal(load_pictures(".", 16), SCENES)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from companion.door import create
+
 # What the system calls a disk with no room, whichever library passes it on.
 _FULL = [os.strerror(getattr(errno, name, 0)) for name in ("ENOSPC", "EDQUOT", "EFBIG")]
 
@@ -63,5 +65,7 @@ def remove(folder: Path) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Write a text file at once: a kill leaves the old one or the new one."""
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8", newline="")
+    beside.unlink(missing_ok=True)  # a killed run's, or a link, which is not written through
+    with create(beside) as file:
+        file.write(text.encode())
     beside.replace(path)

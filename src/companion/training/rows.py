@@ -1,6 +1,7 @@
 """Datasets, of the hub or of a folder: which split, and each row's picture as bytes or a file of
 the dataset's own."""
 
+import json
 import os
 import re
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from companion.door import Untrusted, printable, without_password
+from companion.door.places import read
 from companion.hub import HubError, endpoint, fetch
 from companion.hub.errors import explain
 from companion.hub.patience import PASSING
@@ -83,9 +85,10 @@ def folder_dataset(
 
     inside = folder if folder.is_dir() else folder.parent
     if is_snapshot(folder):  # its files are links to the files of the whole repository
-        inside = folder.parents[1]
+        inside = folder.resolve().parents[1]
     try:
         if is_saved(folder):
+            _check_saved(folder, inside)
             whole = load_from_disk(str(folder))
         elif folder.is_dir():
             whole = _prepared(
@@ -114,11 +117,26 @@ def is_saved(folder: Path) -> bool:
 
 def is_snapshot(folder: Path) -> bool:
     """Whether it lies in the cache of the hub's library."""
+    folder = folder.resolve()  # it may be the working folder, or a link to it
     return folder.parent.name == "snapshots" and folder.parents[1].name.startswith("datasets--")
 
 
 class _Wrong(ValueError):
     """The dataset is there, and something about it is wrong."""
+
+
+def _check_saved(folder: Path, inside: Path) -> None:
+    """Refuse a saved dataset whose notes name other files than its own."""
+    splits = (folder / "dataset_dict.json").is_file()
+    note = json.loads(read(folder / ("dataset_dict.json" if splits else "state.json"), 2**24))
+    for name in note["splits"] if splits else [one["filename"] for one in note["_data_files"]]:
+        path = folder / name
+        if not _within(str(path), [str(inside)]) or not (
+            path.is_dir() if splits else path.is_file()
+        ):
+            raise _Wrong(f"it names {printable(name)}, which is no file of the dataset.")
+        if splits:
+            _check_saved(path, inside)
 
 
 def _prepared(
@@ -226,6 +244,8 @@ def _source(found: dict[str, Any] | None, allowed: list[str], what: str) -> Sour
 
 
 def _within(path: str, folders: list[str]) -> bool:
+    if "://" in path:  # to the system it would be a name in the working folder
+        return False
     real = Path(os.path.realpath(path))
     return any(real.is_relative_to(os.path.realpath(folder)) for folder in folders)
 
