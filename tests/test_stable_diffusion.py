@@ -514,6 +514,7 @@ def test_one_generator_for_each_picture(parts: Parts) -> None:
         ({"width": 33}, "height 32 and width 33 .* multiples of 4"),
         ({"height": -32}, "height -32 .* multiples of 4"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0, but at least 1"),
+        ({"num_inference_steps": 10**9}, "is 1000000000, but the model knows 1000 noise levels"),
         ({"guidance_scale": -1}, "guidance_scale is -1, .* negative_prompt"),
         ({"prompt": PROMPTS, "seeds": [1]}, "2 prompts but 1 seeds"),
         ({"prompt": PROMPTS, "seeds": 1}, "2 prompts but 1 seeds"),

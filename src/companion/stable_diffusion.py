@@ -312,10 +312,10 @@ def text_to_image(
         RGB pictures, one for each prompt, in order.
 
     Raises:
-        ValueError: no prompt, a size that the VAE's factor does not divide, no steps, a negative
-            guidance scale, a generator that is not on the CPU, both seeds and generator, not as
-            many seeds, generators or negative prompts as prompts, or a scheduler that begins where
-            the model can say nothing.
+        ValueError: no prompt, a size that the VAE's factor does not divide, no steps or more than
+            noise levels, a negative guidance scale, a generator that is not on the CPU, both seeds
+            and generator, not as many seeds, generators or negative prompts as prompts, or a
+            scheduler that begins where the model can say nothing.
     """
     prompts = _prompts(prompt)
     negatives = _one_each("negative prompt", negative_prompt, prompts, shared=True)
@@ -323,6 +323,12 @@ def text_to_image(
     num_inference_steps = whole("num_inference_steps", num_inference_steps)
     if num_inference_steps < 1:
         raise ValueError(f"num_inference_steps is {num_inference_steps}, but at least 1 is needed.")
+    most = parts.scheduler.config.get("num_train_timesteps", 1000)
+    if num_inference_steps > most:
+        raise ValueError(
+            f"num_inference_steps is {num_inference_steps}, but the model knows {most} noise "
+            f"levels: take no more steps than that."
+        )
     if not 0 <= guidance_scale < math.inf:
         raise ValueError(
             f"guidance_scale is {guidance_scale}, but it is 0 or more; to steer away from "

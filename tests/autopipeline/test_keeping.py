@@ -134,8 +134,11 @@ def test_a_picture_that_went_in_turned_is_kept_upright(
     assert psnr(kept.redraw(pipe), picture) == SAME
 
 
-def test_a_picture_that_png_cannot_hold_is_kept_as_rgb(pipe: Any, tmp_path: Path) -> None:
-    save_with_settings(tmp_path / "cat.png", GREY.convert("CMYK"), pipe, "a cat", seed=1)
+@pytest.mark.parametrize("mode", ["CMYK", "I"])
+def test_a_picture_that_png_cannot_hold_is_kept_as_rgb(
+    pipe: Any, tmp_path: Path, mode: str
+) -> None:
+    save_with_settings(tmp_path / "cat.png", Image.new(mode, (64, 64)), pipe, "a cat", seed=1)
     with Image.open(tmp_path / "cat.png") as kept:
         assert kept.mode == "RGB"
 

@@ -19,7 +19,7 @@ from .note import from_json, to_json
 from .settings import Settings, model_of
 
 KEY = "companion.autopipeline"
-PNG_MODES = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
+PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 
 
 def save_with_settings(
