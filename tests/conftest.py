@@ -33,3 +33,13 @@ def hub_library_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
         # A test that imports it anew replaces the package's attribute too: this puts it back.
         monkeypatch.setattr(sys.modules["huggingface_hub"], "constants", constants)
     monkeypatch.delitem(sys.modules, "huggingface_hub.constants", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def token_not_kept_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a fresh Python: `keep_token_home` is for the whole process, and children inherit it."""
+    name = "HF_HUB_DISABLE_IMPLICIT_TOKEN"
+    monkeypatch.setenv(name, "")  # so that the end of the test puts it back
+    monkeypatch.delenv(name)
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        monkeypatch.setattr(constants, name, False)
