@@ -267,7 +267,6 @@ def test_a_missing_folder_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_p
         torch.full((1, 3, 64, 64), float("nan")),
         torch.zeros(1, 3, 64, 64, dtype=torch.int64),
     ],
-    ids=str,
 )
 def test_what_cannot_be_recognised_is_one_sentence(wrong: Any) -> None:
     with pytest.raises(Untrusted, match=r"^(What is|There is|The tensor)[^\n]*: give|^The tensor"):
