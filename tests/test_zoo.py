@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from companion.door import Untrusted
 from companion.scenes import backgrounds, objects, scene
 from companion.zoo import entries, folder, recognise, registry, verify
 from companion.zoo.kid import kid, nearest
@@ -246,3 +249,36 @@ def test_a_missing_folder_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_p
             folder("ddpm")
     finally:
         registry.entries.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "cat.png",
+        Path("cat.png"),
+        None,
+        [],
+        ["cat.png"],
+        np.zeros((64, 64, 3), np.uint8),
+        torch.zeros(64, 64),
+        torch.zeros(2, 4, 64, 64),
+        torch.zeros(0, 3, 64, 64),
+        torch.zeros(1, 3, 0, 64),
+        torch.full((1, 3, 64, 64), float("nan")),
+        torch.zeros(1, 3, 64, 64, dtype=torch.int64),
+    ],
+)
+def test_what_cannot_be_recognised_is_one_sentence(wrong: Any) -> None:
+    with pytest.raises(Untrusted, match=r"^(What is|There is|The tensor)[^\n]*: give|^The tensor"):
+        recognise(wrong)
+
+
+def test_pictures_of_several_sizes_grey_ones_and_bytes_are_recognised() -> None:
+    image = scene(3, subset="flowers", size=64).image
+    large = image.resize((128, 96))
+    alone = [recognise(image)[0], recognise(large)[0]]
+    assert recognise([image, large]) == recognise(iter([image, large])) == alone
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    assert recognise(pixels) == recognise(pixels / 127.5 - 1) == alone[:1]
+    grey = torch.from_numpy(np.array(image.convert("L")))[None, None]
+    assert recognise(grey) == recognise(image.convert("L"))

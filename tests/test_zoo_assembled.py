@@ -166,6 +166,11 @@ def test_what_only_looks_half_made_is_left_alone(cache: Path, tmp_path: Path) ->
     made = cache / "diffusers-notes"
     (made / ".new-reader" / "fresh").mkdir(parents=True)
     (made / ".new-reader" / "thesis.txt").write_text("mine")
+    for empty in (".new-drafts", ".new-my_ideas", "my-thesis_20", "depth-maps_v2"):
+        (made / empty).mkdir()
+        os.utime(made / empty, (0, 0))
+    (made / "my-pictures" / "fresh").mkdir(parents=True)
+    os.utime(made / "my-pictures", (0, 0))
     (made / ".new-file").write_text("mine")
     mine = tmp_path / "mine"
     (mine / "fresh").mkdir(parents=True)
@@ -173,7 +178,10 @@ def test_what_only_looks_half_made_is_left_alone(cache: Path, tmp_path: Path) ->
     (made / ".new-link").symlink_to(mine)
     (made / "depth-ab12cd34" / "fresh").mkdir(parents=True)  # an earlier version may be at it
     home = folder("upscaler")
-    assert _made(cache) == [".new-file", ".new-link", ".new-reader", "depth-ab12cd34", home.name]
+    assert set(_made(cache)) == {
+        *(".new-drafts", ".new-file", ".new-link", ".new-my_ideas", ".new-reader"),
+        *("depth-ab12cd34", "depth-maps_v2", "my-pictures", "my-thesis_20", home.name),
+    }
     assert (mine / "fresh" / "thesis.txt").read_text() == "mine"
 
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,42 @@ def test_a_checkpoint_of_another_model_is_told_from_a_damaged_one(
         train(_task(other, tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("optimizer/0/exp_avg", torch.zeros(1)),
+        ("optimizer/0/exp_avg", None),
+        ("optimizer/0/step", torch.zeros(2)),
+        ("optimizer/0/step", torch.tensor(float("nan"))),
+        ("optimizer/9999/step", torch.tensor(2.0)),
+        ("average/0", torch.zeros(3)),
+        ("average/0", None),
+        ("average/0", "half"),
+        ("step", "9"),
+        ("step", "-2"),
+        ("step", "two"),
+        ("averaged_steps", "1" * 400),
+        ("averaged_steps", "9" * 5000),
+    ],
+)
+def test_a_checkpoint_of_nonsense_whose_checksum_is_right_is_one_sentence(
+    tiny: Recipe, tmp_path: Path, name: str, value: torch.Tensor | str | None
+) -> None:
+    train(_task(tiny, tmp_path), minutes=0)
+    tensors, told = read(tmp_path / CHECKPOINT)
+    if isinstance(value, str) and value == "half":
+        tensors[name] = tensors[name].half()
+    elif isinstance(value, str):
+        told[name] = value
+    elif value is None:
+        del tensors[name]
+    else:
+        tensors[name] = value
+    store(tmp_path / CHECKPOINT, tensors, told)
+    with pytest.raises(ValueError, match="does not fit the recipe ddpm: begin anew in another"):
+        train(_task(tiny, tmp_path))
+
+
 def test_two_runs_in_one_folder_are_one_too_many(tiny: Recipe, tmp_path: Path) -> None:
     with FileLock(tmp_path / ".lock"), pytest.raises(BlockingIOError, match="Another run is at"):
         train(_task(tiny, tmp_path))
@@ -202,6 +239,47 @@ def test_a_log_that_no_run_wrote_is_kept(tiny: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"log\.csv is no log of such a run: move it away"):
         train(_task(tiny, tmp_path))
     assert "my diary" in (tmp_path / "log.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"step,loss,learning_rate\r\n2,\xff,1\r\n",
+        b"step,loss,learning_rate\r\n2," + b"1" * 2**18 + b",1\r\n",
+        b"step,loss,learning_rate\r\n" + b"1" * 5000 + b",1,1\r\n",
+        os.mkfifo,
+        Path.mkdir,
+        Path.touch,
+    ],
+)
+def test_a_log_of_nonsense_is_one_sentence_and_kept(
+    tiny: Recipe, tmp_path: Path, content: bytes | Callable[[Path], None]
+) -> None:
+    log = tmp_path / "log.csv"
+    if isinstance(content, bytes):
+        log.write_bytes(content)
+    else:
+        content(log)
+    with pytest.raises(ValueError, match=r"log\.csv is no log of such a run: move it away"):
+        train(_task(tiny, tmp_path))
+    assert not isinstance(content, bytes) or log.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["grid-000004.png", "model", ".lock"])
+def test_what_is_in_the_way_is_one_sentence_and_kept(
+    tiny: Recipe, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    if name == "model":
+        (tmp_path / name).write_text("mine")
+    elif name == ".lock":
+        (tmp_path / name).symlink_to("mine.txt")
+    else:
+        (tmp_path / name).mkdir()
+    with pytest.raises(Untrusted, match=f"{name} is (in the way: move it|no file of ours: remove)"):
+        train(_task(tiny, tmp_path))
+    assert os.path.lexists(tmp_path / name)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -5,7 +5,9 @@ import logging
 import os
 import struct
 import threading
+import tracemalloc
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from PIL import Image, ImageCms
 from companion.door import Untrusted
 from companion.door.pictures import (
     REFUSED,
+    Packed,
     as_mask,
     as_rgb,
     as_rgba,
@@ -399,3 +402,65 @@ def test_a_spoiled_picture_is_read_or_named(
             assert turned(image, "row 3").size in (image.size, image.size[::-1])
     except Untrusted as error:
         assert str(error).startswith("row 3 ")  # noqa: PT017
+
+
+def packed(place: Path, content: bytes, kind: int = zipfile.ZIP_DEFLATED) -> Packed:
+    with zipfile.ZipFile(place, "w", kind) as archive:
+        archive.writestr("a.png", content)
+    return Packed(place, "a.png")
+
+
+def test_a_picture_in_an_archive_is_opened(tmp_path: Path) -> None:
+    source = packed(tmp_path / "a.zip", saved(colours(), "PNG"))
+    assert open_picture(source, "it").tobytes() == colours().tobytes()
+
+
+def test_a_file_in_an_archive_is_neither_too_large_nor_packed_without_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = saved(colours(), "PNG")
+    with pytest.raises(Untrusted, match="it names a file that is neither stored nor deflated"):
+        open_picture(packed(tmp_path / "b.zip", content, zipfile.ZIP_BZIP2), "it")
+    monkeypatch.setattr("companion.door.pictures.LARGEST_PACKED", len(content) - 1)
+    with pytest.raises(Untrusted, match=r"it names a file of more than .* bytes: unpack"):
+        open_picture(packed(tmp_path / "a.zip", content), "it")
+
+
+def test_what_an_archive_says_of_a_size_is_the_most_that_is_unpacked(tmp_path: Path) -> None:
+    source = packed(tmp_path / "a.zip", bytes(2**26))
+    content = source.archive.read_bytes()
+    source.archive.write_bytes(content.replace(struct.pack("<I", 2**26), struct.pack("<I", 100)))
+    tracemalloc.start()
+    with pytest.raises(Untrusted, match=r"it cannot be read|it is no picture"):
+        open_picture(source, "it")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_of_large_files_in_archives_one_at_a_time_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companion.door.pictures.LARGE_PACKED", 10)
+    inside, most = 0, 0
+
+    def slow(file: io.BytesIO, what: str) -> Image.Image:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        threading.Event().wait(0.01)
+        inside -= 1
+        raise Untrusted("It is no picture.")
+
+    monkeypatch.setattr("companion.door.pictures._of", slow)
+    source = packed(tmp_path / "a.zip", bytes(99))
+
+    def read() -> None:
+        with pytest.raises(Untrusted):
+            open_picture(source, "it")
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1

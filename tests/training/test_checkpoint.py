@@ -146,6 +146,22 @@ def rewritten(cut: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         (lambda record: record.update(version=3), r"damaged .*version"),
         (lambda record: record.update(groups=[]), "does not fit .*0 groups"),
         (lambda record: record["groups"][0].update(betas="x"), "does not fit .*betas"),
+        *(
+            (
+                lambda record, flag=flag: record["groups"][0].update({flag: True}),
+                f"not fit .*{flag}",
+            )
+            for flag in ("amsgrad", "differentiable", "maximize", "foreach", "eps")
+        ),
+        *(
+            (lambda record, value=value: record["groups"][0].update(eps=value), "not fit .*eps of")
+            for value in (float("nan"), float("inf"), 10**400, None, [1.0])
+        ),
+        (lambda record: record["groups"][0].update(betas=[0.9]), "does not fit .*betas"),
+        (
+            lambda record: record["settings"].update({"a\x1b[31m": 1}),
+            r"was made with a\\x1b\[31m = 1",
+        ),
         (lambda record: record.update(random=[]), "does not fit .*number of processes"),
         (lambda record: record.update(averaged=None), "does not fit .*average"),
         (lambda record: record.update(schedule={}), "does not fit .*another lr_scheduler"),
@@ -169,6 +185,8 @@ def test_a_hostile_record_is_one_sentence(
         ("optimizer.safetensors", "0.exp_avg", torch.zeros(3)),
         ("optimizer.safetensors", "0.exp_avg", None),
         ("optimizer.safetensors", "9999.step", torch.zeros(())),
+        ("optimizer.safetensors", "0.step", torch.tensor(float("nan"))),
+        ("optimizer.safetensors", "0.a\x1b[31m", torch.zeros(())),
         ("random.safetensors", "0.torch", torch.full((5056,), 255, dtype=torch.uint8)),
         ("random.safetensors", "0.python", torch.full((625,), 2**40)),
         ("random.safetensors", "0.numpy", torch.full((624,), -1)),
@@ -184,7 +202,22 @@ def test_hostile_tensors_are_refused_before_they_are_used(
     save_file(tensors, cut / name)
     (cut / SUMS).unlink()
     write_sums(cut)
-    with pytest.raises(ValueError, match="does not fit this run"):
+    with pytest.raises(ValueError, match="does not fit this run") as caught:
+        train(tiny(resume=True))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("step", ["7", [7], {}, None, -1, float("nan"), True, 10**400])
+def test_a_step_of_the_optimiser_that_is_none_is_refused(
+    cut: Path, tiny: Make, step: object
+) -> None:
+    tensors = load_file(cut / "optimizer.safetensors")
+    steps = [name for name in tensors if name.endswith(".step")]
+    save_file(
+        {n: one for n, one in tensors.items() if n not in steps}, cut / "optimizer.safetensors"
+    )
+    rewritten(cut, lambda record: record["optimizer"].update(dict.fromkeys(steps, step)))
+    with pytest.raises(ValueError, match=r"does not fit .*\.step is no number of steps"):
         train(tiny(resume=True))
 
 

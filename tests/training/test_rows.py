@@ -211,6 +211,19 @@ def as_dataset(place: Path) -> Path:
     return place / "train.parquet"
 
 
+def test_a_member_of_an_archive_that_is_too_large_is_not_unpacked(tmp_path: Path) -> None:
+    archive = tmp_path / "mine" / "a.zip"
+    place = table(tmp_path, {"bytes": None, "path": f"zip://a.png::{archive}"})
+    with (
+        zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed,
+        packed.open("a.png", "w") as member,
+    ):
+        for _ in range(257):
+            member.write(bytes(2**20))
+    with pytest.raises(ValueError, match="row 0, names a file of more than 268,435,456 bytes"):
+        load_pictures(place, 16)
+
+
 def test_a_row_that_names_a_file_of_the_datasets_own_is_read(tmp_path: Path) -> None:
     own = tmp_path / "mine" / "own.png"
     place = table(tmp_path, {"bytes": None, "path": str(own)})

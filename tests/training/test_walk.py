@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from companion.training import load_pictures
+from companion.training import TrainingConfig, load_pictures, make_dataloader
 from companion.training.walk import look_through
 
 
@@ -122,3 +122,16 @@ def test_names_with_codes_are_written_out(folder: Path) -> None:
     with pytest.raises(ValueError, match="red") as caught:
         load_pictures(folder, 8)
     assert "\x1b" not in str(caught.value)
+
+
+def test_the_folder_of_the_run_is_left_out_under_its_short_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    for name in ("a.png", "run/drawn.png"):
+        Image.new("RGB", (16, 16)).save(tmp_path / name)
+    config = TrainingConfig(dataset_name=str(tmp_path), image_size=16, output_dir="~/run")
+    with pytest.warns(UserWarning, match="folders of a training run"):
+        assert len(make_dataloader(config).dataset) == 1  # type: ignore[arg-type]

@@ -11,19 +11,24 @@ import stat
 import sys
 import threading
 import warnings
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from .places import open_plain
 from .text import printable
 from .values import Untrusted
 
 LARGEST = 2**27  # pixels to decode: 134 million; cameras make 100, and a JPEG comes out smaller
 LARGE = 2**24  # pixels; above it one picture at a time is held
+LARGEST_PACKED = 2**28  # bytes of a picture's file in an archive
+LARGE_PACKED = 2**24  # bytes; above it one such file at a time is held
 # EPS starts Ghostscript, IPTC opens what it holds as any format, FITS unpacks without a limit, WMF
 # asks Windows to draw; the others Pillow knows by name only.
 REFUSED = frozenset({"EPS", "IPTC", "FITS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
@@ -51,11 +56,27 @@ _TURNS = {
 _turn = threading.RLock()
 
 
-def open_picture(source: Path | bytes, what: str) -> Image.Image:
+@dataclass(frozen=True)
+class Packed:
+    """A file in a zip archive.
+
+    Attributes:
+        archive: the archive.
+        member: the file's name in it.
+    """
+
+    archive: Path
+    member: str
+
+
+Source = Path | Packed | bytes
+
+
+def open_picture(source: Source, what: str) -> Image.Image:
     """Open a picture and decode it whole, the first one of an animation.
 
     Args:
-        source: a file, or the bytes of one.
+        source: a file, one in an archive, or the bytes of one.
         what: how the sentence calls it: a path, or "row 3 of the dataset".
 
     Returns:
@@ -70,13 +91,11 @@ def open_picture(source: Path | bytes, what: str) -> Image.Image:
 
 
 @contextmanager
-def held_picture(
-    source: Path | bytes, what: str, *, side: int | None = None
-) -> Iterator[Image.Image]:
+def held_picture(source: Source, what: str, *, side: int | None = None) -> Iterator[Image.Image]:
     """The same for a block of code: of large pictures one at a time is in memory.
 
     Args:
-        source: a file, or the bytes of one.
+        source: a file, one in an archive, or the bytes of one.
         what: how the sentence calls it.
         side: pixels that will do; a larger JPEG may come out smaller, but not below twice that.
     """
@@ -254,9 +273,13 @@ def _factor(image: Image.Image, low: float, high: float, whole: bool) -> float |
 
 
 @contextmanager
-def _opened(source: Path | bytes, what: str) -> Iterator[BinaryIO]:
+def _opened(source: Source, what: str) -> Iterator[BinaryIO]:
     if isinstance(source, bytes):
         yield io.BytesIO(source)
+        return
+    if isinstance(source, Packed):
+        with _unpacked(source, what) as unpacked:
+            yield unpacked
         return
     with _sentence(what):
         # Without O_NONBLOCK a pipe that nobody writes to would hang here for ever.
@@ -267,6 +290,33 @@ def _opened(source: Path | bytes, what: str) -> Iterator[BinaryIO]:
             raise Untrusted(f"{what} is no file but a folder, a pipe or a device.")
     with os.fdopen(handle, "rb") as file:
         yield file
+
+
+@contextmanager
+def _unpacked(source: Packed, what: str) -> Iterator[BinaryIO]:
+    """What the archive says of a file's size is only said: no more than that is unpacked."""
+    with _zip(source, what) as archive:
+        about = archive.getinfo(source.member)
+    if about.file_size > LARGEST_PACKED:
+        raise Untrusted(
+            f"{what} names a file of more than {LARGEST_PACKED:,} bytes: unpack the archive, or "
+            "take the file out of it."
+        )
+    if about.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Untrusted(  # zipfile unpacks others without a limit
+            f"{what} names a file that is neither stored nor deflated: pack the archive anew."
+        )
+    with _turn if about.file_size > LARGE_PACKED else nullcontext():
+        with _zip(source, what) as archive, archive.open(about) as member:
+            content = io.BytesIO(member.read(about.file_size))
+        with content:
+            yield content
+
+
+@contextmanager
+def _zip(source: Packed, what: str) -> Iterator[zipfile.ZipFile]:
+    with _sentence(what), open_plain(source.archive) as file, zipfile.ZipFile(file) as archive:
+        yield archive
 
 
 def _of(file: BinaryIO, what: str) -> Image.Image:

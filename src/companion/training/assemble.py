@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from .arguments import checked_arguments
 from .config import TrainingConfig
 from .dataset import PictureDataset, picture_loader
-from .folder import check_folder
+from .folder import check_folder, run_folder
 from .hub import check_hub
 from .loop import TrainingRun, check_arguments, train_loop
 from .pictures import CHANNELS, load_pictures
@@ -62,7 +62,7 @@ def make_dataloader(config: TrainingConfig, channels: int = 3) -> DataLoader:
         channels=channels,
         config_name=config.dataset_config_name,
         split=config.dataset_split,
-        leave_out=Path(config.output_dir),
+        leave_out=run_folder(config),
     )
     device = processes().device if config.data_on_device else None
     try:

@@ -251,7 +251,9 @@ class Checkpoints:
             changed = [name for name in SOURCE if before.get(name) != now[name]]
             refused = [name for name in refused if name != "content"] + changed
         if refused:
-            old = " and ".join(f"{name} = {_shown(before.get(name))}" for name in refused)
+            old = " and ".join(
+                f"{printable(name)} = {_shown(before.get(name))}" for name in refused
+            )
             new = " and ".join(_shown(now.get(name)) for name in refused)
             raise _Refused(
                 f"The checkpoint {place} was made with {old}, but this run has {new}: set it back, "
@@ -332,9 +334,9 @@ class Checkpoints:
             ) from error
         except DoesNotFit as error:
             raise ValueError(
-                f"The checkpoint {place} does not fit this run ({error}): give it the model, the "
-                "optimiser and the lr_scheduler that it was made with, or begin anew in another "
-                "output_dir."
+                f"The checkpoint {place} does not fit this run ({printable(str(error))}): give it "
+                "the model, the optimiser and the lr_scheduler that it was made with, or begin "
+                "anew in another output_dir."
             ) from error
         except torch.OutOfMemoryError:
             raise  # of the device: the loop says what to lower

@@ -5,12 +5,12 @@ import json
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from companion.door import Untrusted, printable, without_password
+from companion.door.pictures import Packed, Source
 from companion.door.places import read
 from companion.hub import HubError, endpoint, fetch
 from companion.hub.errors import explain
@@ -22,10 +22,8 @@ from .walk import TABLES
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-Source = Path | bytes
 Named = tuple[str, Callable[[], Source]]  # a picture's name, and where its bytes are
 _IN_A_ZIP = re.compile(r"zip://(?P<member>.+?)::(?P<archive>.+)")
-_LARGEST_MEMBER = 2**30  # bytes of one picture in an archive
 
 
 def hub_dataset(
@@ -235,12 +233,7 @@ def _source(found: dict[str, Any] | None, allowed: list[str], what: str) -> Sour
     file = packed["archive"] if packed else path
     if not _within(file, allowed):
         raise Untrusted(f"{what} names the file {printable(path)}, which is none of the dataset's.")
-    if not packed:
-        return Path(file)
-    with zipfile.ZipFile(file) as archive:
-        if archive.getinfo(packed["member"]).file_size > _LARGEST_MEMBER:
-            raise Untrusted(f"{what} names a file of more than {_LARGEST_MEMBER:,} bytes.")
-        return archive.read(packed["member"])
+    return Packed(Path(file), packed["member"]) if packed else Path(file)
 
 
 def _within(path: str, folders: list[str]) -> bool:

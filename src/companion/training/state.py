@@ -5,6 +5,7 @@ No pickle: what is read back can be wrong, but it cannot run.
 
 import json
 import random
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,18 +118,24 @@ def put_optimizer_groups(
         raise DoesNotFit(f"its optimiser has {len(now)} groups of parameters")
     for group, own, first, last in zip(optimizer.param_groups, mine, began, now, strict=True):
         for key, value in own.items():
-            if first.get(key) != value or key == "lr" or key not in last:
+            if first.get(key) != value or key == "lr" or last.get(key, value) == value:
                 continue
-            if _kind(last[key]) != _kind(value):
+            if not _are_numbers(value, last[key]):  # flags do not change as a run goes on
                 raise DoesNotFit(f"{key} of its optimiser is {last[key]!r:.60}")
             if not isinstance(group[key], Tensor):
                 group[key] = tuple(last[key]) if isinstance(group[key], tuple) else last[key]  # type: ignore[arg-type]
 
 
-def _kind(value: JsonValue) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_kind, value))}]"
-    return "number" if isinstance(value, (int, float)) else type(value).__name__
+def _are_numbers(*values: JsonValue) -> bool:
+    """Whether all are finite numbers, or lists of them that are equally long."""
+    if all(isinstance(value, list) for value in values):
+        if len({len(value) for value in values}) > 1:  # type: ignore[arg-type]
+            return False
+        return all(_are_numbers(*several) for several in zip(*values, strict=True))
+    return all(
+        type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
+        for value in values
+    )
 
 
 def optimizer_state(optimizer: Optimizer) -> tuple[Tensors, Values]:
@@ -160,15 +167,24 @@ def put_optimizer_state(optimizer: Optimizer, tensors: Tensors, values: Values) 
         shape = tuple(value.shape) if isinstance(value, Tensor) else ()
         if name in LIKE_THE_PARAMETER and shape != tuple(parameters[int(number)].shape):
             raise DoesNotFit(f"{full} has the shape {shape}")
-        if name == "step" and shape != ():
-            raise DoesNotFit(f"{full} has the shape {shape}")
+        if name == "step" and not _is_step(value):
+            raise DoesNotFit(f"{full} is no number of steps")
         state.setdefault(int(number), {})[name] = value
     needed = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, (Adam, AdamW)) else set()
+    if needed and any(group.get("amsgrad") for group in optimizer.param_groups):
+        needed |= {"max_exp_avg_sq"}
     for place, kept in state.items():
-        if set(kept) != set(next(iter(state.values()))) or not needed <= set(kept):
+        whole = needed <= {name for name, value in kept.items() if isinstance(value, Tensor)}
+        if set(kept) != set(next(iter(state.values()))) or not whole:
             raise DoesNotFit(f"of parameter {place} the optimiser's state is not whole")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _is_step(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        value = value.item() if value.shape == () else None
+    return type(value) in (int, float) and 0 <= value < 2**53
 
 
 # The learning rate's schedule

@@ -16,8 +16,9 @@ from companion.door import is_file
 from .registry import WEIGHTS, Entry, entries, files_in, is_registered
 
 SCRATCH = ".new-"
+_OURS = re.compile(rf"{re.escape(SCRATCH)}[a-z0-9_]{{8}}")
 # What a killed process of an earlier version left: its names had nothing else that tells.
-_EARLIER = re.compile(r"[a-z-]+-[a-z0-9_]{8}")
+_EARLIER = re.compile(rf"({'|'.join(entries())})-[a-z0-9_]{{8}}")
 _EARLIER_SECONDS = 3600
 
 
@@ -147,6 +148,7 @@ def _is_half_made(path: Path) -> bool:
         time.time() - path.stat().st_mtime > _EARLIER_SECONDS
     )
     with suppress(OSError):
-        ours = {part.name for part in path.iterdir()} <= {"fresh", "faulty"}
-        return ours and bool(earlier or path.name.startswith(SCRATCH))
+        parts = {part.name for part in path.iterdir()}
+        ours = parts and parts <= {"fresh", "faulty"}  # an empty one may be anybody's
+        return bool(ours and (earlier or _OURS.fullmatch(path.name)))
     return False

@@ -64,6 +64,10 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
     new = path.with_name(f"{NEW}{path.name}")
     remove(new)  # a killed run's
     write(new)
+    there = os.path.lexists(path) and not path.is_symlink()
+    if there and path.is_dir() != new.is_dir():
+        remove(new)
+        raise Untrusted(f"{path} is in the way: move it elsewhere, and run it again.")
     if new.is_dir():
         for file in sorted(one for one in new.rglob("*") if one.is_file()):
             place = inside(path.parent, path.name, *file.relative_to(new).parts)

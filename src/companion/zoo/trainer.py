@@ -5,6 +5,7 @@ from its last checkpoint takes the very steps that it would have taken.
 """
 
 import csv
+import io
 import os
 import re
 import time
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from companion.door import Untrusted, append_to
+from companion.door.places import is_ours
+from companion.door.places import read as read_file
+from companion.training.state import DoesNotFit, put_optimizer_state
 
 from .attention_on_cpu import attention_on_cpu
 from .recipe import Recipe
@@ -31,6 +35,8 @@ CHECKPOINT_SECONDS = 120
 LOG_EVERY = 20
 CHECKPOINT = "checkpoint.safetensors"
 _COLUMNS = ["step", "loss", "learning_rate"]
+_LONGEST_LOG = 2**26  # bytes: two million rows
+_NUMBER = re.compile(r"[0-9]{1,15}")
 _HALF_WRITTEN = re.compile(
     rf"{re.escape(NEW)}(checkpoint\.safetensors|log\.csv|grid-\d{{6}}\.png|model)"
 )
@@ -157,6 +163,8 @@ def _train(task: Task, minutes: float | None) -> int:
 def _alone_in(folder: Path) -> Iterator[None]:
     """Keep other runs out, and clear away what a killed one left half written."""
     lock = FileLock(folder / ".lock")
+    if not is_ours(folder / ".lock"):
+        raise Untrusted(f"{folder / '.lock'} is no file of ours: remove it, and run it again.")
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
@@ -198,11 +206,15 @@ def _line(row: list[Any]) -> bytes:
 def _rows(path: Path) -> list[list[str]]:
     if not os.path.lexists(path):
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
-    if header != _COLUMNS or not all(len(row) == 3 and row[0].isdecimal() for row in rows):
-        raise ValueError(f"{path} is no log of such a run: move it away, and run it again.")
-    return rows
+    try:
+        text = read_file(path, _LONGEST_LOG).decode()
+        header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+        if header == _COLUMNS and all(len(row) == 3 and _NUMBER.fullmatch(row[0]) for row in rows):
+            return rows
+        cause = None
+    except (OSError, ValueError, csv.Error) as error:
+        cause = error
+    raise ValueError(f"{path} is no log of such a run: move it away, and run it again.") from cause
 
 
 def _resume(task: Task, optimizer: torch.optim.Optimizer, ema: EMAModel, out: Path) -> int:
@@ -221,26 +233,32 @@ def _resume(task: Task, optimizer: torch.optim.Optimizer, ema: EMAModel, out: Pa
         raise ValueError(f"{error} Remove it, and the run begins anew.") from error
     try:
         trained, averaged = _named(tensors, "trained/"), _named(tensors, "average/")
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, one in _named(tensors, "optimizer/").items():
-            number, kind = name.split("/")
-            moments.setdefault(int(number), {})[kind] = one
+        moments = _named(tensors, "optimizer/")
+        step = _number(told["step"], task.recipe.steps)
+        averaged_steps = _number(told["averaged_steps"], step)
+        shadows = [averaged[str(n)] for n in range(len(ema.shadow_params))]
+        for one, own in zip(shadows, ema.shadow_params, strict=True):
+            if (one.shape, one.dtype) != (own.shape, own.dtype):
+                raise DoesNotFit(f"an average has the shape {tuple(one.shape)}")
         task.trained.load_state_dict(trained)
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-        ema.load_state_dict(
-            {
-                **ema.state_dict(),
-                "optimization_step": int(told["averaged_steps"]),
-                "shadow_params": [averaged[str(n)] for n in range(len(ema.shadow_params))],
-            }
+        put_optimizer_state(
+            optimizer, {name.replace("/", ".", 1): one for name, one in moments.items()}, {}
         )
-        step = int(told["step"])
+        ema.load_state_dict(
+            {**ema.state_dict(), "optimization_step": averaged_steps, "shadow_params": shadows}
+        )
     except (KeyError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path} does not fit the recipe {task.recipe.name}: begin anew in another folder."
         ) from error
     ema.to(task.device)
     return step
+
+
+def _number(text: str, most: int) -> int:
+    if not _NUMBER.fullmatch(text) or int(text) > most:
+        raise DoesNotFit(f"{text[:20]} is no step of the run")
+    return int(text)
 
 
 def _named(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
