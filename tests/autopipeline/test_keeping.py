@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from companion import profile
@@ -99,8 +100,9 @@ def test_what_cannot_be_kept_is_refused(pipe: Any, tmp_path: Path) -> None:
         save_with_settings(tmp_path / "a\0.png", GREY, pipe, "a cat", seed=1)
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*none: make it first"):
         save_with_settings(tmp_path / "none/cat.png", GREY, pipe, "a cat", seed=1)
+    latents = torch.zeros(1, 4, 16, 16)
     with pytest.raises(ValueError, match="The settings hold something that no file can"):
-        save_with_settings(tmp_path / "cat.png", GREY, pipe, "a cat", seed=1, latents=object())
+        save_with_settings(tmp_path / "cat.png", GREY, pipe, "a cat", seed=1, latents=latents)
     assert not list(tmp_path.iterdir())
 
 
