@@ -278,7 +278,9 @@ def _check_limits(pipe: Any, values: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} is {shown(values[name])}, but with this model it is 0 to {most}."
             )
-    if "clip_skip" in values and not hasattr(encoder, "text_model"):  # transformers 5 has none
+    # Diffusers' pipelines of one text encoder look for it there; transformers 5 has none.
+    lacking = not hasattr(encoder, "text_model") and not hasattr(pipe, "text_encoder_2")
+    if "clip_skip" in values and lacking:
         raise ValueError(
             "clip_skip does not work with the installed versions of Diffusers and transformers: "
             "leave it out."

@@ -48,7 +48,7 @@ def _check_tensors(
     if "negative_prompt_embeds" in values:
         if "negative_prompt" in values:
             raise ValueError("negative_prompt and negative_prompt_embeds say the same: give one.")
-        shape = (prompts, pipe.tokenizer.model_max_length, pipe.text_encoder.config.hidden_size)
+        shape = (prompts, pipe.tokenizer.model_max_length, pipe.unet.config.cross_attention_dim)
         _check_tensor("negative_prompt_embeds", values["negative_prompt_embeds"], shape)
     if "depth_map" in values:
         depth = values["depth_map"]
