@@ -527,6 +527,19 @@ def test_one_generator_for_each_picture(parts: Parts) -> None:
         ({"num_inference_steps": 2.0}, "num_inference_steps is 2.0, but it is a whole number"),
         ({"height": "32"}, "height is '32', but it is a whole number"),
         ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"guidance_scale": "7"}, "guidance_scale is '7'"),
+        ({"guidance_scale": None}, "guidance_scale is None"),
+        ({"guidance_scale": torch.ones(2)}, "guidance_scale is tensor"),
+        ({"prompt": None}, "A prompt is a text, but None"),
+        ({"prompt": 5}, "A prompt is a text, but 5"),
+        ({"prompt": "a \udcff"}, r"A prompt holds bytes that are no UTF-8, 'a \\udcff'"),
+        ({"negative_prompt": "\ud800"}, "A negative prompt holds bytes that are no UTF-8"),
+        ({"negative_prompt": [7]}, "A negative prompt is a text, but 7"),
+        ({"generator": 5}, r"A generator is a torch\.Generator, but 5 .*take seeds"),
+        ({"generator": ["x"]}, "A generator is a torch"),
+        ({"seeds": "7"}, "A seed is '7', but it is a whole number"),
+        ({"height": 0}, "height 0 .* multiples of 4"),
+        ({"width": 4100}, "width 4100 is too large: take at most 4096"),
     ],
 )
 def test_bad_input_is_said_in_one_sentence(parts: Parts, arguments: dict, says: str) -> None:
@@ -534,6 +547,44 @@ def test_bad_input_is_said_in_one_sentence(parts: Parts, arguments: dict, says: 
         text_to_image(parts, **{"prompt": "cat", "num_inference_steps": 1, **arguments})
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+def test_latents_and_noise_that_are_none_are_refused(parts: Parts) -> None:
+    for wrong in (None, torch.zeros(1, 3, 8, 8), torch.zeros(4, 8, 8), np.zeros((1, 4, 8, 8))):
+        with pytest.raises(ValueError, match=r"Latents are a tensor of shape \(batch, 4, height"):
+            decode_latents(parts, wrong)
+    for wrong in (torch.zeros(1, 4, 0, 8), torch.zeros(1, 4, 8, 8, dtype=torch.long)):
+        with pytest.raises(ValueError, match="Latents are fractions"):
+            decode_latents(parts, wrong)
+    for given, says in (
+        ((32.0, 32, None), "height is 32.0, but it is a whole number"),
+        ((32, 32, None, 0), "batch is 0"),
+        ((32, 32, seeded(1), 2), "There are 1 generators, but batch is 2"),
+        ((32, 32, [5]), "A generator is a torch"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            initial_noise(parts, *given)
+    with pytest.raises(ValueError, match="A picture is a PIL picture, but 'x' was given"):
+        encode_image(parts, "x")
+
+
+@pytest.mark.parametrize("name", [None, "", " ", 5])
+def test_what_names_no_model_is_refused(name: object) -> None:
+    with pytest.raises(ValueError, match="is no model: give a folder, or an id of the hub"):
+        load_parts(name)
+
+
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscrete", "ScoreSdeVe", "RePaint", "KarrasVe"])
+def test_a_scheduler_that_steps_in_another_way_is_refused(parts: Parts, name: str) -> None:
+    other = replace(parts, scheduler=getattr(diffusers, f"{name}Scheduler")())
+    with pytest.raises(ValueError, match=f"A {name}Scheduler cannot draw with Stable Diffusion"):
+        text_to_image(other, "cat", num_inference_steps=1)
+
+
+def test_a_tensor_of_no_side_is_a_seed(parts: Parts) -> None:
+    settings = {"num_inference_steps": 1}
+    drawn = text_to_image(parts, "cat", seeds=torch.tensor(3), **settings)
+    assert same(drawn, text_to_image(parts, "cat", seeds=3, **settings))
 
 
 def test_numpys_numbers_are_numbers(parts: Parts) -> None:

@@ -11,7 +11,7 @@ import copy
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from PIL import Image
 from torch import Generator, Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from companion.door import printable
 from companion.door.numbers import whole
 from companion.door.pictures import as_rgb
 from companion.figures import to_pil
 
+LARGEST_SIDE = 4096  # pixels, of what is drawn
 # Called after every step with the step's number from 0, its timestep, and the latents it led to.
 Callback = Callable[[int, Tensor, Tensor], None]
 
@@ -95,8 +97,14 @@ def load_parts(
 
     Raises:
         OSError: a part is not there, or has no safetensors.
-        ValueError: the scheduler's file names no scheduler of Diffusers.
+        ValueError: the scheduler's file names no scheduler of Diffusers, or what was given is no
+            folder or id.
     """
+    if not isinstance(folder_or_id, str | Path) or not str(folder_or_id).strip():
+        raise ValueError(
+            f"{_shown(folder_or_id)} is no model: give a folder, or an id of the hub such as "
+            f"CompVis/stable-diffusion-v1-4."
+        )
 
     def network(kind: Any, subfolder: str) -> Any:
         loaded = kind.from_pretrained(
@@ -210,7 +218,23 @@ def encode_image(
 
 @torch.no_grad()
 def decode_latents(parts: Parts, latents: Tensor) -> Tensor:
-    """Decode latents, as `encode_image` gives them, into pictures (b, 3, h, w) of about -1..1."""
+    """Decode latents, as `encode_image` gives them, into pictures (b, 3, h, w) of about -1..1.
+
+    Raises:
+        ValueError: something else, or latents of another shape.
+    """
+    channels = parts.vae.config.latent_channels
+    shape = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
+    if not isinstance(latents, Tensor) or latents.ndim != 4 or latents.shape[1] != channels:
+        raise ValueError(
+            f"Latents are a tensor of shape (batch, {channels}, height, width), but {shape} was "
+            f"given."
+        )
+    if not latents.numel() or not latents.is_floating_point():
+        raise ValueError(
+            f"Latents are fractions, at least one a side, but {latents.dtype} of shape {shape} was "
+            f"given."
+        )
     scale, shift = _scale_and_shift(parts.vae)
     latents = latents / scale + shift
     return parts.vae.decode(latents.to(parts.vae.device, parts.vae.dtype)).sample
@@ -236,14 +260,27 @@ def initial_noise(
 
     Returns:
         Noise of shape (batch, channels, height / vae_factor, width / vae_factor).
+
+    Raises:
+        ValueError: a size that has no latents, no picture, or something else than generators, one
+            for each picture.
     """
+    height, width = whole("height", height), whole("width", width)
     _check_size(parts, height, width)
+    if whole("batch", batch) < 1:
+        raise ValueError(f"batch is {batch}, but at least 1 picture is needed.")
     factor = parts.vae_factor
     shape = (parts.unet.config.in_channels, height // factor, width // factor)
     if generator is None or isinstance(generator, Generator):
         noise = torch.randn((batch, *shape), generator=generator)
     else:
-        noise = torch.cat([torch.randn((1, *shape), generator=one) for one in generator])
+        several = [_on_cpu(one) for one in _listed(generator)]
+        if len(several) != batch:
+            raise ValueError(
+                f"There are {len(several)} generators, but batch is {batch}: give one for each "
+                f"picture."
+            )
+        noise = torch.cat([torch.randn((1, *shape), generator=one) for one in several])
     return noise.to(parts.device, parts.unet.dtype)
 
 
@@ -313,29 +350,30 @@ def text_to_image(
 
     Raises:
         ValueError: no prompt, a size that the VAE's factor does not divide, no steps or more than
-            noise levels, a negative guidance scale, a generator that is not on the CPU, both seeds
-            and generator, not as many seeds, generators or negative prompts as prompts, or a
-            scheduler that begins where the model can say nothing.
+            noise levels, a guidance scale that is no number of 0 or more, a generator that is none
+            or not on the CPU, both seeds and generator, not as many seeds, generators or negative
+            prompts as prompts, or a scheduler that cannot step so or begins where the model can say
+            nothing.
     """
     prompts = _prompts(prompt)
     negatives = _one_each("negative prompt", negative_prompt, prompts, shared=True)
+    for one in negatives:
+        _check_text("A negative prompt", one)
     generator = _generators(generator, seeds, prompts)
     num_inference_steps = whole("num_inference_steps", num_inference_steps)
     if num_inference_steps < 1:
         raise ValueError(f"num_inference_steps is {num_inference_steps}, but at least 1 is needed.")
+    _check_scheduler(parts.scheduler)
     most = parts.scheduler.config.get("num_train_timesteps", 1000)
     if num_inference_steps > most:
         raise ValueError(
             f"num_inference_steps is {num_inference_steps}, but the model knows {most} noise "
             f"levels: take no more steps than that."
         )
-    if not 0 <= guidance_scale < math.inf:
-        raise ValueError(
-            f"guidance_scale is {guidance_scale}, but it is 0 or more; to steer away from "
-            f"something, name it in negative_prompt."
-        )
+    guidance_scale = _guidance(guidance_scale)
     default = parts.unet.config.sample_size * parts.vae_factor
-    height, width = whole("height", height or default), whole("width", width or default)
+    height = default if height is None else height
+    width = default if width is None else width
     latents = initial_noise(parts, height, width, generator, batch=len(prompts))
 
     embeddings = encode_prompt(parts, prompts)
@@ -370,6 +408,36 @@ def _fresh(scheduler: SchedulerMixin) -> SchedulerMixin:
     return copy.deepcopy(scheduler)
 
 
+def _check_scheduler(scheduler: Any) -> None:
+    """It scales the noise, and steps from what the UNet says of latents, and from nothing else."""
+    step = getattr(scheduler, "step", None)
+    needed = {
+        name
+        for name, parameter in (inspect.signature(step).parameters if step else {}).items()
+        if parameter.default is parameter.empty
+    }
+    if needed != {"model_output", "timestep", "sample"} or not all(
+        hasattr(scheduler, name) for name in ("set_timesteps", "scale_model_input")
+    ):
+        raise ValueError(
+            f"A {type(scheduler).__name__} cannot draw with Stable Diffusion, as it steps in "
+            f"another way: take PNDMScheduler, DDIMScheduler or another that does."
+        )
+
+
+def _guidance(scale: Any) -> float:
+    try:
+        number = math.nan if isinstance(scale, str | bytes | bool) else float(scale)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # numpy, torch and Python differ
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(
+            f"guidance_scale is {_shown(scale)}, but it is a number of 0 or more; to steer away "
+            f"from something, name it in negative_prompt."
+        )
+    return number
+
+
 def _check_first_level(scheduler: SchedulerMixin) -> None:
     """From pure noise the picture cannot be told by the noise in it: that divides by zero."""
     kept = getattr(scheduler, "alphas_cumprod", None)
@@ -388,19 +456,37 @@ def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
     return vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
 
 
-def _prompts(prompt: str | Sequence[str]) -> list[str]:
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+def _prompts(prompt: Any) -> list[str]:
+    prompts = _listed(prompt)
     if not prompts:
         raise ValueError("The list of prompts is empty: give one at least.")
     for one in prompts:
-        if not isinstance(one, str):
-            raise ValueError(f"A prompt is a text, but {one!r} was given.")
+        _check_text("A prompt", one)
     return prompts
+
+
+def _listed(given: Any) -> list[Any]:
+    """Several as a list, and one as a list of itself."""
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+    return list(given) if several else [given]
+
+
+def _check_text(what: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is a text, but {_shown(value)} was given.")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(f"{what} holds bytes that are no UTF-8, {_shown(value)}: type it anew.")
+
+
+def _shown(value: Any) -> str:
+    told = printable(repr(value))
+    return told if len(told) <= 60 else f"{told[:60]}…"
 
 
 def _one_each(what: str, given: Any, prompts: Sequence[str], *, shared: bool = False) -> list[Any]:
     """Give a list as long as the prompts; a single value is for one, or for all if shared."""
-    if isinstance(given, str) or not hasattr(given, "__len__"):
+    single = isinstance(given, str | bytes) or getattr(given, "ndim", 1) == 0
+    if single or not hasattr(given, "__len__"):
         given = [given] * (len(prompts) if shared else 1)
     if len(given) != len(prompts):
         raise ValueError(
@@ -430,7 +516,12 @@ def _seeded(seed: Any) -> Generator:
     return Generator().manual_seed(number)
 
 
-def _on_cpu(generator: Generator) -> Generator:
+def _on_cpu(generator: Any) -> Generator:
+    if not isinstance(generator, Generator):
+        raise ValueError(
+            f"A generator is a torch.Generator, but {_shown(generator)} was given: for a number "
+            f"take seeds."
+        )
     if generator.device.type != "cpu":
         raise ValueError(
             f"The generator is on {generator.device}, where a seed gives other noise: make it with "
@@ -446,11 +537,20 @@ def _check_size(parts: Parts, height: int, width: int) -> None:
             f"A picture of height {height} and width {width} has no latents: both must be "
             f"multiples of {factor}, the VAE's factor."
         )
+    if max(height, width) > LARGEST_SIDE:
+        raise ValueError(
+            f"A picture of height {height} and width {width} is too large: take at most "
+            f"{LARGEST_SIDE} for both."
+        )
 
 
 def _to_tensor(images: Image.Image | Sequence[Image.Image]) -> Tensor:
     """PIL pictures as float32 (b, 3, h, w) in -1..1."""
-    images = [as_rgb(one) for one in ([images] if isinstance(images, Image.Image) else images)]
+    images = _listed(images)
+    for one in images:
+        if not isinstance(one, Image.Image):
+            raise ValueError(f"A picture is a PIL picture, but {_shown(one)} was given.")
+    images = [as_rgb(one) for one in images]
     sizes = {image.size for image in images}
     if len(sizes) != 1:
         raise ValueError(

@@ -11,6 +11,7 @@ from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
 from companion.attention import attribute
+from companion.attention.tracing import tokens_of
 from companion.scenes import scene
 
 SCENES = [scene(seed) for seed in range(4)]
@@ -134,3 +135,59 @@ def test_numpys_integers_are_seeds_and_timesteps(pipe: Any) -> None:
 def test_what_is_no_picture_is_refused(pipe: Any) -> None:
     with pytest.raises(ValueError, match=r"open it with Image\.open"):
         attribute(pipe, ["cat.png"], "a cat")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"image": None}, "has to be a PIL image"),
+        ({"image": 5}, "has to be a PIL image"),
+        ({"image": Image.new("RGB", (2, 2))}, "2x2 pixels has no latents: give one of at least 4"),
+        ({"prompt": None}, "A prompt is a text, but NoneType was given"),
+        ({"prompt": [5]}, "A prompt is a text, but int was given"),
+        ({"prompt": "\ud800"}, "A prompt holds bytes that are no UTF-8"),
+        ({"timesteps": "x"}, "A timestep is 'x', but it is a whole number"),
+        ({"timesteps": None}, "A timestep is None, but it is a whole number"),
+        ({"timesteps": 1.5}, "A timestep is 1.5, but it is a whole number"),
+        ({"timesteps": [float("nan")]}, "A timestep is nan, but it is a whole number"),
+        ({"seeds": None}, "A seed is None, but it is a whole number"),
+        ({"seeds": 2**70}, "A seed has 64 bits at most"),
+        ({"by": 5}, r"by=\[5\] names nothing that can be kept apart"),
+        ({"by": [["step"]]}, r"by=\[\['step'\]\] names nothing"),
+        ({"pipe": None}, "attribute needs a text-to-image pipeline"),
+    ],
+)
+def test_odd_input_is_said_in_one_sentence(pipe: Any, given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        attribute(**{"pipe": pipe, "image": SCENES[0].image, "prompt": "a cat", **given})
+    assert str(caught.value).endswith(".")
+
+
+def test_numbers_of_numpy_and_torch_are_timesteps_and_seeds(pipe: Any) -> None:
+    images, prompts = [one.image for one in SCENES[:2]], ["a cat", "a moon"]
+    maps = attribute(pipe, images, prompts, np.array([1, 2]), seeds=torch.tensor([3, 4]))
+    assert maps.timesteps == [1, 2]
+    one = attribute(pipe, images, prompts, torch.tensor(2), seeds=np.int64(3))
+    assert one.timesteps == [2]
+
+
+def test_what_is_no_word_or_number_of_a_map_is_refused(pipe: Any) -> None:
+    maps = attribute(pipe, SCENES[0].image, "a cat")
+    for given, says in (
+        ({"prompt": 5}, "The prompt is a text, but int was given"),
+        ({"head_idx": "x"}, "head_idx is 'x', but it is a whole number"),
+        ({"image_idx": None}, "image_idx is None, but it is a whole number"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            maps.compute_global_heat_map(**given)
+    for word in (5, ["cat"], b"cat"):
+        with pytest.raises(ValueError, match="A word or phrase is a text, but"):
+            maps.compute_global_heat_map().compute_word_heat_map(word)
+
+
+def test_what_has_no_tokens_is_refused(pipe: Any) -> None:
+    for prompt, says in ((None, "The prompt is a text, but"), ("\ud800", "no UTF-8")):
+        with pytest.raises(ValueError, match=says):
+            tokens_of(pipe, prompt)
+    with pytest.raises(ValueError, match="A NoneType encodes no prompt: give a pipeline"):
+        tokens_of(None, "a cat")

@@ -426,6 +426,22 @@ def test_a_sweep_is_looked_through_before_it_draws(pipe: Any) -> None:
     assert pipe.scheduler is own
 
 
+def test_what_is_no_sweep_is_said_in_a_short_printable_sentence(pipe: Any) -> None:
+    for over, says in (
+        (None, "A sweep goes over a dict of names and lists, .* but None was given"),
+        ([1], r"but \[1\] was given"),
+        ({"x\x1b[2J": []}, r"The sweep over 'x\\x1b\[2J' needs a list of values, but has \[\]"),
+        ({"guidance_scale": "9" * 999}, "needs a list of values, but has '9+…"),
+        ({"scheduler": [pipe.scheduler]}, "There is no scheduler UniPCMultistepScheduler"),
+        ({"scheduler": [torch.zeros(2)]}, "There is no scheduler tensor"),
+        ({"scheduler": [""]}, "There is no scheduler ''; choose"),
+    ):
+        with pytest.raises(ValueError, match=says) as caught:
+            sweep(pipe, "a cat", over)  # type: ignore[arg-type]
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400
+
+
 def test_a_scheduler_by_another_name_than_a_text_is_refused(pipe: Any) -> None:
     with pytest.raises(ValueError, match="no scheduler"):
         make_scheduler(["DDIM"], pipe.scheduler)  # type: ignore[arg-type]

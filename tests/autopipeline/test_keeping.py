@@ -1,5 +1,6 @@
 """A picture kept with its settings is drawn again."""
 
+import io
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from companion import profile
@@ -17,6 +19,7 @@ from companion.autopipeline import (
     make_scheduler,
     psnr,
     save_with_settings,
+    saving,
 )
 from companion.scenes import scene
 
@@ -80,10 +83,11 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(
     save_with_settings(path, GREY, pipe, "a cat", seed=1)
     before = path.read_bytes()
 
-    def full_disk(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    class FullDisk(io.FileIO):
+        def write(self, _: object) -> int:
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full_disk)
+    monkeypatch.setattr(saving, "create", lambda beside: FullDisk(beside, "wb"))
     with pytest.raises(
         OSError, match=r"cannot be written \(No space left on device\): take another"
     ):
@@ -99,9 +103,28 @@ def test_what_cannot_be_kept_is_refused(pipe: Any, tmp_path: Path) -> None:
         save_with_settings(tmp_path / "a\0.png", GREY, pipe, "a cat", seed=1)
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*none: make it first"):
         save_with_settings(tmp_path / "none/cat.png", GREY, pipe, "a cat", seed=1)
+    latents = torch.zeros(1, 4, 16, 16)
     with pytest.raises(ValueError, match="The settings hold something that no file can"):
-        save_with_settings(tmp_path / "cat.png", GREY, pipe, "a cat", seed=1, latents=object())
+        save_with_settings(tmp_path / "cat.png", GREY, pipe, "a cat", seed=1, latents=latents)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_is_no_png_leaves_nothing_behind(pipe: Any, tmp_path: Path) -> None:
+    closed, empty = GREY.copy(), Image.new("RGB", (0, 0))
+    closed.close()
+    wrong = [closed, empty]
+    for name, value in (("icc_profile", 5), ("icc_profile", "x"), ("transparency", (1, 2))):
+        wrong.append(GREY.copy())
+        wrong[-1].info[name] = value
+    for picture in wrong:
+        with pytest.raises(ValueError, match=r"^picture cannot be made a PNG file \(.*\): give"):
+            save_with_settings(tmp_path / "cat.png", picture, pipe, "a cat", seed=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_without_a_name_is_named_all_the_same() -> None:
+    with pytest.raises(ValueError, match=r"^\. is no file but a folder"):
+        load_settings(".")
 
 
 def test_numbers_of_numpy_and_guided_are_kept_too(pipe: Any, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_page_has_the_words_asked_for_in_the_order_of_the_prompt(folder: Path):
         ([PROMPT, "--model", "ddpm"], "A UNet2DModel cannot be traced"),
         ([PROMPT, "--model", "upscaler"], "A StableDiffusionUpscalePipeline draws from a picture"),
         ([PROMPT, "--model", "vae", "--out", "a/b"], f"{zoo('vae')} is no model that can be"),
+        ([PROMPT, "--model", ""], "--model is empty: name a model, or leave it out."),
         ([PROMPT, "--model", "./none"], "There is no folder none"),
         ([PROMPT, "--model", __file__], f"There is no folder {__file__}"),
         ([PROMPT, "--steps", "1000000000"], "--steps is 1000000000, but this model knows 1000"),

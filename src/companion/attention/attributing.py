@@ -1,7 +1,7 @@
 """Attention on a picture that exists: noise it, and let the denoiser look once."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, SupportsInt
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from companion.attention.sums import HeatMaps
 from companion.attention.tracing import trace
+from companion.attention.words import check_text
+from companion.door.numbers import whole
 from companion.door.pictures import as_rgb
 
 
@@ -45,14 +47,16 @@ def attribute(
         ValueError: a pipeline without such a UNet, not as many prompts or seeds as pictures,
             pictures of several sizes, or a timestep that the model was not trained on.
     """
-    given = [image] if isinstance(image, Image.Image) else list(image)
+    given = _listed(image)
     if not all(isinstance(one, Image.Image) for one in given):
         raise ValueError("A picture to attribute has to be a PIL image: open it with Image.open.")
     images = [as_rgb(one) for one in given]
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    times = _whole_numbers(timesteps)
-    per_picture = _whole_numbers(seeds)
-    if isinstance(seeds, SupportsInt):
+    prompts = _listed(prompt)
+    for one in prompts:
+        check_text("A prompt", one)
+    times = [whole("A timestep", one) for one in _listed(timesteps)]
+    per_picture = [whole("A seed", one) for one in _listed(seeds)]
+    if not _is_several(seeds):
         per_picture *= len(images)
     _check(pipe, images, prompts, times, per_picture)
     device = pipe._execution_device
@@ -84,8 +88,14 @@ def attribute(
     return maps
 
 
-def _whole_numbers(given: int | Sequence[int]) -> list[int]:
-    return [int(given)] if isinstance(given, SupportsInt) else [int(one) for one in given]
+def _is_several(given: Any) -> bool:
+    """Whether it is a list of any kind; a text is one, and so is a tensor of no side."""
+    iterable = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0
+    return iterable and not isinstance(given, str | bytes | Image.Image)
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if _is_several(given) else [given]
 
 
 def _check(
@@ -97,8 +107,12 @@ def _check(
 ) -> None:
     unet = getattr(pipe, "unet", None)
     unet = getattr(unet, "_orig_mod", unet)
-    latent_channels = pipe.vae.config.latent_channels
-    if not isinstance(unet, UNet2DConditionModel) or unet.config.in_channels != latent_channels:
+    vae = getattr(pipe, "vae", None)
+    if (
+        not isinstance(unet, UNet2DConditionModel)
+        or vae is None
+        or unet.config.in_channels != vae.config.latent_channels
+    ):
         raise ValueError(
             f"The denoiser of a {type(pipe).__name__} does not take noised latents alone: "
             f"attribute needs a text-to-image pipeline of Stable Diffusion 1, 2 or XL."
@@ -110,6 +124,14 @@ def _check(
         )
     if len({image.size for image in images}) > 1:
         raise ValueError("The pictures have several sizes: give those of one size at a time.")
+    factor = pipe.vae_scale_factor
+    if min(images[0].size) < factor:
+        raise ValueError(
+            f"A picture of {images[0].width}x{images[0].height} pixels has no latents: give one of "
+            f"at least {factor} a side."
+        )
+    if not all(-(2**63) <= seed < 2**64 for seed in seeds):
+        raise ValueError("A seed has 64 bits at most, but a larger number was given.")
     count = pipe.scheduler.config.num_train_timesteps
     if not times or not all(0 <= time < count for time in times):
         raise ValueError(f"timesteps={list(times)}, but the model knows 0 to {count - 1}.")

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from companion.attention.heat_map import GlobalHeatMap
-from companion.attention.words import PromptTokens
+from companion.attention.words import PromptTokens, check_text
+from companion.door.numbers import whole
 
 AXES = ("step", "layer", "head")
 
@@ -48,11 +49,12 @@ class HeatMaps:
     """
 
     def __init__(self, by: Iterable[str], layers: Sequence[str], heads: Sequence[int]) -> None:
-        self.by = frozenset([by] if isinstance(by, str) else by)
-        if unknown := self.by - set(AXES):
+        names = [by] if isinstance(by, str) or not isinstance(by, Iterable) else list(by)
+        if unknown := [name for name in names if name not in AXES]:
             raise ValueError(
-                f"by={sorted(unknown)} names nothing that can be kept apart: {', '.join(AXES)} can."
+                f"by={unknown} names nothing that can be kept apart: {', '.join(AXES)} can."
             )
+        self.by = frozenset(names)
         self.layers = tuple(layers)
         self.heads = tuple(heads)
         self.tokenize: Callable[[str], PromptTokens] | None = None
@@ -207,7 +209,7 @@ class HeatMaps:
                 f"{axis}_idx={index} asks for one {axis}, but the trace summed over them: "
                 f"trace(pipe, by={kept!r}) keeps them apart."
             )
-        if not 0 <= index < count:
+        if not 0 <= whole(f"{axis}_idx", index) < count:
             raise ValueError(f"{axis}_idx={index}, but there are {count} {axis}s, counted from 0.")
 
     def _picture(self, image_idx: int) -> int:
@@ -215,7 +217,7 @@ class HeatMaps:
             raise ValueError(
                 "No heat maps were traced: call the pipeline inside `with trace(pipe) as maps:`."
             )
-        if not 0 <= image_idx < len(self.prompts):
+        if not 0 <= whole("image_idx", image_idx) < len(self.prompts):
             raise ValueError(
                 f"image_idx={image_idx}, but {len(self.prompts)} pictures were drawn, counted "
                 f"from 0."
@@ -232,6 +234,7 @@ class HeatMaps:
                     "say which in compute_global_heat_map(prompt=...)."
                 )
             return tokens
+        check_text("The prompt", prompt)
         for same in (prompt, unicodedata.normalize("NFC", prompt)):
             if same in known:
                 return known[same]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from companion.attention.layers import Layer, Seen, find_layers, grid, probabilities, watched
 from companion.attention.sums import HeatMaps
-from companion.attention.words import PromptTokens, tokenize
+from companion.attention.words import PromptTokens, check_text, tokenize
 
 
 @contextmanager
@@ -70,8 +70,10 @@ def tokens_of(pipe: Any, prompt: str) -> PromptTokens:
     """A prompt's words and tokens as a pipeline takes them, before it draws.
 
     Raises:
-        ValueError: as `companion.attention.words.tokenize`.
+        ValueError: as `companion.attention.words.tokenize`, or no pipeline that encodes prompts.
     """
+    if not hasattr(pipe, "encode_prompt"):
+        raise ValueError(f"A {type(pipe).__name__} encodes no prompt: give a pipeline.")
     parameters = inspect.signature(pipe.encode_prompt).parameters
     given = {name: parameter.default for name, parameter in parameters.items()}
     return _prompt_tokens(*_tokenizers(pipe, given), prompt)
@@ -229,6 +231,7 @@ def _tokenizers(pipe: Any, given: Mapping[str, Any]) -> tuple[list[Any], list[in
 
 
 def _prompt_tokens(tokenizers: Sequence[Any], limits: Sequence[int], prompt: str) -> PromptTokens:
+    check_text("The prompt", prompt)
     # A word learned by textual inversion may stand for several tokens, which pipelines write out.
     prompt = TextualInversionLoaderMixin().maybe_convert_prompt(prompt, tokenizers[0])
     return tokenize(tokenizers, prompt, limits)

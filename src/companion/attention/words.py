@@ -72,6 +72,7 @@ class PromptTokens:
         Raises:
             ValueError: as `find`.
         """
+        check_text("A word or phrase", phrase)
         places = list(self._places(phrase))
         found = [place for place in places if place[1] <= self.fitting]
         if not found:
@@ -156,6 +157,7 @@ def tokenize(
         ValueError: a tokenizer that does not tell where in the text its tokens come from, or a
             prompt of bytes that are no text.
     """
+    check_text("The prompt", prompt)
     prompt = _normal(tokenizers, prompt)
     limits = limits or [tokenizer.model_max_length for tokenizer in tokenizers]
     tokens: list[Token] = []
@@ -183,6 +185,20 @@ def tokenize(
         ]
         before += limit
     return PromptTokens(prompt, tuple(tokens), tuple(words), fitting, max(limits))
+
+
+def check_text(what: str, value: Any) -> None:
+    """Refuse what no tokenizer reads.
+
+    Raises:
+        ValueError: no text, or one of bytes that are no UTF-8.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is a text, but {type(value).__name__} was given.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} holds bytes that are no UTF-8: type it anew.") from error
 
 
 def _spans(encoding: Any, prompt: str) -> list[tuple[int, int]]:
@@ -228,10 +244,6 @@ def _normal(tokenizers: Sequence[Any], prompt: str) -> str:
 
     Those that bring it to that form themselves tell no right places in another.
     """
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("The prompt holds bytes that are no UTF-8: type it anew.") from error
     normal = unicodedata.normalize("NFC", prompt)
     same = normal == prompt or all(
         tokenizer(normal, verbose=False).input_ids == tokenizer(prompt, verbose=False).input_ids

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
@@ -140,7 +140,8 @@ def _picture(turn: Callable[[Image.Image, str], Image.Image]) -> Check:
 def _several(one: Check) -> Check:
     def check(name: str, value: Any) -> list[Any]:
         try:
-            several = [] if isinstance(value, str | bytes) else list(islice(value, 1001))
+            unordered = isinstance(value, str | bytes | Mapping | Set)
+            several = [] if unordered else list(islice(value, 1001))
         except TypeError:
             several = []
         if not 1 <= len(several) <= 1000:

@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from PIL import Image
@@ -13,13 +14,29 @@ from companion.door import printable
 from companion.door.pictures import as_rgb
 from companion.stable_diffusion import token_pieces
 
-from .arguments import ARGUMENTS, LARGEST_SIDE, checked, seeds_of, shown, text, unknown
+from .arguments import (
+    ARGUMENTS,
+    LARGEST_SIDE,
+    checked,
+    fault_of,
+    seeds_of,
+    shown,
+    text,
+    unknown,
+)
 from .loading import TASKS, task_of
+from .passed import check_passed
 
 # Diffusers refuses sides that are no multiples of this, whatever the VAE's factor is.
 PIPELINE_FACTOR = 8
 LONGEST_QUOTE = 200  # characters of a prompt's end
-OURS = ("prompt", "seeds", "generator", "num_images_per_prompt")  # said by prompt and seeds
+OURS = (
+    "prompt",
+    "prompt_embeds",
+    "seeds",
+    "generator",
+    "num_images_per_prompt",
+)  # said by prompt and seeds
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,9 @@ def prepare(pipe: Any, prompt: Any, seeds: Any, arguments: Mapping[str, Any]) ->
     _check_guided(task, values, guided)
     _check_sides(pipe, task, values)
     _check_limits(pipe, values)
+    check_passed(pipe, task, values, len(prompts), len(several))
+    if "callback" in values:
+        values.setdefault("callback_steps", 1)  # without, most pipelines count in steps of None
     return Call(prompts, several, guided, values)
 
 
@@ -133,30 +153,62 @@ def _check_negative(values: Mapping[str, Any], prompts: Sequence[str]) -> None:
 
 
 def _check_steps(pipe: Any, values: Mapping[str, Any]) -> None:
-    steps, strength = values.get("num_inference_steps", 50), values.get("strength", 1.0)
+    given = _levels(pipe.scheduler, values)
+    steps = len(next(iter(given.values()))) if given else values.get("num_inference_steps", 50)
+    strength = values.get("strength", 1.0)
     levels = pipe.scheduler.config.get("num_train_timesteps", 1000)
     if steps > levels:
         raise ValueError(
             f"num_inference_steps is {shown(steps)}, but the model knows {levels} noise levels: "
             f"take no more steps than that."
         )
-    if any(not 0 <= t < levels for t in values.get("timesteps", [])):
-        raise ValueError(f"timesteps go from 0 to {levels - 1}, but some here do not.")
     if int(steps * strength) < 1:
         raise ValueError(
             f"strength {strength} of {steps} steps is less than one step: give a strength of at "
             f"least {1 / steps:g}, or more steps."
         )
-    _check_first_level(pipe.scheduler, steps, strength)
+    _check_first_level(pipe.scheduler, given or {"num_inference_steps": steps}, strength)
 
 
-def _check_first_level(scheduler: Any, steps: int, strength: float) -> None:
+def _levels(scheduler: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The list of timesteps or sigmas, if one is given: its length is the number of steps."""
+    given = {name: values[name] for name in ("timesteps", "sigmas") if name in values}
+    if len(given) > 1:
+        raise ValueError("timesteps and sigmas both say the noise levels: give one of them.")
+    for name, several in given.items():
+        _check_range(scheduler, name, several)
+        if any(later >= earlier for earlier, later in pairwise(several)):
+            raise ValueError(f"{name} have to fall from each to the next, but some here do not.")
+        own = type(scheduler).from_config(scheduler.config)  # the pipeline's own stays as it is
+        try:
+            own.set_timesteps(**given)
+        except Exception as error:  # each class has its own
+            raise ValueError(
+                f"The scheduler {type(own).__name__} does not take these {name} "
+                f"({fault_of(error)}): give num_inference_steps, or take another scheduler."
+            ) from error
+    return given
+
+
+def _check_range(scheduler: Any, name: str, several: Sequence[float]) -> None:
+    levels = scheduler.config.get("num_train_timesteps", 1000)
+    if name == "timesteps" and any(not 0 <= t < levels for t in several):
+        raise ValueError(f"timesteps go from 0 to {levels - 1}, but some here do not.")
+    kept = getattr(scheduler, "alphas_cumprod", None)
+    most = 1.0 if kept is None else float((1 / kept[-1] - 1).sqrt())  # of noise to picture
+    if name == "sigmas" and any(not 0 < sigma <= most * 1.001 for sigma in several):
+        raise ValueError(
+            f"sigmas are above 0 and at most {most:.4g} with this model, but some here are not."
+        )
+
+
+def _check_first_level(scheduler: Any, given: Mapping[str, Any], strength: float) -> None:
     """From pure noise the picture cannot be told by the noise in it: that divides by zero."""
     kept = getattr(scheduler, "alphas_cumprod", None)
     if kept is None or kept.min() > 0 or scheduler.config.get("prediction_type") != "epsilon":
         return
     own = type(scheduler).from_config(scheduler.config)  # the pipeline's own stays as it is
-    own.set_timesteps(steps)
+    own.set_timesteps(**given)
     first = own.timesteps[len(own.timesteps) - int(len(own.timesteps) * strength)]
     if kept[int(first)] <= 0:
         raise ValueError(
@@ -192,6 +244,11 @@ def _check_sides(pipe: Any, task: str, values: Mapping[str, Any]) -> None:
             f"make the mask for this picture, or resize it with "
             f"mask.resize({image.size}, Image.Resampling.NEAREST)."
         )
+    if "padding_mask_crop" in values and mask.getbbox() is None:
+        raise ValueError(
+            "padding_mask_crop draws around what is white in the mask, but the mask is black "
+            "everywhere: make white what is to be drawn, or leave padding_mask_crop out."
+        )
 
 
 def _check_side(pipe: Any, what: str, pixels: int) -> None:
@@ -221,3 +278,10 @@ def _check_limits(pipe: Any, values: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{name} is {shown(values[name])}, but with this model it is 0 to {most}."
             )
+    # Diffusers' pipelines of one text encoder look for it there; transformers 5 has none.
+    lacking = not hasattr(encoder, "text_model") and not hasattr(pipe, "text_encoder_2")
+    if "clip_skip" in values and lacking:
+        raise ValueError(
+            "clip_skip does not work with the installed versions of Diffusers and transformers: "
+            "leave it out."
+        )

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from .checks import Call, prepare, warn_of_cut_prompts
+from .passed import SAME_EVERYWHERE, is_flat
 
 
 def draw(
@@ -52,7 +53,7 @@ def run(pipe: Any, call: Call) -> list[Image.Image]:
     """Make a call that was checked.
 
     Raises:
-        ValueError: the pictures hold NaN.
+        ValueError: the pictures hold NaN, or their depth would make it.
         MemoryError: the pictures do not fit into the memory of the device.
     """
     arguments = dict(call.arguments)
@@ -63,7 +64,11 @@ def run(pipe: Any, call: Call) -> list[Image.Image]:
     if len(call.prompts) == 1:
         arguments["num_images_per_prompt"] = len(call.seeds)
     generators = [torch.Generator().manual_seed(seed) for seed in call.seeds]
-    with out_of_memory_in_a_sentence(len(call.seeds)), _nan_in_a_sentence(pipe):
+    with (
+        out_of_memory_in_a_sentence(len(call.seeds)),
+        _flat_depth_in_a_sentence(pipe),
+        _nan_in_a_sentence(pipe),
+    ):
         return list(pipe(call.prompts, generator=generators, **arguments).images)
 
 
@@ -78,6 +83,29 @@ def _without_guidance_after(guided: float) -> dict[str, Any]:
 
     names = ["prompt_embeds"]
     return {"callback_on_step_end": drop, "callback_on_step_end_tensor_inputs": names}
+
+
+@contextmanager
+def _flat_depth_in_a_sentence(pipe: Any) -> Iterator[None]:
+    """Look at the depth that is estimated: pipelines divide by how far it reaches.
+
+    Raises:
+        ValueError: it reaches nowhere.
+    """
+
+    def look(_: Any, __: Any, estimated: Any) -> None:
+        if is_flat(estimated.predicted_depth):
+            raise ValueError(f"The depth that is seen in the picture {SAME_EVERYWHERE}")
+
+    estimator = getattr(pipe, "depth_estimator", None)
+    if not isinstance(estimator, torch.nn.Module):
+        yield
+        return
+    hook = estimator.register_forward_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextmanager

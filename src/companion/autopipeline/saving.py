@@ -1,5 +1,6 @@
 """Keep a picture together with all that makes it again, in the PNG file itself."""
 
+import io
 import os
 import secrets
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from companion.door import create, printable
 from companion.door.pictures import as_rgb, open_picture
 
+from .arguments import fault_of
 from .checks import prepare
 from .loading import task_of
 from .note import from_json, to_json
@@ -69,9 +71,7 @@ def save_with_settings(
     )
     note = PngInfo()
     note.add_itxt(KEY, to_json(settings))
-    if picture.mode not in PNG_MODES:
-        picture = as_rgb(picture, "picture")
-    _write_whole(path, picture, note)
+    _write_whole(path, _encoded(picture, note))
     return settings
 
 
@@ -84,7 +84,8 @@ def load_settings(path: str | Path) -> Settings:
         FileNotFoundError: no such file.
         ValueError: a file without settings, or with settings that cannot be read.
     """
-    path, name = Path(path), printable(Path(path).name)
+    path = Path(path)
+    name = printable(path.name or str(path))  # "." and "/" have none
     try:
         note = open_picture(path, name).info.get(KEY)
     except FileNotFoundError as error:
@@ -102,7 +103,28 @@ def _plain(config: Any) -> dict[str, Any]:
     return {key: value for key, value in dict(config).items() if not key.startswith("_")}
 
 
-def _write_whole(path: Path, picture: Image.Image, note: PngInfo) -> None:
+def _encoded(picture: Image.Image, note: PngInfo) -> bytes:
+    """The PNG file, before anything is written.
+
+    Raises:
+        ValueError: the picture is closed or empty, or holds what PNG cannot.
+    """
+    if picture.mode not in PNG_MODES:
+        picture = as_rgb(picture, "picture")
+    file = io.BytesIO()
+    try:
+        picture.save(file, "PNG", pnginfo=note)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow has its own for each
+        raise ValueError(
+            f"picture cannot be made a PNG file ({fault_of(error)}): give an open picture that is "
+            f"not empty, and take out of picture.info what is wrong."
+        ) from error
+    return file.getvalue()
+
+
+def _write_whole(path: Path, encoded: bytes) -> None:
     """Write beside the file, then put it in its place in one step."""
     beside = path.with_name(f".companion-{secrets.token_hex(8)}.tmp")
     try:
@@ -111,7 +133,7 @@ def _write_whole(path: Path, picture: Image.Image, note: PngInfo) -> None:
         file = create(beside)
         try:
             with file:
-                picture.save(file, "PNG", pnginfo=note)
+                file.write(encoded)
             beside.replace(path)
         except BaseException:
             beside.unlink(missing_ok=True)

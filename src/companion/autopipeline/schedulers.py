@@ -41,7 +41,7 @@ def make_scheduler(name: str, like: Any) -> Any:
     """
     if not isinstance(name, str) or name not in _table():
         known = ", ".join(scheduler_names())
-        raise ValueError(f"There is no scheduler {name!r}; choose one of: {known}.")
+        raise ValueError(f"There is no scheduler {shown(name)}; choose one of: {known}.")
     settings = dict(_table()[name])
     kind = getattr(diffusers, settings.pop("class"))
     return kind.from_config(like.config, **settings)

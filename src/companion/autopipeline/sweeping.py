@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from .arguments import seeds_of
+from .arguments import seeds_of, shown
 from .checks import prepare, warn_of_cut_prompts
 from .drawing import run
 from .schedulers import make_scheduler
@@ -59,6 +59,11 @@ def sweep(
     Raises:
         ValueError: a name without values, an unknown scheduler, or what `draw` refuses.
     """
+    if not isinstance(over, Mapping):
+        raise ValueError(
+            f"A sweep goes over a dict of names and lists, such as {{'guidance_scale': [1, 7]}}, "
+            f"but {shown(over)} was given."
+        )
     several, own, calls = seeds_of(seeds), pipe.scheduler, 0
     values = {name: _values(name, given) for name, given in over.items()}
     combinations = [dict(zip(values, one, strict=True)) for one in product(*values.values())]
@@ -73,7 +78,7 @@ def sweep(
         for settings in combinations:  # all are looked through before the first is drawn
             arguments = {**fixed, **settings}
             name = arguments.pop("scheduler", None)
-            pipe.scheduler = make_scheduler(name, own) if name else own
+            pipe.scheduler = own if name is None else make_scheduler(name, own)
             planned.append((settings, pipe.scheduler, prepare(pipe, prompt, several, arguments)))
         warn_of_cut_prompts(pipe, planned[0][-1].prompts)
         for settings, scheduler, call in planned:
@@ -91,5 +96,7 @@ def sweep(
 def _values(name: str, values: Any) -> list[Any]:
     several = [] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
     if not several:
-        raise ValueError(f"The sweep over {name} needs a list of values, but has {values!r}.")
+        raise ValueError(
+            f"The sweep over {shown(name)} needs a list of values, but has {shown(values)}."
+        )
     return several

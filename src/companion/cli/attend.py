@@ -60,6 +60,8 @@ def _attend(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--seed is {arguments.seed}, but it is a whole number from 0 to 2^63 - 1."
         )
+    if arguments.model is not None and not arguments.model.strip():
+        raise ValueError("--model is empty: name a model, or leave it out.")
     phrases = None
     if arguments.words is not None:
         phrases = [word.strip() for word in arguments.words.split(",") if word.strip()]
