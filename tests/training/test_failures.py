@@ -170,7 +170,8 @@ def test_killed_at_fifty_random_moments_it_always_goes_on_to_the_same_end(
     moments, kills, round_ = random.Random(0), 0, 0
     while kills < 50:
         cut = replace(config, output_dir=str(tmp_path / f"cut-{round_}"), resume=True)
-        while not _die_after(cut, moments.uniform(0, 0.5) * lasts):
+        # On a busy machine a child may never come further than the one before: kills are counted.
+        while kills < 50 and not _die_after(cut, moments.uniform(0, 1) * lasts):
             kills += 1
         run = train(cut)
         assert run.losses == whole.losses
