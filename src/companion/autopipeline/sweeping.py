@@ -7,6 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from companion.door import printable
+
 from .arguments import seeds_of, shown
 from .checks import prepare, warn_of_cut_prompts
 from .drawing import run
@@ -97,6 +99,7 @@ def _values(name: str, values: Any) -> list[Any]:
     several = [] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
     if not several:
         raise ValueError(
-            f"The sweep over {shown(name)} needs a list of values, but has {shown(values)}."
+            f"The sweep over {printable(str(name))} needs a list of values, but has "
+            f"{shown(values)}."
         )
     return several
