@@ -14,10 +14,14 @@ LINUX = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux ha
 
 
 def _run(shell: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A line for bash, in which $companion is the command."""
-    env = {"companion": " ".join(COMMAND), **os.environ, **variables}
+    """A line for bash, in which $companion is the command, wherever it lies."""
+    env = {"python": sys.executable, **os.environ, **variables}
     return subprocess.run(
-        ["bash", "-c", shell], env=env, capture_output=True, text=True, timeout=120
+        ["bash", "-c", shell.replace("$companion", '"$python" -m companion')],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 

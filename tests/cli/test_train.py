@@ -119,7 +119,7 @@ def test_a_dataset_of_the_hub_becomes_a_pipeline(settings: Path, tmp_path: Path)
         )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4 steps done")
-    assert "Left out 1 of 9 pictures that cannot be read: garden/flowers, row 8 " in done.stderr
+    assert "Left out 1 of 9 pictures that cannot be read: garden/flowers, row 8" in done.stderr
     assert DDPMPipeline.from_pretrained(out).unet.config.sample_size == 16
 
 

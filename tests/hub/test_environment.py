@@ -299,6 +299,7 @@ def test_a_file_of_certificates_that_has_none_is_named_as_the_cause(
     if content:
         file.write_text(content, "utf-8")
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     said = f"SSL_CERT_FILE is {file}, from which no certificates can be read"
     assert said in hub.clashes()[0]
     with pytest.raises(ConnectionError, match="no certificates can be read"):
