@@ -43,3 +43,9 @@ def token_not_kept_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(name)
     if constants := sys.modules.get("huggingface_hub.constants"):
         monkeypatch.setattr(constants, name, False)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """torch's compiler for CPUs writes its paths without quotes (seen in 2.13)."""
+    if item.get_closest_marker("compiles") and " " in sys.prefix:
+        pytest.skip("torch cannot compile from a path with a space")
