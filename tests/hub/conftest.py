@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from companion.hub import environment, patience
+from companion.hub import environment, fetch, patience
 from companion.hub.local_server import Answer, LocalHub, Logged, Request
 
 MODEL = "google/ddpm-cat-256"
@@ -317,3 +317,14 @@ def shell(hub: FaultyHub, tmp_path: Path) -> Callable[..., subprocess.CompletedP
 
     run.folder, run.environment = folder, environment  # type: ignore[attr-defined]
     return run
+
+
+@pytest.fixture
+def get(hub: Any, cache: Path) -> Callable[[], bytes]:
+    """Fetches chapter 2's model and answers with its weights."""
+
+    def fetched() -> bytes:
+        (folder,) = fetch("denoiser", "full", where=hub.address, progress=False).values()
+        return (folder / WEIGHTS).read_bytes()
+
+    return fetched

@@ -23,17 +23,6 @@ SIZE = 1_000_000
 
 
 @pytest.fixture
-def get(hub: Any, cache: Path) -> Callable[[], bytes]:
-    """Fetches chapter 2's model and answers with its weights."""
-
-    def fetched() -> bytes:
-        (folder,) = fetch("denoiser", "full", where=hub.address, progress=False).values()
-        return (folder / WEIGHTS).read_bytes()
-
-    return fetched
-
-
-@pytest.fixture
 def weights(repositories: Path) -> bytes:
     return (repositories / MODEL / WEIGHTS).read_bytes()
 

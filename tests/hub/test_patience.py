@@ -22,17 +22,6 @@ SIZE = 1_000_000
 
 
 @pytest.fixture
-def get(hub: Any, cache: Path) -> Callable[[], bytes]:
-    """Fetches chapter 2's model and answers with its weights."""
-
-    def fetched() -> bytes:
-        (folder,) = fetch("denoiser", "full", where=hub.address, progress=False).values()
-        return (folder / WEIGHTS).read_bytes()
-
-    return fetched
-
-
-@pytest.fixture
 def fails(get: Callable[[], bytes], cache: Path) -> Callable[..., str]:
     """Fetches, expects that it fails within so many seconds, and answers with the sentence."""
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from companion.door import create, printable
+from companion.door import create, is_folder, printable
 from companion.door.pictures import as_rgb, open_picture
 
 from .arguments import fault_of
@@ -53,7 +53,7 @@ def save_with_settings(
         raise ValueError(
             f"Settings go into a PNG file, but {printable(path.name)} is none: call it *.png."
         )
-    if not os.path.isdir(path.parent):  # noqa: PTH112 - Path.is_dir raises where one may not look
+    if not is_folder(path.parent):
         raise FileNotFoundError(f"There is no folder {printable(str(path.parent))}: make it first.")
     if not isinstance(picture, Image.Image):
         raise ValueError(f"picture is a PIL picture, but {type(picture).__name__} was given.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from .text import is_code, printable
 
@@ -70,7 +70,21 @@ class RepositoryId(str):
         return super().__new__(cls, name)
 
 
-class Checksum(str):
+class _Digits(str):
+    """A text of hexadecimal digits; a kind of it says how many, and how a sentence calls it."""
+
+    __slots__ = ()
+    _DIGITS: ClassVar[re.Pattern[str]]
+    _CALLED: ClassVar[str]
+
+    def __new__(cls, digits: Any) -> Self:
+        """Check it."""
+        if not isinstance(digits, str) or not cls._DIGITS.fullmatch(digits):
+            raise Untrusted(f"{_shown(digits)} is no {cls._CALLED} hexadecimal digits.")
+        return super().__new__(cls, digits)
+
+
+class Checksum(_Digits):
     """40 hexadecimal digits (SHA-1 of a Git object) or 64 (SHA-256 of a large file), lower case.
 
     Raises:
@@ -79,15 +93,10 @@ class Checksum(str):
 
     __slots__ = ()
     _DIGITS = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-
-    def __new__(cls, digits: Any) -> Self:
-        """Check it."""
-        if not isinstance(digits, str) or not cls._DIGITS.fullmatch(digits):
-            raise Untrusted(f"{_shown(digits)} is no checksum: 40 or 64 hexadecimal digits.")
-        return super().__new__(cls, digits)
+    _CALLED = "checksum: 40 or 64"
 
 
-class Commit(str):
+class Commit(_Digits):
     """A commit: 40 hexadecimal digits in lower case.
 
     Raises:
@@ -96,12 +105,7 @@ class Commit(str):
 
     __slots__ = ()
     _DIGITS = re.compile(r"[0-9a-f]{40}")
-
-    def __new__(cls, digits: Any) -> Self:
-        """Check it."""
-        if not isinstance(digits, str) or not cls._DIGITS.fullmatch(digits):
-            raise Untrusted(f"{_shown(digits)} is no commit: 40 hexadecimal digits.")
-        return super().__new__(cls, digits)
+    _CALLED = "commit: 40"
 
 
 class Size(int):

@@ -1,6 +1,5 @@
 """Pictures as bytes: from a folder, from a dataset of the hub, or from the scenes."""
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from companion.door import Untrusted, printable
+from companion.door import Untrusted, is_file, is_folder, printable
 from companion.door.pictures import as_rgb, as_rgba, held_picture
 from companion.scenes import scene
 
@@ -65,10 +64,9 @@ def load_pictures(
         place = Path(name).expanduser()
     except RuntimeError as error:
         raise FileNotFoundError(f"There is no folder {name}: no such user is known.") from error
-    # Path's own raise where one may not look.
-    if os.path.isdir(place):  # noqa: PTH112
+    if is_folder(place):
         named, total = _in_folder(place, config_name, split, leave_out)
-    elif os.path.isfile(place):  # noqa: PTH113
+    elif is_file(place):
         named, total = _in_file(place, config_name, split)
     elif isinstance(source, Path) or name.startswith(("/", "./", "../", "~")):
         raise FileNotFoundError(f"There is no folder {printable(str(place))}.")
