@@ -8,10 +8,13 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c_reaches_children() -> None:
-    """A shell lets what it starts in the background ignore Ctrl-C, and children inherit that."""
+def signals_reach_children() -> None:
+    """What the tests' own process ignores, its children would: Ctrl-C after `&`, SIGHUP by nohup."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # A handler is not inherited, and the tests themselves go on when the terminal closes.
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 @pytest.fixture
