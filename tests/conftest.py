@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_reach_children() -> None:
-    """What the tests' own process ignores, its children would: Ctrl-C after `&`, SIGHUP by nohup."""
+    """What the tests ignore, their children would: Ctrl-C after `&`, SIGHUP under nohup."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
