@@ -101,7 +101,7 @@ def test_a_listing_that_names_a_file_outside_is_refused_and_the_file_stays(
     assert not list(cache.rglob("*.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["cafe\u0301.txt", "a" * 300, "b/" * 600 + "c"])
+@pytest.mark.parametrize("name", ["cafe\u0301.txt", "a" * 300, "b/" * 600 + "c", "unet/\u200b"])
 def test_a_name_that_does_no_harm_but_cannot_be_is_left_out_and_said(
     hub: Any, get: Any, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
