@@ -193,6 +193,7 @@ LOG_IN = "the network want you to log in first"
         (answering(511), "answers 511"),
         (answering(302, Location="file:///etc/passwd"), "sends you on"),
         (answering(302, Location="http://"), "sends you on to what is no address"),
+        (answering(302, Location="http://[::1"), "sends you on to what is no address"),
         (answering(302, Location=f"http://{'a' * 64}.com"), "sends you on to what is no address"),
         (answering(302, Location=""), "sends you round in circles"),
         (answering(302, Location="http://127.0.0.1:40404"), "127.0.0.1:40404"),
@@ -202,7 +203,16 @@ LOG_IN = "the network want you to log in first"
     ],
     ids=[
         *("page", "text", "list", "deep", "nothing", "403", "511", "file"),
-        *("no host", "no name", "itself", "port", "a port is no status", "password", "codes"),
+        *(
+            "no host",
+            "half a host",
+            "no name",
+            "itself",
+            "port",
+            "a port is no status",
+            "password",
+            "codes",
+        ),
     ],
 )
 def test_an_odd_answer_is_one_sentence_without_codes_and_passwords(

@@ -60,10 +60,10 @@ def listing(storage: Path, commit: Commit) -> Note | None:
     try:
         note = read_json(_Note, _place(storage, commit), "The note", limit=LIMIT)
         files = tuple(Remote(f.path, f.size, f.etag) for f in note.files)  # type: ignore[arg-type]
-        found = Listing(commit, files)
+        found = Note(Listing(commit, files), note.endpoint, note.official)
     except (OSError, Untrusted):
         return None
-    return Note(found, note.endpoint, note.official) if files else None
+    return found if files else None
 
 
 def write_listing(storage: Path, found: Listing, place: Endpoint) -> None:
