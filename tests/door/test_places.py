@@ -149,6 +149,7 @@ def test_what_a_killed_writer_left_is_cleared_by_the_next_one(folder: Path, writ
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
 def test_what_a_living_writer_has_not_finished_stays(folder: Path, writer: Any) -> None:
     process = writer("SIGSTOP")
+    os.waitpid(process.pid, os.WUNTRACED)
     replace(folder / "x", b"mine")
     process.send_signal(signal.SIGCONT)
     assert process.wait() == 0

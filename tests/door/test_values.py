@@ -90,7 +90,7 @@ def test_a_harmless_name_that_not_every_disk_takes_is_told_apart(name: str) -> N
     "part",
     [
         *("\u200b", "\u200b\u2060\ufeff", "\u00ad", "\u3164", "\uffa0", "\u2800", "\u180e"),
-        *("\ufe0f", "\U000e0041", "\u034f", "\u3000", "\u00a0", ".\u200b", "..\u200d", "\u2065"),
+        *("\ufe0f", "\U000e0041", "\u034f", "\u3000", "\u00a0", ".\u200b", " .\u2002", "\u2065"),
     ],
 )
 def test_a_name_that_nobody_sees_is_told_apart_and_said_in_letters(part: str) -> None:

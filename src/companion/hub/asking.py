@@ -57,13 +57,13 @@ def asked(
     for _ in range(REDIRECTS):
         send = partial(session.send, question, stream=True, follow_redirects=False)
         answer = _within(HEADERS * timeout, send, place, question.url.netloc.decode())
-        if answer.has_redirect_location and not leads_on(answer.headers["Location"]):
-            answer.close()
-            raise sent_nowhere(place, question.url.netloc.decode())
-        following = answer.next_request
-        if following is None:
+        if not answer.has_redirect_location:
             break
         answer.close()
+        following, location = answer.next_request, answer.headers["Location"]
+        known = following is not None and following.url.scheme in ("http", "https")
+        if not (known and leads_on(location)):
+            raise sent_nowhere(place, question.url.netloc.decode())
         if stay and _away(question.url, following.url):
             raise sent_on(place, following.url.netloc.decode())
         question = following
