@@ -19,8 +19,8 @@ from companion.autopipeline import (
     make_scheduler,
     psnr,
     save_with_settings,
-    saving,
 )
+from companion.door import places
 from companion.scenes import scene
 
 FROG = scene(7, subset="stable-diffusion")  # "a frog on a brown background"
@@ -87,7 +87,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(
         def write(self, _: object) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving, "create", lambda beside: FullDisk(beside, "wb"))
+    monkeypatch.setattr(places, "create", lambda beside: FullDisk(beside, "wb"))
     with pytest.raises(
         OSError, match=r"cannot be written \(No space left on device\): take another"
     ):

@@ -185,6 +185,19 @@ def test_closed_streams_are_no_fault(arguments: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "arguments", ["train scenes:flowers", "zoo train ddpm", 'attend "a cat" --out "$folder/cat"']
+)
+def test_a_working_folder_that_is_gone_is_one_sentence(tmp_path: Path, arguments: str) -> None:
+    (tmp_path / "gone").mkdir()
+    done = _run(f'cd "$folder/gone"; rmdir ../gone; $companion {arguments}', folder=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "companion: The working folder cannot be used (No such file or directory): cd to another "
+        "one first.\n"
+    )
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "gbk", "cp1252", "utf-8"])
 def test_what_a_console_cannot_write_is_written_as_its_code(encoding: str) -> None:
     done = subprocess.run(

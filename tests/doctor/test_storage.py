@@ -42,9 +42,9 @@ def test_the_cache_is_looked_for_where_the_hub_library_puts_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HF_HOME", "~/elsewhere")
-    assert storage.hub_cache() == Path.home() / "elsewhere" / "hub"
+    assert environment.cache() == Path.home() / "elsewhere" / "hub"
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "own"))
-    assert storage.hub_cache() == tmp_path / "own"
+    assert environment.cache() == tmp_path / "own"
 
 
 @pytest.mark.skipif(not NOWHERE.exists(), reason="needs /proc")
@@ -128,6 +128,8 @@ def test_a_home_that_is_a_file_is_a_problem(
     (tmp_path / "file").touch()
     monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
     assert storage.check_cache()[0].text == f"{tmp_path}/file is a file"
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert storage.check_cache()[0].text == "~ is a file"
 
 
 @pytest.mark.skipif(not NOWHERE.exists(), reason="needs /proc")

@@ -1,7 +1,12 @@
 """Files of ours are made new, in their folder, and not through a link."""
 
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,3 +103,65 @@ def test_a_file_is_read_up_to_a_limit(folder: Path) -> None:
     assert read(folder / "x", 5) == b"12345"
     with pytest.raises(Untrusted, match="longer than 4 bytes"):
         read(folder / "x", 4)
+
+
+WRITES = """
+import os, signal, sys
+from pathlib import Path
+from companion.door import places
+def stopped(*_):
+    print("at work", flush=True)
+    os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+    return os.rename(*_)
+Path.replace = stopped
+places.replace(Path(sys.argv[1]), b"theirs")
+"""
+
+
+@pytest.fixture
+def writer(folder: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts a process that gets a signal when it has written all of a file but its name."""
+    started = []
+
+    def start(signal: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", WRITES, str(folder / "theirs"), signal]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
+def test_what_a_killed_writer_left_is_cleared_by_the_next_one(folder: Path, writer: Any) -> None:
+    (folder / ".companion-mine.tmp").write_bytes(b"a reader's")
+    writer("SIGKILL").wait()
+    assert len(list(folder.iterdir())) == 2
+    replace(folder / "x", b"mine")
+    assert sorted(path.name for path in folder.iterdir()) == [".companion-mine.tmp", "x"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
+def test_what_a_living_writer_has_not_finished_stays(folder: Path, writer: Any) -> None:
+    process = writer("SIGSTOP")
+    os.waitpid(process.pid, os.WUNTRACED)
+    replace(folder / "x", b"mine")
+    process.send_signal(signal.SIGCONT)
+    assert process.wait() == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "x": b"mine",
+        "theirs": b"theirs",
+    }
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user of few rights")
+def test_a_folder_that_may_be_written_but_not_looked_into_is_written(folder: Path) -> None:
+    folder.chmod(0o300)
+    replace(folder / "x", b"mine")
+    assert (folder / "x").read_bytes() == b"mine"
+    folder.chmod(0o700)

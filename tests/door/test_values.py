@@ -59,6 +59,9 @@ def test_a_name_that_passes_stays_in_its_folder_on_every_platform(name: Any) -> 
         "a..b/c...d",
         "data/train-00000-of-00001.parquet",
         "一只猫/图.png",
+        "👩\u200d🎨.png",
+        "❤\ufe0f",
+        "می\u200cخواهم",
         "caf\u00e9 (1).png",
         "2024-01-01T00:00:00.json",
         "a" * 255,
@@ -81,6 +84,20 @@ def test_a_name_that_leads_out_is_no_name(name: str) -> None:
 def test_a_harmless_name_that_not_every_disk_takes_is_told_apart(name: str) -> None:
     with pytest.raises(Unusable):
         RepositoryPath(name)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("\u200b", "\u200b\u2060\ufeff", "\u00ad", "\u3164", "\uffa0", "\u2800", "\u180e"),
+        *("\ufe0f", "\U000e0041", "\u034f", "\u3000", "\u00a0", ".\u200b", " .\u2002", "\u2065"),
+    ],
+)
+def test_a_name_that_nobody_sees_is_told_apart_and_said_in_letters(part: str) -> None:
+    for name in (part, f"unet/{part}", f"{part}/config.json"):
+        with pytest.raises(Unusable, match="nobody sees what") as caught:
+            RepositoryPath(name)
+        assert ascii(part) in str(caught.value)
 
 
 def test_windows_takes_fewer_names(monkeypatch: pytest.MonkeyPatch) -> None:

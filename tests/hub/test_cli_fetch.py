@@ -105,6 +105,20 @@ def test_a_fault_is_one_sentence_with_a_status(
     assert printed.err.count("\n") == 1
 
 
+def test_what_was_said_before_is_not_said_again(
+    command: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    hub_library_not_read: None,
+) -> None:
+    monkeypatch.delenv("HF_ENDPOINT")
+    monkeypatch.setenv("all_proxy", "gopher://127.0.0.1")
+    assert command("2", "--profile", "full", "--endpoint", "https://127.0.0.1:9") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("companion: all_proxy names a kind of proxy")
+    assert printed.count("\n") == 1
+
+
 def test_of_all_what_can_be_had_is_fetched_and_the_rest_is_said(
     hub: Any, command: Any, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

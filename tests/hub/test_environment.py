@@ -278,6 +278,57 @@ def test_a_home_that_is_nowhere_is_a_fault(monkeypatch: pytest.MonkeyPatch, plac
     assert sentence.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("variables", "goes_to"),
+    [
+        ({"HF_HOME": ""}, "the working folder"),
+        ({"HF_HOME": "hf"}, "hf in the working folder"),
+        ({"HF_HOME": "$NOTHING/hf"}, "$NOTHING/hf in the working folder"),
+        ({"HF_HUB_CACHE": ""}, "the working folder"),
+        ({"HF_HUB_CACHE": "hub"}, "hub in the working folder"),
+        ({"HOME": "me"}, "me/.cache/huggingface in the working folder"),
+        ({"XDG_CACHE_HOME": "x"}, "x/huggingface in the working folder"),
+    ],
+)
+def test_a_cache_that_is_another_one_in_each_folder_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], goes_to: str
+) -> None:
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "NOTHING"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (sentence,) = hub.clashes()
+    assert sentence.startswith(f"Downloads go to {goes_to}, whichever that is; set HF_H")
+    code = "from huggingface_hub import constants; print(constants.HF_HUB_CACHE)"
+    library = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert environment.cache() == Path(library.stdout[:-1])
+
+
+@pytest.mark.parametrize("command", ["fetch", "zoo"])
+def test_no_folder_is_made_in_place_of_a_home_that_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    code = {
+        "fetch": "from companion.cli import main; main()",
+        "zoo": "from companion.zoo import folder; folder('depth')",
+    }
+    arguments = ["fetch", "2", "--profile", "full", "--endpoint", "http://127.0.0.1:9"]
+    monkeypatch.setenv("HF_HOME", "~nobody-of-this-name/hf")
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    done = subprocess.run(
+        [sys.executable, "-c", code[command], *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    said = "No home folder is known for ~nobody-of-this-name/hf; set HF_HOME to a folder of yours"
+    assert done.stderr.count(said) == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"])
 @pytest.mark.parametrize("seconds", ["", "abc", "1e9", "2.5"])
 def test_a_time_limit_that_is_no_number_is_a_fault(
@@ -335,4 +386,4 @@ def test_in_a_folder_that_is_gone_nothing_is_raised(
     gone.rmdir()
     monkeypatch.setenv("HF_HOME", "hf")
     monkeypatch.setattr(environment, "AUTODL_DATA_DISK", tmp_path)
-    assert hub.clashes() == []
+    assert [sentence[:16] for sentence in hub.clashes()] == ["Downloads go to "]

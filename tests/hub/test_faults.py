@@ -250,6 +250,14 @@ def test_a_gated_model_is_refused_with_where_to_ask(
     assert "--send-token" in sentence
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_turned_away_at_the_host_of_large_files_it_is_no_matter_of_terms(
+    hub: Any, fails: Callable[..., str], status: int
+) -> None:
+    hub.refuse(status, times=1000)
+    assert f"answers {status}; try again later, or take another endpoint" in fails()
+
+
 def test_an_unknown_id_is_refused(hub: Any, cache: Path) -> None:
     with pytest.raises(NotAllowed, match=r"has no someone/unknown, or does not show it to you"):
         fetch("someone/unknown", where=hub.address)

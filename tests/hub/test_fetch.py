@@ -1,6 +1,7 @@
 """`fetch`: only what is needed, whole, right and once; and a plan before it."""
 
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from companion.door import Checksum
-from companion.hub import HubError, NoRoom, endpoint, fetch
+from companion.hub import HubError, NoRoom, NotAllowed, endpoint, fetch
 from companion.hub import plan as planning
 from companion.hub.lookup import make_plan
 from companion.hub.selection import select
@@ -91,6 +92,34 @@ def test_a_folder_somebody_brought_along_is_an_endpoint(
     (folder,) = fetch(f"{MODEL}@main", where=str(repositories), progress=False).values()
     assert (folder / WEIGHTS).is_file()
     assert hub.log == []
+
+
+@pytest.mark.parametrize("closed", ["config.json", "unet"])
+def test_what_of_such_a_folder_cannot_be_read_is_named(
+    repositories: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    folder = shutil.copytree(repositories, tmp_path / "brought") / MODEL
+    (folder / "unet").mkdir()
+    place = str(folder / closed)
+
+    def refuse(honest: Any) -> Any:
+        def look(path: Any, *arguments: Any) -> Any:
+            if str(path) == place:
+                raise PermissionError(13, "Permission denied", place)
+            return honest(path, *arguments)
+
+        return look
+
+    monkeypatch.setattr(os, "scandir", refuse(os.scandir))
+    monkeypatch.setattr(Path, "read_bytes", refuse(Path.read_bytes))
+    with pytest.raises(HubError) as caught:
+        fetch(f"{MODEL}@main", where=str(tmp_path / "brought"), progress=False)
+    assert f"{place} cannot be read (permission denied): let yourself read it" in str(caught.value)
+
+
+def test_a_folder_that_has_not_what_is_asked_for_is_named(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotAllowed, match=rf"^the folder {tmp_path} has no google/ddpm-cat-256"):
+        fetch(f"{MODEL}@main", where=str(tmp_path), progress=False)
 
 
 def test_a_folder_is_reached_past_a_proxy(

@@ -161,19 +161,43 @@ def test_a_compressed_bomb_is_taken_to_the_size_of_the_file(hub: Any, fails: Any
     assert "damaged, twice" in fails()
 
 
+@pytest.mark.parametrize("host", ["files", "hub"])
+def test_a_packed_body_that_cannot_be_unpacked_is_said(hub: Any, fails: Any, host: str) -> None:
+    packed = {"Content-Encoding": "gzip"}
+    hub.change(host, lambda _, answer: type(answer)(200, dict(packed), b"rubbish"))
+    assert "sends what cannot be unpacked; " in fails()
+
+
 def test_a_body_without_a_length_is_the_file(hub: Any, get: Any, weights: bytes) -> None:
     hub.pour(weights, b"", times=1000)
     assert get() == weights
 
 
+NOWHERE = [
+    "file:///etc/passwd",
+    "gopher://x/y",
+    "mailto:me@x",
+    "http://",
+    "https:///x",
+    "http://[::1",
+    "http://x:99999/",
+    "http://exa mple/",
+    "http://a..b/",
+    "http://999.999.999.999/",
+    "////x",
+    f"http://{'a' * 64}.com/",
+    "http://127.0.0.1:9/\x1b[2J",
+]
+
+
 @pytest.mark.parametrize(
     ("location", "sentence"),
     [
-        ("file:///etc/passwd", "sends you on to another host"),
-        ("gopher://x/y", "sends you on to another host"),
+        *(
+            (location, "sends you on to what is no address; try again later")
+            for location in NOWHERE
+        ),
         ("", "sends you round in circles"),
-        ("http://[::1", "answers 302"),
-        ("http://127.0.0.1:9/\x1b[2J", "answers 302"),
         ("http://127.0.0.1:9/x", "refuses the connection"),
     ],
 )
@@ -181,7 +205,7 @@ def test_a_redirect_to_nowhere_is_one_sentence(
     hub: Any, fails: Any, location: str, sentence: str
 ) -> None:
     def on(request: Any, answer: Any) -> Any:
-        return type(answer)(302, {"Location": location or request.path})
+        return type(answer)(302, {"Location": location})
 
     hub.change("files", on)
     assert sentence in fails()

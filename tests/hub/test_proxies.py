@@ -1,5 +1,6 @@
 """Which proxy a request goes through, what is wrong with one, and no password in any sentence."""
 
+import base64
 import contextlib
 import importlib.util
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from companion import hub as hubs
+from companion.cli import main
 from companion.hub import HubError, endpoint, fetch, probe
 from companion.hub.proxies import proxy, proxy_fault
 
@@ -190,10 +192,28 @@ LOG_IN = "the network want you to log in first"
         (answering(403, b"<html>", Content_Type="text/html"), "answers 403"),
         (answering(511), "answers 511"),
         (answering(302, Location="file:///etc/passwd"), "sends you on"),
+        (answering(302, Location="http://"), "sends you on to what is no address"),
+        (answering(302, Location="http://[::1"), "sends you on to what is no address"),
+        (answering(302, Location=f"http://{'a' * 64}.com"), "sends you on to what is no address"),
+        (answering(302, Location=""), "sends you round in circles"),
+        (answering(302, Location="http://127.0.0.1:40404"), "127.0.0.1:40404"),
+        (answering(302, Location="http://127.0.0.1:40404"), "; outside China use the official"),
         (answering(308, Location=f"http://me:{PASSWORD}@127.0.0.1:9/x"), "127.0.0.1:9"),
         (answering(308, Location="http://e\x1b]0;vil\x07.example/x"), "; "),
     ],
-    ids=["page", "text", "list", "deep", "nothing", "403", "511", "file", "password", "codes"],
+    ids=[
+        *("page", "text", "list", "deep", "nothing", "403", "511", "file"),
+        *(
+            "no host",
+            "half a host",
+            "no name",
+            "itself",
+            "port",
+            "a port is no status",
+            "password",
+            "codes",
+        ),
+    ],
 )
 def test_an_odd_answer_is_one_sentence_without_codes_and_passwords(
     serve: Serve, handler: type[BaseHTTPRequestHandler], words: str
@@ -266,7 +286,12 @@ def test_a_password_in_the_endpoint_is_shown_nowhere(
         "http://host:port",
         "http://host:0",
         "gopher://host",
+        "http://127.0.0.1:99999",
         "https://host/?x=1",
+        "https://a..b",
+        "https://host\\x",
+        f"https://{'a' * 64}.com",
+        f"https://{'a.' * 150}com",
     ],
 )
 def test_what_is_no_address_is_refused_in_one_printable_line(
@@ -277,6 +302,55 @@ def test_what_is_no_address_is_refused_in_one_printable_line(
         endpoint()
     assert str(caught.value).isprintable()
     assert hubs.clashes()[0].startswith("HF_ENDPOINT is wrong: ")
+
+
+@pytest.mark.parametrize("rest", ["?token=", "#", "/?", "/x#y=", ";t=", "?a&b="])
+def test_what_may_be_a_secret_behind_an_endpoint_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rest: str
+) -> None:
+    address = f"https://host{rest}{PASSWORD}"
+    assert main(["fetch", "2", "--profile", "full", "--endpoint", address]) == 2
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    assert main(["fetch", "2", "--profile", "full"]) == 2
+    assert main(["doctor", "Variables", "Endpoint"]) == 2
+    assert main(["doctor", "--json", "Variables", "Endpoint"]) == 2
+    said = "".join(capsys.readouterr())
+    assert PASSWORD not in said
+    assert said.count("There is no endpoint 'https://host") == 6
+    assert ("an endpoint has no ? and no #" in said) is (rest != ";t=")
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("http://HUB.Local:80/", "hub.local"),
+        ("https://hub:443", "hub"),
+        ("http://hub:443", "hub:443"),
+        ("http://[::1]:9", "[::1]:9"),
+        ("http://b\u00fccher.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_a_host_is_called_as_requests_name_it(address: str, host: str) -> None:
+    """Another would be taken for the host of large files."""
+    import httpx
+
+    assert endpoint(address).host == host
+    assert httpx.URL(address).netloc.decode() == host
+
+
+@pytest.mark.parametrize("host", ["\u2603.example", "\u3164.com"])
+def test_a_name_that_is_one_by_older_rules_only_is_one_sentence(host: str) -> None:
+    with pytest.raises(HubError, match="is no name that a host can have"):
+        fetch(2, "full", where=f"http://{host}", progress=False)
+    assert "has no address here" in probe(f"http://{host}").sentence
+
+
+def test_a_name_and_a_password_in_the_endpoint_go_with_a_probe(hub: Any) -> None:
+    address = hub.address.replace("//", f"//me:p%23w{PASSWORD}@")
+    assert probe(address).ok
+    told = base64.b64encode(f"me:p#w{PASSWORD}".encode()).decode()
+    asked = [request.headers.get("authorization") for request in hub.heard if request.host == "hub"]
+    assert asked == [f"Basic {told}"] * 3
 
 
 def test_a_name_of_ours_in_hf_endpoint_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

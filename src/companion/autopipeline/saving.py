@@ -2,7 +2,6 @@
 
 import io
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from companion.door import create, is_folder, printable
+from companion.door import is_folder, printable
 from companion.door.pictures import as_rgb, open_picture
+from companion.door.places import replace
 
 from .arguments import fault_of
 from .checks import prepare
@@ -126,18 +126,10 @@ def _encoded(picture: Image.Image, note: PngInfo) -> bytes:
 
 def _write_whole(path: Path, encoded: bytes) -> None:
     """Write beside the file, then put it in its place in one step."""
-    beside = path.with_name(f".companion-{secrets.token_hex(8)}.tmp")
     try:
         if path.is_file() and not path.is_symlink() and not os.access(path, os.W_OK):
             raise PermissionError(f"{path.name} is write-protected")
-        file = create(beside)
-        try:
-            with file:
-                file.write(encoded)
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        replace(path, encoded)
     except OSError as error:
         raise type(error)(
             f"{printable(str(path))} cannot be written ({error.strerror or error}): take another "

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .device import check_folder
+
 if TYPE_CHECKING:
     import argparse
 
@@ -47,6 +49,7 @@ def _attend(arguments: argparse.Namespace) -> None:
 
     from .results import put, unfinished
 
+    check_folder()
     prompt = arguments.prompt.strip()
     if not prompt:
         raise ValueError("The prompt is empty: say what to draw.")

@@ -1,11 +1,27 @@
-"""What `--device` means."""
+"""What `--device` means, and where torch may start."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+
+def check_folder() -> None:
+    """Look at the working folder before torch is imported: where it is gone, torch's mathematics
+    library ends the process in its own words.
+
+    Raises:
+        ValueError: it is gone, or may not be looked at.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ValueError(
+            f"The working folder cannot be used ({error.strerror}): cd to another one first."
+        ) from error
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -17,6 +33,7 @@ def choose_device(name: str | None) -> torch.device:
     Raises:
         ValueError: there is no such device on this machine.
     """
+    check_folder()
     import torch
 
     from companion.profile import best_device

@@ -61,23 +61,30 @@ def add(commands: Any) -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from companion.hub.errors import NoRoom, NotAllowed
+    from companion.hub.errors import HubError, NoRoom, NotAllowed
 
     from .faults import sentence as told
 
+    warned: list[str] = []
     try:
-        refused = _carry_out(arguments)
+        refused = _carry_out(arguments, warned)
     except (ValueError, NoRoom, NotAllowed) as error:
         print(f"companion: {told(error)}", file=sys.stderr)
         return 3 if isinstance(error, NoRoom) else 4 if isinstance(error, NotAllowed) else 2
+    except HubError as error:
+        if str(error) in warned:  # said once is enough
+            return 1
+        raise
     for sentence in refused:
         print(f"companion: {sentence}", file=sys.stderr)
     return 4 if refused else 0
 
 
-def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
-    """Fetch what can be had; answers with what was refused, if there was something else."""
+def _carry_out(arguments: argparse.Namespace, warned: list[str]) -> list[NotAllowed]:
+    """Fetch what can be had, and note what was said before; answers with what was refused, if there
+    was something else."""
     from companion import hub
+    from companion.door import printable
     from companion.hub.fetch import carry_out, opened, time_limit
     from companion.hub.lookup import make_plan
     from companion.hub.speed import measure_speed
@@ -90,7 +97,8 @@ def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
         print("The original models of the hub: --profile full")
         return []
     with opened(arguments.endpoint) as place:
-        for sentence in hub.clashes():
+        warned += hub.clashes()
+        for sentence in warned:
             print(f"companion: {sentence}", file=sys.stderr)
         if arguments.endpoint == "auto":
             print(f"# {place.bare or place.name} works. For your shell, before Python starts:")
@@ -112,5 +120,5 @@ def _carry_out(arguments: argparse.Namespace) -> list[NotAllowed]:
             return refused or []
         carry_out(plan, send_token=arguments.send_token)
         for item in plan.items:
-            print(f"{item.source.hub} is in {item.snapshot}")
+            print(printable(f"{item.source.hub} is in {item.snapshot}"))
         return refused or []

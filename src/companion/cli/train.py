@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .device import check_folder
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
@@ -40,6 +42,7 @@ def add(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    check_folder()
     changes = {
         name: value
         for name, value in (

@@ -1,17 +1,16 @@
 """Models that have left the hub, and whether anything here still asks for them."""
 
 from companion.door import is_folder
-from companion.hub import replacements
+from companion.hub import environment, replacements
 from companion.profile import sources
 
 from .finding import Finding, good, problem, warning
-from .storage import hub_cache
 
 
 def check_removed() -> list[Finding]:
     """Look for them in the profiles and in the cache."""
     asked = {source.hub for name in ("small", "full") for source in sources(name).values()}
-    cache = hub_cache()
+    cache = environment.cache()
     findings = []
     for gone, instead in replacements().items():
         if gone in asked:

@@ -24,15 +24,7 @@ def short(path: Path) -> str:
     """The path as people write it."""
     home = environment.expanded("~")
     known = home.is_absolute() and path.is_relative_to(home)
-    return f"~/{path.relative_to(home)}" if known else str(path)
-
-
-def hub_cache() -> Path:
-    """Where the hub library keeps models and datasets, found as it finds it."""
-    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    if named:
-        return environment.expanded(named)
-    return environment.home() / "hub"
+    return str(Path("~") / path.relative_to(home)) if known else str(path)
 
 
 def nearest(folder: Path) -> Path:
@@ -80,7 +72,7 @@ def check_disk() -> list[Finding]:
 
 def check_cache() -> list[Finding]:
     """That downloads find room, on the right disk."""
-    cache = hub_cache()
+    cache = environment.cache()
     if not is_folder(there := nearest(cache)):
         what = "is a file" if exists(there) else "cannot be found"
         return [problem("Cache", f"{short(there)} {what}", "export HF_HOME=FOLDER, another one")]

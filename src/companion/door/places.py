@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import stat
-import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +18,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 # Without it a pipe that nobody writes to would hang for ever when it is opened.
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+_UNFINISHED = re.compile(r"\.companion-[0-9a-f]{16}\.tmp")
 
 
 def inside(folder: Path, *names: str) -> Path:
@@ -77,15 +81,44 @@ def clear(place: Path) -> None:
 
 
 def replace(place: Path, content: bytes) -> None:
-    """Write a whole file at once: whoever reads it meanwhile reads the old one or the new one."""
-    unfinished = place.with_name(f"{place.name}.{uuid.uuid4().hex[:8]}")
+    """Write a whole file at once: whoever reads it meanwhile reads the old one or the new one.
+
+    What killed writers left unfinished in its folder is removed, except on Windows.
+    """
+    unfinished = place.with_name(f".companion-{secrets.token_hex(8)}.tmp")
+    with _at_work_in(place.parent):
+        try:
+            with create(unfinished) as file:
+                file.write(content)
+            unfinished.replace(place)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _at_work_in(folder: Path) -> Iterator[None]:
+    """A lock on a folder that its writers share, and that ends with them however they end: who gets
+    it alone knows that nobody goes on with what is unfinished there."""
     try:
-        with create(unfinished) as file:
-            file.write(content)
-        unfinished.replace(place)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+        handle = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError:  # one may not look into it, or it is Windows
+        yield
+        return
+    import fcntl
+
+    try:
+        with suppress(OSError):  # somebody writes there, or it is a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in folder.iterdir():
+                mine = _UNFINISHED.fullmatch(path.name) and path.lstat().st_uid == os.geteuid()
+                if mine and is_ours(path):
+                    path.unlink(missing_ok=True)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def open_plain(place: Path) -> BinaryIO:

@@ -7,6 +7,10 @@ import unicodedata
 DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # Control codes, halves of characters, ends of lines and of paragraphs.
 _CODES = ("Cc", "Cs", "Zl", "Zp")
+# What steers others, marks that stand on others, blanks, what no letter is yet; and letters that
+# are blank: fillers of Korean, the empty pattern of Braille.
+_UNSEEN = (*_CODES, "Cf", "Mn", "Me", "Zs", "Cn")
+_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 _USER = re.compile(
     # NAME:PASSWORD after "://", with any sign in the password: what is no port is one.
     r"(?<=://)[^/?\s@:]*:(?!\d*([/?#\s]|$))\S*@"
@@ -18,6 +22,11 @@ _USER = re.compile(
 def is_code(char: str) -> bool:
     """Whether a character does something to a terminal or a file's name, in place of being read."""
     return unicodedata.category(char) in _CODES or char in DIRECTIONS
+
+
+def is_seen(char: str) -> bool:
+    """Whether a character shows where it stands alone."""
+    return unicodedata.category(char) not in _UNSEEN and char not in _BLANK
 
 
 def printable(text: str) -> str:

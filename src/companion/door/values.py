@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Any, ClassVar, Self
 
-from .text import is_code, printable
+from .text import is_code, is_seen, printable
 
 # What the file systems in use take for one name: 255 bytes on Linux and macOS.
 NAME_BYTES = 255
@@ -33,7 +33,8 @@ class RepositoryPath(str):
     in Unicode's normal form C, not longer than a file system takes.
 
     Raises:
-        Unusable: it is too long, not in that form, or not to be had on Windows, which this is.
+        Unusable: it is too long, not in that form, of letters that nobody sees, or not to be had
+            on Windows, which this is.
         Untrusted: anything else.
     """
 
@@ -141,6 +142,9 @@ def _limit(name: str) -> str:
     if not name.isascii() and unicodedata.normalize("NFC", name) != name:
         return "it is not in Unicode's normal form C"
     parts = name.split("/")
+    for part in parts if not name.isascii() else ():
+        if not any(map(is_seen, part.replace(".", ""))):
+            return f"nobody sees what {part[:20]!a} is"
     if len(name.encode()) > PATH_BYTES or any(len(part.encode()) > NAME_BYTES for part in parts):
         return "it is longer than a file system takes"
     if WINDOWS and any(

@@ -11,8 +11,8 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from .endpoints import Endpoint
-from .errors import HubError, sent_on, too_slow
+from .endpoints import Endpoint, leads_on
+from .errors import HubError, sent_nowhere, sent_on, too_slow
 from .patience import Pace
 from .tokens import Token
 
@@ -42,7 +42,7 @@ def asked(
         stay: whether a redirect to another host is refused.
 
     Raises:
-        HubError: it redirects in circles, to what is no web address, or away; or its headers do not
+        HubError: it redirects in circles, to what is no address, or away; or its headers do not
             end.
     """
     from huggingface_hub import get_session
@@ -57,13 +57,15 @@ def asked(
     for _ in range(REDIRECTS):
         send = partial(session.send, question, stream=True, follow_redirects=False)
         answer = _within(HEADERS * timeout, send, place, question.url.netloc.decode())
-        following = answer.next_request
-        if following is None:
+        if not answer.has_redirect_location:
             break
         answer.close()
-        target = following.url
-        if target.scheme not in ("http", "https") or (stay and _away(question.url, target)):
-            raise sent_on(place, target.netloc.decode() or f"an address of {target.scheme!r}")
+        following, location = answer.next_request, answer.headers["Location"]
+        known = following is not None and following.url.scheme in ("http", "https")
+        if not (known and leads_on(location)):
+            raise sent_nowhere(place, question.url.netloc.decode())
+        if stay and _away(question.url, following.url):
+            raise sent_on(place, following.url.netloc.decode())
         question = following
     else:
         raise HubError(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +15,11 @@ from urllib.parse import urlsplit
 from companion.door import printable
 
 TABLE = Path(__file__).with_name("endpoints.toml")
+# RFC 1123, section 2.1, and the "_" of networks at home and at work.
+HOST = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+LONGEST_HOST = 254  # with a dot at its end
+PORTS = {"http": 80, "https": 443}
+SHOWN = 60  # characters of what is no endpoint
 
 
 @dataclass(frozen=True)
@@ -77,9 +85,13 @@ def endpoint(name: str | None = None) -> Endpoint:
     if not is_address(name):
         if "@" in name:  # not shown: a part of it may be a password
             raise ValueError(f"The endpoint cannot be read as an address; {ESCAPES}.")
+        shown = re.split("[?#;&=]", name)[0][:SHOWN]  # what follows may be a secret
+        shown += "…" if shown != name else ""
+        why = " (an endpoint has no ? and no #)" if {"?", "#"} & set(name) else ""
         raise ValueError(
-            f"There is no endpoint {printable(name)!r}; choose auto, {', '.join(endpoints())}, "
-            "offline, an address such as https://hf-mirror.com, or a folder."
+            f"There is no endpoint {printable(shown)!r}{why}; choose auto, "
+            f"{', '.join(endpoints())}, offline, an address such as https://hf-mirror.com, or a "
+            "folder."
         )
     return Endpoint(host_of(name), name)
 
@@ -93,11 +105,33 @@ def is_address(text: str, schemes: tuple[str, ...] = ("http", "https")) -> bool:
         return False
     try:
         parts = urlsplit(text)
-        known = parts.scheme in schemes and parts.hostname and parts.port != 0
+        known = parts.scheme in schemes and is_host(parts.hostname or "") and parts.port != 0
     except ValueError:  # a port that is no number, half a bracket
         return False
     # What stands behind the host and has an @ is the rest of a password that was not escaped.
     return bool(known) and not {*"@#?"} & {*text.partition(parts.netloc)[2]}
+
+
+def is_host(name: str) -> bool:
+    """Whether a text can be the name or the number of a host."""
+    try:
+        if ":" in name:
+            return bool(ipaddress.IPv6Address(name))
+        ascii_name = _in_ascii(name) if len(name) <= LONGEST_HOST else ""
+    except ValueError:
+        return False
+    return len(ascii_name) <= LONGEST_HOST and bool(HOST.fullmatch(ascii_name))
+
+
+def leads_on(location: str) -> bool:
+    """Whether what a redirect names is an address, or the path of one."""
+    try:
+        parts = urlsplit(location)
+        whole = bool(parts.scheme or parts.netloc)
+        known = parts.scheme in ("", "http", "https") and is_host(parts.hostname or "")
+        return location.isprintable() and (not whole or (known and parts.port != 0))
+    except ValueError:  # a port that is no number, half a bracket
+        return False
 
 
 def bare_address(text: str) -> str:
@@ -109,8 +143,22 @@ def bare_address(text: str) -> str:
 
 
 def host_of(address: str) -> str:
-    """Host of an address, with its port where it has one; "" where it has none."""
+    """Host of an address as it is asked: in small letters of ASCII, with its port where that is not
+    its scheme's; "" where it has none."""
     try:
-        return urlsplit(bare_address(address)).netloc
+        parts = urlsplit(bare_address(address))
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         return ""
+    with suppress(ValueError):  # as it is, for a sentence
+        host = f"[{host}]" if ":" in host else _in_ascii(host)
+    return host if port in (None, PORTS.get(parts.scheme)) else f"{host}:{port}"
+
+
+def _in_ascii(host: str) -> str:
+    """A host's name as name servers know it.
+
+    Raises:
+        ValueError: it has no such form.
+    """
+    return host if host.isascii() else host.encode("idna").decode()

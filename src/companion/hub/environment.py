@@ -77,6 +77,12 @@ def home() -> Path:
     return expanded(place)
 
 
+def cache() -> Path:
+    """The folder of models and datasets, found as the hub's library finds it."""
+    named = os.environ.get("HF_HUB_CACHE", os.environ.get("HUGGINGFACE_HUB_CACHE"))
+    return home() / "hub" if named is None else expanded(named)
+
+
 def expanded(place: str) -> Path:
     """A path with its ~ and its variables put in; a ~ that nobody knows stays, as the library's."""
     path = Path(place)
@@ -127,7 +133,7 @@ def too_late() -> list[str]:
 
 def clashes() -> list[str]:
     """A sentence with its remedy for each setting that cannot work, or works against another."""
-    faults = (number_fault(), certificate_fault(), proxy_fault(), _home_fault())
+    faults = (number_fault(), certificate_fault(), proxy_fault(), home_fault())
     found = [sentence for sentence in faults if sentence]
     address = os.environ.get("HF_ENDPOINT", "")
     try:
@@ -190,15 +196,24 @@ def certificate_fault() -> str | None:
     return None
 
 
-def _home_fault() -> str | None:
-    """A sentence if downloads would go to a strange place, or None."""
-    if os.environ.get("HF_HOME") == "":
-        text = "HF_HOME is set to nothing, so that downloads would go to the working folder"
-    elif str(home()).startswith("~"):
-        text = f"No home folder is known for {printable(str(home()))}"
-    else:
-        return None
-    return f"{text}; set HF_HOME to a folder of yours before Python starts."
+def home_fault() -> str | None:
+    """A sentence with its remedy if downloads go to a strange place, or None."""
+    for place, name in ((home(), "HF_HOME"), (cache(), "HF_HUB_CACHE")):
+        shown = printable(str(place))
+        if is_unknown(place):
+            text = f"No home folder is known for {shown}"
+        elif not place.is_absolute():
+            where = "" if place == Path() else f"{shown} in "
+            text = f"Downloads go to {where}the working folder, whichever that is"
+        else:
+            continue
+        return f"{text}; set {name} to a folder of yours before Python starts."
+    return None
+
+
+def is_unknown(place: Path) -> bool:
+    """Whether a path begins with somebody's home folder that nobody knows."""
+    return str(place).startswith("~")
 
 
 def variables(place: Endpoint) -> dict[str, str | None]:

@@ -195,6 +195,14 @@ def sent_on(place: Endpoint, elsewhere: str) -> HubError:
     )
 
 
+def sent_nowhere(place: Endpoint, host: str) -> HubError:
+    """The sentence for a host that redirects to what is no address."""
+    return HubError(
+        f"{_at(host, place)} sends you on to what is no address; try again later, or take another "
+        "endpoint."
+    )
+
+
 def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
     status, code = response.status_code, response.headers.get("X-Error-Code")
     at, path = _at(host, place), str(response.request.url.path)
@@ -215,7 +223,9 @@ def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
         )
     if code == "EntryNotFound":
         return NotAllowed(f"{at} has {what}, but not the file {printable(path)}.")
-    if code == "GatedRepo" or (status in (401, 403) and code != "RepoNotFound"):
+    # At the host of large files it is no matter of terms: the endpoint has let one in.
+    turned_away = status in (401, 403) and host == place.host
+    if code == "GatedRepo" or (turned_away and code != "RepoNotFound"):
         token = "set HF_TOKEN (never in a notebook) before Python starts"
         if not place.official:
             token += f", and say --send-token if {place.host} may see it"
@@ -238,7 +248,7 @@ def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
 
 
 def _at(host: str, place: Endpoint) -> str:
-    return host if host == place.host else f"{host} (where {place.host} sends large files)"
+    return place.shown if host == place.host else f"{host} (where {place.shown} sends large files)"
 
 
 def _file(error: OSError, otherwise: str) -> str:
@@ -285,8 +295,10 @@ def _fault(error: BaseException) -> str:
         return sentence
     if kind in ("ReadError", "RemoteProtocolError", "WriteError", "ConnectError"):
         return "cut the connection"
-    if kind in ("TooManyRedirects", "InvalidURL", "UnsupportedProtocol"):
-        return "sends you on and on, or to what is no address"
+    if kind == "DecodingError":
+        return "sends what cannot be unpacked"
+    if kind == "InvalidURL":  # it is one by older rules than the HTTP library's
+        return "is no name that a host can have"
     text = printable(without_password(text.splitlines()[0][:200])) if text else kind
     return f"cannot be used ({text})"
 

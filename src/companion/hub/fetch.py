@@ -135,10 +135,21 @@ def opened(where: str | None) -> Iterator[Endpoint]:
             close_session()  # the next one passes the proxy by
             try:
                 yield Endpoint(f"the folder {where}", hub.address)
+            except HubError as error:
+                if hub.fault is None:
+                    raise
+                raise _unreadable(hub.fault) from error
             finally:
                 close_session()
         return
     yield choose(where)[0] if where else endpoint(OFFLINE.name if _offline() else None)
+
+
+def _unreadable(fault: OSError) -> HubError:
+    why = (fault.strerror or type(fault).__name__).lower()
+    return HubError(
+        f"{fault.filename} cannot be read ({why}): let yourself read it, or take another endpoint."
+    )
 
 
 def time_limit() -> float:

@@ -143,6 +143,7 @@ class LocalHub:
         folder: holds OWNER/NAME for models and datasets/OWNER/NAME for datasets, or is a cache of
             the hub's library.
         log: every request, in the order of arrival.
+        fault: the first file or folder that could not be read, or None.
     """
 
     # Method, pattern of the path, name of the function that answers; the first that fits.
@@ -159,6 +160,7 @@ class LocalHub:
         self.folder = Path(folder)
         self.commits = dict(commits or {})
         self.log: list[Logged] = []
+        self.fault: OSError | None = None
         self._known: dict[tuple[str, str], Repository] = {}
         self._lock = threading.Lock()
         self._no_proxy: dict[str, str | None] = {"no_proxy": None, "NO_PROXY": None}
@@ -386,7 +388,13 @@ def _handler(hub: LocalHub, host: str) -> type[BaseHTTPRequestHandler]:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0)),
             )
             logged = hub.record(request, self.path)
-            answer = hub.answer(request)
+            try:
+                answer = hub.answer(request)
+            except ConnectionError:
+                raise
+            except OSError as error:
+                hub.fault = hub.fault or error
+                answer = refusal(403, "", "This cannot be read.")
             logged.status, logged.location = answer.status, answer.headers.get("Location", "")
             self.send_response(answer.status)
             for name, value in {"Content-Length": str(answer.length), **answer.headers}.items():

@@ -22,6 +22,7 @@ from companion.profile import ModelSource
 
 from . import notes
 from .endpoints import Endpoint
+from .environment import home_fault, is_unknown
 from .errors import HubError, NotAllowed
 from .listing import Listing, Remote, as_commit, ask
 from .plan import Item, Plan, storage_of
@@ -57,6 +58,8 @@ def make_plan(
     from huggingface_hub import constants
 
     cache = Path(cache or constants.HF_HUB_CACHE)
+    if is_unknown(cache) and (fault := home_fault()):
+        raise HubError(fault)
     items = []
     for source in chosen.values():
         if source.hub is None:

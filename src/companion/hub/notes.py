@@ -60,9 +60,10 @@ def listing(storage: Path, commit: Commit) -> Note | None:
     try:
         note = read_json(_Note, _place(storage, commit), "The note", limit=LIMIT)
         files = tuple(Remote(f.path, f.size, f.etag) for f in note.files)  # type: ignore[arg-type]
-        return Note(Listing(commit, files), note.endpoint, note.official)
+        found = Note(Listing(commit, files), note.endpoint, note.official)
     except (OSError, Untrusted):
         return None
+    return found if files else None
 
 
 def write_listing(storage: Path, found: Listing, place: Endpoint) -> None:

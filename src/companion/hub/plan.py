@@ -184,7 +184,7 @@ class Plan:
         if self.items:
             where = "this machine" if self.endpoint.offline else self.endpoint.shown
             lines.append(
-                f"To fetch from {where}: {size(self.to_fetch)}, to {self.cache}, "
+                f"To fetch from {where}: {size(self.to_fetch)}, to {printable(str(self.cache))}, "
                 f"where {size(self.free)} are free."
             )
         if self.to_fetch and self.seconds is not None and self.speed:

@@ -15,14 +15,16 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urljoin, urlsplit
+from typing import Any
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from companion.door import printable, without_password
 
-from .endpoints import OFFLINE, Endpoint, bare_address, endpoint, endpoints, host_of
+from .endpoints import OFFLINE, Endpoint, bare_address, endpoint, endpoints, host_of, leads_on
 from .environment import certificate_fault, is_on, on_colab
 from .errors import remedy, through_proxy, tls_fault
 from .proxies import SOCKS, proxy, proxy_fault, proxy_of
@@ -222,18 +224,20 @@ class _Question:
             self.asked, self.host = url, host_of(url)
             answer = _first_byte(url, self.timeout)
             latency = answer.latency_ms if latency is None or self.name == LARGE else latency
-            if answer.status not in (301, 302, 303, 307, 308) or not answer.location:
+            if answer.status not in (301, 302, 303, 307, 308) or answer.location is None:
                 break
+            if not leads_on(answer.location):
+                return self._part(False, latency, "sends you on to what is no address")
             target = urljoin(url, answer.location)
             next_host = host_of(target)
-            if urlsplit(target).scheme not in ("http", "https") or not next_host:
-                return self._part(False, latency, "sends you on to what is no address")
             away = next_host != self.host and not self.place.official
             if away and self.name != LARGE:
                 self.elsewhere = next_host
                 what = f"answers {answer.status}: it sends you on to {next_host}"
                 return self._part(False, latency, what)
             url = target
+        else:
+            return self._part(False, latency, "sends you round in circles")
         if answer.status not in (200, 206):
             return self._part(False, latency, _status(answer.status))
         if answer.page or (self.name == API and answer.first != b"{"):
@@ -257,18 +261,22 @@ class _Question:
         return f"{self.host} ({self.name} of {self.place.host})"
 
     def _remedy(self, what: str) -> str:
-        if "404" in what:
+        if what.startswith("answers 404"):
             return "choose an endpoint that has it"
-        if "429" in what:
+        if what.startswith("answers 429"):
             return "wait some minutes"
-        if what == PAGE or "511" in what:
+        if what == PAGE or what.startswith("answers 511"):
             return "does the network want you to log in first? If not, take another endpoint"
         return remedy(self.place, self.host, self.elsewhere)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments: object, **named: object) -> None:
+    """Redirects are answers like others; urllib would fall over one that is no address."""
+
+    def http_error_302(self, *arguments: Any, **named: Any) -> None:
         return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 @dataclass(frozen=True)
@@ -293,9 +301,15 @@ class _Answer:
 def _first_byte(url: str, timeout: float) -> _Answer:
     """Ask for the first byte of an address, through the proxy if one is set."""
     # A stock library's name: some hosts turn away what they do not know. No token, ever.
-    request = urllib.request.Request(
-        url, headers={"Range": "bytes=0-0", "User-Agent": "companion-probe; hf_hub"}
-    )
+    headers = {"Range": "bytes=0-0", "User-Agent": "companion-probe; hf_hub"}
+    parts = urlsplit(url)
+    if user := parts.netloc.rpartition("@")[0]:
+        name, _, password = user.partition(":")
+        both = f"{unquote(name)}:{unquote(password)}".encode()
+        headers["Authorization"] = f"Basic {b64encode(both).decode()}"
+    # urllib knows neither a name and a password, nor a host in other letters than ASCII's.
+    url = parts._replace(netloc=host_of(url)).geturl()
+    request = urllib.request.Request(url, headers=headers)
     via, first = proxy_of(url), b""
     ways: list[urllib.request.BaseHandler] = [_NoRedirect()]
     if via and via.partition("://")[0].lower() in SOCKS:
@@ -306,13 +320,13 @@ def _first_byte(url: str, timeout: float) -> _Answer:
     try:
         with urllib.request.build_opener(*ways).open(request, timeout=timeout) as answer:
             first = answer.read(1)
-            status, headers = answer.status, answer.headers
+            status, told = answer.status, answer.headers
     except urllib.error.HTTPError as error:
-        status, headers = error.code, error.headers
+        status, told = error.code, error.headers
         error.close()
     milliseconds = 1000 * (time.monotonic() - started)
-    page = "html" in headers.get("Content-Type", "")
-    return _Answer(status, headers.get("Location"), page, first, milliseconds)
+    page = "html" in told.get("Content-Type", "")
+    return _Answer(status, told.get("Location"), page, first, milliseconds)
 
 
 def _status(status: int) -> str:
@@ -351,6 +365,8 @@ def _fault(reason: object, timeout: float) -> str:
         return "refuses the connection"
     if isinstance(reason, ssl.SSLError):
         return tls_fault(f"SSL {reason}")
+    if isinstance(reason, http.client.InvalidURL):  # ours never are
+        return "sends you on to what is no address"
     if isinstance(reason, (ConnectionError, http.client.HTTPException)):
         return "cut the connection"
     return f"cannot be reached ({printable(without_password(str(reason)))[:200]})"

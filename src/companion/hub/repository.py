@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -98,10 +99,19 @@ def git_sha1(content: bytes) -> str:
 
 
 def _files(folder: Path) -> Iterator[Stored]:
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder).as_posix()
-        if _served(name) and is_file(file):
-            yield _looked_at(name, file)
+    found = {}
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        below = Path(place).relative_to(folder)
+        folders[:] = [name for name in folders if _served(f"{(below / name).as_posix()}/")]
+        found.update({below / name: Path(place, name) for name in names})
+    for name, file in sorted(found.items()):
+        if is_file(file):
+            yield _looked_at(name.as_posix(), file)
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be looked into would be left out without a word."""
+    raise error
 
 
 def _served(name: str) -> bool:

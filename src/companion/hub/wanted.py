@@ -45,7 +45,13 @@ def wanted(what: int | str, profile: str | None = None) -> dict[str, ModelSource
         ) from None
     assert match
     repo_type = "dataset" if match[1] else "model"
-    revision = RepositoryPath(match[3]) if match[3] else None
+    try:
+        revision = RepositoryPath(match[3]) if match[3] else None
+    except Untrusted:
+        raise ValueError(
+            f"{match[3][:60]!r} can be no version of {repo_id}: what follows the @ is a branch, a "
+            "tag or a commit, such as main."
+        ) from None
     for source in (*table.values(), *sources("full").values()):
         if (source.hub, source.repo_type) == (repo_id, repo_type) and revision in (
             None,

@@ -12,6 +12,7 @@ from hashlib import sha256 as digest_of
 from pathlib import Path
 
 from companion.door import is_file
+from companion.hub.environment import home_fault, is_unknown
 
 from .registry import WEIGHTS, Entry, entries, files_in, is_registered
 
@@ -38,6 +39,8 @@ def assembled(model: Entry) -> Path:
     sources = _sources(model)
     key = digest_of(repr(sorted((name, kept) for name, (_, kept) in sources.items())).encode())
     home = Path(HF_HOME) / "diffusers-notes"
+    if is_unknown(home) and (fault := home_fault()):
+        raise PermissionError(f"The zoo's {model.name} is put together in HF_HOME. {fault}")
     whole = home / f"{model.name}-{key.hexdigest()[:16]}"
     try:
         if _is_whole(whole, sources):

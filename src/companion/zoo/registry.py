@@ -11,6 +11,7 @@ from companion.door import is_file
 
 ZOO = Path(__file__).parent
 WEIGHTS = ZOO / "weights"
+STRANGE = "does not belong there"
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,10 @@ def folder(name: str) -> Path:
         return assembled(model)
     faults = verify(name)
     if faults:
-        raise FileNotFoundError(
-            f"The zoo's {faults[0].rstrip('.')}, in {model.path}; install diffusers-notes again."
-        )
+        fault = faults[0].rstrip(".")
+        # What is not ours stays where it is when the package is installed again.
+        remedy = "move it away" if fault.endswith(STRANGE) else "install diffusers-notes again"
+        raise FileNotFoundError(f"The zoo's {fault}, in {model.path}; {remedy}.")
     return model.path
 
 
@@ -136,7 +138,7 @@ def verify(name: str) -> list[str]:
         except OSError as error:
             faults.append(f"{name}: {file} cannot be read ({error.strerror}).")
     faults += [
-        f"{name}: {file} does not belong there."
+        f"{name}: {file} {STRANGE}."
         for file in files_in(model.path)
         if file not in model.sha256 and not _is_card(file)
     ]
