@@ -157,7 +157,12 @@ class HeatMaps:
             for layer in self.members[key]:
                 maps_in_total += self.heads[layer] if head_idx is None else 1
         if total is None:
-            asked = {"factors": factors, "layer_idx": layer_idx, "head_idx": head_idx}
+            asked = {
+                "factors": factors,
+                "layer_idx": layer_idx,
+                "head_idx": head_idx,
+                "step_idx": step_idx,
+            }
             given = ", ".join(
                 f"{name}={value}" for name, value in asked.items() if value is not None
             )
