@@ -574,7 +574,9 @@ def test_what_names_no_model_is_refused(name: object) -> None:
         load_parts(name)
 
 
-@pytest.mark.parametrize("name", ["FlowMatchEulerDiscrete", "ScoreSdeVe", "RePaint", "KarrasVe"])
+@pytest.mark.parametrize(
+    "name", ["DDPMWuerstchen", "FlowMatchEulerDiscrete", "ScoreSdeVe", "RePaint", "KarrasVe"]
+)
 def test_a_scheduler_that_steps_in_another_way_is_refused(parts: Parts, name: str) -> None:
     other = replace(parts, scheduler=getattr(diffusers, f"{name}Scheduler")())
     with pytest.raises(ValueError, match=f"A {name}Scheduler cannot draw with Stable Diffusion"):

@@ -416,13 +416,35 @@ def _check_scheduler(scheduler: Any) -> None:
         for name, parameter in (inspect.signature(step).parameters if step else {}).items()
         if parameter.default is parameter.empty
     }
+    unfit = ValueError(
+        f"A {type(scheduler).__name__} cannot draw with Stable Diffusion, as it steps in "
+        f"another way: take PNDMScheduler, DDIMScheduler or another that does."
+    )
     if needed != {"model_output", "timestep", "sample"} or not all(
         hasattr(scheduler, name) for name in ("set_timesteps", "scale_model_input")
     ):
-        raise ValueError(
-            f"A {type(scheduler).__name__} cannot draw with Stable Diffusion, as it steps in "
-            f"another way: take PNDMScheduler, DDIMScheduler or another that does."
-        )
+        raise unfit
+    try:  # Wuerstchen's looks the same, but has a timestep for each picture
+        try_steps(_fresh(scheduler), {"num_inference_steps": 10}, 1)
+    except Exception as error:  # each class has its own
+        raise unfit from error
+
+
+def try_steps(scheduler: Any, given: Mapping[str, Any], steps: int | None = None) -> None:
+    """Take the first steps of a scheduler as a loop does, or all, each with zeros as the answer.
+
+    Args:
+        scheduler: one that nobody else uses, as its state changes.
+        given: what its `set_timesteps` is called with.
+        steps: how many.
+    """
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # some draw noise
+        warnings.simplefilter("ignore")  # what they say is said again when they really step
+        scheduler.set_timesteps(**given)
+        latents = torch.zeros(1, 4, 2, 2) * float(scheduler.init_noise_sigma)
+        for t in scheduler.timesteps[:steps]:
+            scheduler.scale_model_input(latents, t)
+            latents = scheduler.step(latents, t, latents, return_dict=False)[0]
 
 
 def _guidance(scale: Any) -> float:

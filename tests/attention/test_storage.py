@@ -96,7 +96,7 @@ def test_a_pipe_or_a_device_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [None, [], b"maps", 5, "", "a\0b", "\ud800", "https://a.b/maps"])
 def test_what_is_no_path_is_said(maps: HeatMaps, path: Any) -> None:
     for use in (partial(save, maps), load):
-        with pytest.raises(ValueError, match="^path is .*(path of a file|another path)"):
+        with pytest.raises(ValueError, match=r"^path is .*(path of a file|another path)"):
             use(path)
 
 
@@ -107,7 +107,7 @@ def test_nothing_is_written_in_place_of_what_is_no_file(maps: HeatMaps, tmp_path
         with pytest.raises(OSError, match="is a folder, a pipe or a device: take another name"):
             save(maps, path)
     assert (tmp_path / "pipe").is_fifo()
-    with pytest.raises(FileNotFoundError, match="There is no folder .*: make it first"):
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*: make it first"):
         save(maps, tmp_path / "no" / "maps")
 
 

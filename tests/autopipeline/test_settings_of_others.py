@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from companion.autopipeline import Settings, load_settings, save_with_settings
+from companion.autopipeline import Settings, draw, load_settings, save_with_settings
 
 KEY = "companion.autopipeline"
 GREY = Image.new("RGB", (64, 64), "gray")
@@ -261,6 +262,30 @@ def test_what_is_no_scheduler_of_this_pipeline_draws_nothing(
     pipe: Any, tmp_path: Path, name: str
 ) -> None:
     cannot_be_drawn(pipe, tmp_path, {"_class_name": name})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DDPMWuerstchenScheduler", "UnCLIPScheduler", "KarrasVeScheduler", "AmusedScheduler"],
+)
+def test_a_scheduler_of_other_pipelines_is_said_to_be_one(
+    pipe: Any, own: Any, tmp_path: Path, name: str
+) -> None:
+    says = f"A {name} steps in another way than Stable Diffusion's pipelines do"
+    seen = load_settings(with_settings(tmp_path / "cat.png", scheduler={"_class_name": name}))
+    with pytest.raises(ValueError, match=says):
+        seen.redraw(pipe)
+    if name != "AmusedScheduler":  # which needs a number to be made
+        own.scheduler = getattr(diffusers, name)()
+        with pytest.raises(ValueError, match=says):
+            draw(own, "a cat", num_inference_steps=2)
+
+
+@pytest.mark.parametrize("none", [None, diffusers.DDIMScheduler])
+def test_a_pipeline_without_a_scheduler_draws_nothing(own: Any, none: Any) -> None:
+    own.scheduler = none
+    with pytest.raises(ValueError, match=r"The pipeline's scheduler is .*, which is none"):
+        draw(own, "a cat", num_inference_steps=2)
 
 
 @pytest.mark.parametrize("kind", ["DDIMScheduler", "UniPCMultistepScheduler"])

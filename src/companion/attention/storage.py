@@ -55,7 +55,8 @@ def save(
         "timesteps": maps.timesteps,
         "prompts": [None if one is None else asdict(one) for one in maps.prompts],
         "sums": [[*key, sorted(maps.members[key])] for key in maps.sums],
-        "settings": {**maps.settings, **settings} | ({} if seed is None else {"seed": _seeds(seed)}),
+        "settings": {**maps.settings, **settings}
+        | ({} if seed is None else {"seed": _seeds(seed)}),
     }
     metadata = {"format": FORMAT, "maps": _text(described)}
     tensors = {str(i): summed.contiguous() for i, summed in enumerate(maps.sums.values())}

@@ -24,7 +24,7 @@ def file_path(what: str, value: Any) -> Path:
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str):
         raise ValueError(f"{what} is the path of a file, but {type(value).__name__} was given.")
-    shown = printable(without_password(text[:60])) + ("…" if len(text) > 60 else "")
+    shown = printable(without_password(text[:200])) + ("…" if len(text) > 200 else "")
     if "://" in text:
         raise ValueError(
             f"{what} is {shown}, an address, but it has to be the path of a file on this machine."
