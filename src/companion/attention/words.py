@@ -217,8 +217,9 @@ def _spans(encoding: Any, prompt: str) -> list[tuple[int, int]]:
 def _words(encoding: Any, spans: Sequence[tuple[int, int]], prompt: str) -> list[tuple[int, int]]:
     """Where each word's characters are: those of its tokens together.
 
-    CLIP parts words at combining marks. What such a mark stands in is one word here: İ, which in
-    lower case is an i and a mark, and words of scripts that write vowels as marks.
+    CLIP parts words at combining marks, and numbers into their digits. What such a mark stands in
+    is one word here: İ, which in lower case is an i and a mark, and words of scripts that write
+    vowels as marks; and so is a number.
     """
     parts: dict[int, tuple[int, int]] = {}
     for word, (start, end) in zip(encoding.word_ids(), spans, strict=True):
@@ -239,6 +240,8 @@ def _goes_on(word: tuple[int, int], start: int, prompt: str) -> bool:
     if start != word[1] or start == len(prompt):
         return start < word[1]
     letters = prompt[word[0]].isalpha() and prompt[start].isalpha()
+    if all(unicodedata.category(char) == "Nd" for char in prompt[start - 1 : start + 1]):
+        return True
     return _is_mark(prompt[start]) or (letters and _is_mark(prompt[start - 1]))
 
 
