@@ -360,6 +360,16 @@ def test_settings_made_by_hand_are_checked_too(pipe: Any) -> None:
             Settings(**{**honest, **wrong}).redraw(pipe)
 
 
+@pytest.mark.parametrize("field", ["task", "model", "prompt", "seed", "arguments", "scheduler"])
+@pytest.mark.parametrize("value", [None, 1.5, [], b"x"])
+def test_settings_of_other_types_made_by_hand_are_refused(
+    pipe: Any, tmp_path: Path, field: str, value: Any
+) -> None:
+    honest = load_settings(with_settings(tmp_path / "cat.png"))
+    with pytest.raises(ValueError, match=r"\.$"):
+        replace(honest, **{field: value}).redraw(pipe)
+
+
 def test_an_interrupt_puts_the_scheduler_back(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from companion.attention.heat_map import GlobalHeatMap
 from companion.attention.words import PromptTokens, check_text
-from companion.door.numbers import whole
+from companion.door.numbers import shown, whole
 
 AXES = ("step", "layer", "head")
+LARGEST_SIDE = 4096  # of maps that are asked for
 
 
 class Key(NamedTuple):
@@ -49,7 +50,10 @@ class HeatMaps:
     """
 
     def __init__(self, by: Iterable[str], layers: Sequence[str], heads: Sequence[int]) -> None:
-        names = [by] if isinstance(by, str) or not isinstance(by, Iterable) else list(by)
+        try:
+            names: list[Any] = [by] if isinstance(by, str) else list(by)
+        except TypeError:  # no list at all, or torch's number of no side
+            names = [by]
         if unknown := [name for name in names if name not in AXES]:
             raise ValueError(
                 f"by={unknown} names nothing that can be kept apart: {', '.join(AXES)} can."
@@ -147,7 +151,7 @@ class HeatMaps:
         picture = self._picture(image_idx)
         tokens = self._tokens(prompt, picture)
         rows = self._rows(tokens)
-        size = size or (self.height, self.width)
+        size = (self.height, self.width) if size is None else _side_by_side(size)
         total: Tensor | None = None
         maps_in_total = 0
         for key, summed in self._chosen(factors, head_idx, layer_idx, step_idx).items():
@@ -187,7 +191,10 @@ class HeatMaps:
         self._check("head", head_idx, max(self.heads))
         self._check("layer", layer_idx, len(self.layers))
         self._check("step", step_idx, self.steps)
-        wanted = None if factors is None else set(factors)
+        try:
+            wanted = None if factors is None else set(factors)
+        except TypeError as error:
+            raise ValueError(f"factors is {shown(factors)}, but it is a set of numbers.") from error
         chosen: dict[Key, Tensor] = {}
         for key, summed in self.sums.items():
             if (
@@ -264,6 +271,18 @@ class HeatMaps:
 
     def _factor(self, key: Key) -> int:
         return round((self.height * self.width / (key.height * key.width)) ** 0.5)
+
+
+def _side_by_side(size: Any) -> tuple[int, int]:
+    try:
+        height, width = (whole("A side", side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
+        raise ValueError(
+            f"size is {shown(size)}, but it is height and width, 1 to {LARGEST_SIDE} each."
+        )
+    return height, width
 
 
 def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

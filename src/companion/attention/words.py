@@ -2,10 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+from companion.door.numbers import shown, whole
 
 # What joins letters, or keeps them from joining, and is not seen itself.
 UNSEEN = "\u200c\u200d\u2060"
@@ -59,6 +61,7 @@ class PromptTokens:
             ValueError: it is not in the prompt, or was cut off; the sentence names the words that
                 are there.
         """
+        offset = whole("offset_idx", offset)
         moved = [[index + offset for index in self.inside(*place)] for place in self.places(phrase)]
         if min(map(min, moved)) < 0 or max(map(max, moved)) >= len(self.tokens):
             raise ValueError(
@@ -95,6 +98,8 @@ class PromptTokens:
         if phrases is None:
             places = self.readable()
         else:
+            if isinstance(phrases, str) or not isinstance(phrases, Sequence | Set):
+                raise ValueError(f"phrases is {shown(phrases)}, but it is a list of texts.")
             places = sorted({place for phrase in phrases for place in self.places(phrase)})
         if not places:
             raise ValueError(f"The prompt {self.prompt!r} has no words: name a thing to draw.")

@@ -11,19 +11,11 @@ from typing import Any
 from PIL import Image
 
 from companion.door import printable
+from companion.door.numbers import shown
 from companion.door.pictures import as_rgb
 from companion.stable_diffusion import token_pieces
 
-from .arguments import (
-    ARGUMENTS,
-    LARGEST_SIDE,
-    checked,
-    fault_of,
-    seeds_of,
-    shown,
-    text,
-    unknown,
-)
+from .arguments import ARGUMENTS, LARGEST_SIDE, checked, fault_of, seeds_of, text, unknown
 from .loading import TASKS, task_of
 from .passed import check_passed
 from .schedulers import check_scheduler

@@ -8,7 +8,8 @@ import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from PIL import Image
 
-from .arguments import shown
+from companion.door.numbers import shown
+
 from .checks import Call, prepare, warn_of_cut_prompts
 from .passed import SAME_EVERYWHERE, is_flat
 

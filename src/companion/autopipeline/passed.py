@@ -7,7 +7,9 @@ from typing import Any
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from .arguments import number, shown, unknown, whole
+from companion.door.numbers import number, shown, whole
+
+from .arguments import unknown
 
 SAME_EVERYWHERE = (
     "is the same everywhere, so there is nothing to keep to: take one with things nearer and "

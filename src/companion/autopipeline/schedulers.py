@@ -13,9 +13,10 @@ import diffusers
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
+from companion.door.numbers import shown
 from companion.stable_diffusion import try_steps
 
-from .arguments import fault_of, shown
+from .arguments import fault_of
 
 MOST_LEVELS = 10_000  # models are trained with 1,000; tables of that many numbers are made
 STEPS_OTHERWISE = (
@@ -42,11 +43,13 @@ def make_scheduler(name: str, like: Any) -> Any:
         like: the model's own scheduler: the noise levels it was trained with are taken from it.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or no scheduler.
     """
     if not isinstance(name, str) or name not in _table():
         known = ", ".join(scheduler_names())
         raise ValueError(f"There is no scheduler {shown(name)}; choose one of: {known}.")
+    if not hasattr(like, "config"):
+        raise ValueError(f"{shown(like)} is no scheduler: give that of a pipeline, pipe.scheduler.")
     settings = dict(_table()[name])
     kind = getattr(diffusers, settings.pop("class"))
     return kind.from_config(like.config, **settings)
