@@ -62,6 +62,7 @@ class HeatMaps:
         self.layers = tuple(layers)
         self.heads = tuple(heads)
         self.tokenize: Callable[[str], PromptTokens] | None = None
+        self.others: set[str] = set()
         self.settings: dict[str, Any] = {}
         self.begin([], [])
 
@@ -146,7 +147,8 @@ class HeatMaps:
             size: height and width of the maps; by default the latents'.
 
         Raises:
-            ValueError: nothing was traced, or what is asked for was not kept or does not exist.
+            ValueError: nothing was traced, or what is asked for was not kept or does not exist, or
+                another prompt was drawn.
         """
         picture = self._picture(image_idx)
         tokens = self._tokens(prompt, picture)
@@ -254,18 +256,19 @@ class HeatMaps:
             raise ValueError(
                 f"Maps that were loaded know the prompts they were saved with, but not {prompt!r}."
             )
-        return self.tokenize(prompt)
+        tokens = self.tokenize(prompt)
+        if None not in self.prompts and tokens.prompt not in {*known, *self.others}:
+            drawn = ", ".join(repr(one) for one in known)
+            raise ValueError(
+                f"{shown(prompt)} is not what was drawn last in the trace, so there are no maps of "
+                f"it: ask for {drawn if len(drawn) <= 200 else 'one that was'}."
+            )
+        return tokens
 
     def _rows(self, tokens: PromptTokens) -> slice | list[int]:
         """Where in the sums the tokens are."""
         row = {position: i for i, position in enumerate(self.positions)}
-        try:
-            rows = [row[token.position] for token in tokens.tokens]
-        except KeyError:
-            raise ValueError(
-                f"{tokens.prompt!r} has more tokens than the prompts that were traced, and maps "
-                f"are kept for theirs only."
-            ) from None
+        rows = [row[token.position] for token in tokens.tokens]
         # A slice is a view, a list a copy.
         return slice(len(rows)) if rows == list(range(len(rows))) else rows
 
