@@ -74,7 +74,7 @@ def run(pipe: Any, call: Call) -> list[Image.Image]:
     with (
         out_of_memory_in_a_sentence(len(call.seeds)),
         _flat_depth_in_a_sentence(pipe),
-        _nan_in_a_sentence(pipe),
+        nan_in_a_sentence(pipe),
     ):
         return list(pipe(call.prompts, generator=generators, **arguments).images)
 
@@ -145,7 +145,7 @@ def _flat_depth_in_a_sentence(pipe: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _nan_in_a_sentence(pipe: Any) -> Iterator[None]:
+def nan_in_a_sentence(pipe: Any) -> Iterator[None]:
     """Look at what goes into the VAE's decoder and comes out: of NaN a pipeline makes black.
 
     Raises:
@@ -154,10 +154,12 @@ def _nan_in_a_sentence(pipe: Any) -> Iterator[None]:
 
     def look(_: Any, latents: tuple[torch.Tensor, ...], picture: torch.Tensor) -> None:
         if latents[0].isnan().any():
-            raise ValueError(f"The picture holds NaN: {_why_nan('UNet', pipe.unet.dtype)}.")
+            dtype = latents[0].dtype if unet is None else unet.dtype
+            raise ValueError(f"The picture holds NaN: {_why_nan('UNet', dtype)}.")
         if picture.isnan().any():
             raise ValueError(f"The picture holds NaN: {_why_nan('VAE', picture.dtype)}.")
 
+    unet = getattr(pipe, "unet", None)  # a transformer is in its place in others
     decoder = getattr(getattr(pipe, "vae", None), "decoder", None)
     if not isinstance(decoder, torch.nn.Module):
         yield

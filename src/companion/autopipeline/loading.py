@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor
 
 from companion.door import Untrusted, printable
 from companion.door.documents import read_json
-from companion.door.models import check_model_folder
+from companion.door.models import check_model_folder, check_weights
 from companion.door.numbers import shown
 from companion.profile import Profile
 from companion.profile import profile as default_profile
@@ -82,7 +82,8 @@ def load(task: str, profile: Profile | None = None) -> Any:
                 folder / "feature_extractor", trust_remote_code=False
             )
             pipe.register_modules(feature_extractor=processor)
-    except MemoryError:
+        check_weights(pipe, folder)
+    except (MemoryError, Untrusted):
         raise
     except Exception as error:  # what the door lets through, the libraries may still refuse
         raise Untrusted(
