@@ -15,6 +15,7 @@ from diffusers import (
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
     UNet2DModel,
     UniPCMultistepScheduler,
 )
@@ -398,3 +399,29 @@ def test_steps_are_a_whole_number_numpys_included(
     assert torch.equal(*steps)
     with pytest.raises(ValueError, match=r"num_steps is 2\.5, but it is a whole number"):
         sampler(model, noise, scheduler=scheduler, num_steps=2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"model": None}, "The model is None, but it is a UNet2DModel"),
+        ({"noise": np.zeros(SHAPE)}, "The noise is a tensor"),
+        ({"scheduler": None}, "The scheduler is None"),
+        ({"scheduler": FlowMatchEulerDiscreteScheduler()}, "with a table of ᾱ"),
+        ({"generator": 5}, "The generator is 5"),
+        ({"callback": 5}, "The callback is 5"),
+    ],
+)
+def test_what_no_sampler_can_use_is_said(sampler, model, scheduler, noise, given, says):
+    given = {"model": model, "noise": noise, "scheduler": scheduler, "num_steps": 1, **given}
+    with pytest.raises(ValueError, match=says):
+        sampler(given.pop("model"), given.pop("noise"), **given)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_number_of_torch_is_a_number_of_steps(sampler, model, scheduler, noise):
+    first = sampler(model, noise, scheduler=scheduler, num_steps=2, generator=generator(1))
+    steps = torch.tensor(2)
+    again = sampler(model, noise, scheduler=scheduler, num_steps=steps, generator=generator(1))
+    assert torch.equal(first, again)

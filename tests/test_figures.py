@@ -225,3 +225,47 @@ def test_scrubber_repr_does_not_change_from_run_to_run():
 def test_scrubber_needs_a_label_for_every_picture():
     with pytest.raises(ValueError, match="needs a label"):
         figures.scrubber([RED, BLUE], ["x"], alt="y")
+
+
+@pytest.mark.parametrize("images", [None, 5, "cat.png", b"x", {}, [None], ["cat.png"]])
+def test_what_is_no_picture_is_said(images):
+    with pytest.raises(ValueError, match=r"A picture is a PIL image or a tensor|no pictures"):
+        figures.grid(images)
+
+
+@pytest.mark.parametrize("images", [None, RED, np.zeros((3, 4, 4)), torch.zeros(3, 0, 4)])
+def test_what_is_no_tensor_of_a_picture_is_said(images):
+    with pytest.raises(ValueError, match="is a tensor"):
+        figures.to_pil(images)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        *(({"labels": one}, "needs a label") for one in ([None], [5], 5, b"x")),
+        *(({"columns": one}, "columns is .* a whole number") for one in ("2", 1.5, True)),
+        *(({"scale": one}, "scale is .* a whole number") for one in ("2", 1.5, True)),
+        ({"scale": 10**6}, "more than 30,000 pixels a side"),
+    ],
+)
+def test_what_no_grid_can_be_made_with_is_said(given, says):
+    with pytest.raises(ValueError, match=says):
+        figures.grid([RED], **given)
+
+
+def test_numbers_of_numpy_lay_out_a_grid():
+    plain = figures.grid([RED, BLUE], columns=2, scale=3)
+    assert figures.grid([RED, BLUE], columns=np.int64(2), scale=np.int64(3)) == plain
+    assert figures.grid([RED], columns=10**12).width < 200_000
+
+
+@pytest.mark.parametrize("given", [{"alt": None}, {"alt": "x", "title": 5}])
+def test_a_scrubber_without_words_is_refused(given):
+    with pytest.raises(ValueError, match="is a text"):
+        figures.scrubber([RED], ["a"], **given)
+
+
+def test_a_very_wide_picture_is_shown():
+    wide = Image.new("RGB", (5000, 1), "red")
+    assert has_colour(figures.grid([wide]), (255, 0, 0))
+    assert figures.data_uri(wide)

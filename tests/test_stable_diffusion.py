@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -574,7 +575,9 @@ def test_what_names_no_model_is_refused(name: object) -> None:
         load_parts(name)
 
 
-@pytest.mark.parametrize("name", ["FlowMatchEulerDiscrete", "ScoreSdeVe", "RePaint", "KarrasVe"])
+@pytest.mark.parametrize(
+    "name", ["DDPMWuerstchen", "FlowMatchEulerDiscrete", "ScoreSdeVe", "RePaint", "KarrasVe"]
+)
 def test_a_scheduler_that_steps_in_another_way_is_refused(parts: Parts, name: str) -> None:
     other = replace(parts, scheduler=getattr(diffusers, f"{name}Scheduler")())
     with pytest.raises(ValueError, match=f"A {name}Scheduler cannot draw with Stable Diffusion"):
@@ -739,3 +742,55 @@ def test_sd14s_shapes_at_512(sd14: Parts) -> None:
     predicted = guided_noise(unet, noise.float().to("meta"), 1, embeddings.float().to("meta"), 7.5)
     assert predicted.shape == noise.shape
     assert vae.decode(predicted).sample.shape == (1, 3, 512, 512)
+
+
+@pytest.mark.parametrize("parts", [None, 5, "CompVis/stable-diffusion-v1-4"])
+def test_what_are_no_parts_is_said(parts: Any) -> None:
+    for call in (
+        lambda: text_to_image(parts, "cat"),
+        lambda: encode_prompt(parts, "cat"),
+        lambda: encode_image(parts, Image.new("RGB", (8, 8))),
+        lambda: decode_latents(parts, torch.zeros(1, 4, 8, 8)),
+        lambda: initial_noise(parts, 8, 8, None),
+    ):
+        with pytest.raises(ValueError, match=r"parts is .*, but it is what load_parts gives"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"unet": None}, "unet is None"),
+        ({"latents": 5}, "latents is 5, but it is a tensor of 4 sides"),
+        ({"embeddings": torch.zeros(2)}, "embeddings is .* a tensor of 3 sides"),
+        ({"timestep": "x"}, "timestep is 'x'"),
+        ({"guidance_scale": "x"}, "guidance_scale is 'x'"),
+    ],
+)
+def test_noise_is_predicted_of_tensors_only(
+    parts: Parts, changed: dict[str, Any], says: str
+) -> None:
+    latents, embeddings = torch.zeros(1, 4, 8, 8), torch.zeros(1, 77, 8)
+    given = {"unet": parts.unet, "latents": latents, "timestep": 1, "embeddings": embeddings}
+    with pytest.raises(ValueError, match=says):
+        guided_noise(**{**given, "guidance_scale": 1.0, **changed})
+
+
+@pytest.mark.parametrize(
+    "given", [{"dtype": "x"}, {"device": "x"}, {"device": 1.5}, {"revision": 5}, {"variant": 5}]
+)
+def test_what_no_parts_can_be_loaded_with_is_said(folder: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(given))} is "):
+        load_parts(folder, **given)
+
+
+def test_a_callback_is_a_function(parts: Parts) -> None:
+    with pytest.raises(ValueError, match="callback is 5, but it is a function"):
+        text_to_image(parts, "cat", callback=5)
+
+
+def test_pieces_are_of_a_text_and_a_tokenizer(parts: Parts) -> None:
+    with pytest.raises(ValueError, match="A prompt is a text"):
+        token_pieces(parts.tokenizer, None)
+    with pytest.raises(ValueError, match="tokenizer is None"):
+        token_pieces(None, "cat")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from companion.door.numbers import whole
+from companion.door.numbers import number, shown, whole
 
 __all__ = ["Callback", "Sampler", "Step", "ddim", "ddpm", "unipc"]
 
@@ -93,7 +93,7 @@ def ddpm(
             on the CPU, or a scheduler whose kind of model or variance is another, or whose ᾱ is
             0.
     """
-    sample = _start(model, noise, scheduler, num_steps, generator)
+    sample, num_steps = _start(model, noise, scheduler, num_steps, generator, callback)
     variance_type = scheduler.config.get("variance_type", "fixed_small")
     if variance_type not in ("fixed_small", "fixed_large"):
         raise ValueError(
@@ -105,7 +105,7 @@ def ddpm(
     for i, t in enumerate(timesteps):
         residual = model(sample, t).sample
         x0 = _clip(_predict_x0(sample, residual, abar[i]), scheduler)
-        if callback:
+        if callback is not None:
             callback(Step(i, t, sample, residual, x0))
         alpha = abar[i] / abar[i + 1]
         beta = 1 - alpha
@@ -154,9 +154,9 @@ def ddim(
     Raises:
         ValueError: as for `ddpm`, or an eta out of 0..1.
     """
-    if not 0 <= eta <= 1:
+    if not 0 <= number("eta", eta) <= 1:
         raise ValueError(f"eta is 0 (no fresh noise) to 1 (as much as DDPM), but {eta} was given.")
-    sample = _start(model, noise, scheduler, num_steps, generator)
+    sample, num_steps = _start(model, noise, scheduler, num_steps, generator, callback)
     timesteps = _timesteps(scheduler, num_steps)
     abar = _alphas_cumprod(scheduler, timesteps)
     if not scheduler.config.get("set_alpha_to_one", True):
@@ -164,7 +164,7 @@ def ddim(
     for i, t in enumerate(timesteps):
         residual = model(sample, t).sample
         x0 = _clip(_predict_x0(sample, residual, abar[i]), scheduler)
-        if callback:
+        if callback is not None:
             callback(Step(i, t, sample, residual, x0))
         if use_clipped_model_output:
             residual = (sample - abar[i] ** 0.5 * x0) / (1 - abar[i]) ** 0.5
@@ -212,7 +212,7 @@ def unipc(
     Raises:
         ValueError: as for `ddpm`.
     """
-    sample = _start(model, noise, scheduler, num_steps, generator, spare=1)
+    sample, num_steps = _start(model, noise, scheduler, num_steps, generator, callback, spare=1)
     timesteps = _timesteps(scheduler, num_steps, end=True)
     abar = _alphas_cumprod(scheduler, timesteps)
     alpha, sigma = abar**0.5, (1 - abar) ** 0.5
@@ -229,7 +229,7 @@ def unipc(
         x0 = _predict_x0(sample, residual, abar[i])
         if scheduler.config.get("thresholding", False):
             x0 = _threshold(x0, scheduler)
-        if callback:
+        if callback is not None:
             callback(Step(i, t, sample, residual, x0))
         if i > 0:  # UniC: the step that led here, again
             to_past, to_end = _corrector(lam[max(0, i - 2) : i + 1])
@@ -325,9 +325,19 @@ def _start(
     scheduler: Any,
     num_steps: int,
     generator: torch.Generator | None,
+    callback: Callback | None,
     spare: int = 0,
-) -> Tensor:
-    """The noise where the model is, after a look at everything that was given."""
+) -> tuple[Tensor, int]:
+    """The noise where the model is, and the steps, after a look at everything that was given."""
+    if not (callback is None or callable(callback)):
+        raise ValueError(f"The callback is {shown(callback)}, but it is a function of a Step.")
+    if not callable(model) or not hasattr(model, "config"):
+        raise ValueError(f"The model is {shown(model)}, but it is a UNet2DModel.")
+    if not hasattr(scheduler, "config") or not hasattr(scheduler, "alphas_cumprod"):
+        raise ValueError(
+            f"The scheduler is {shown(scheduler)}, but these samplers need one of Diffusers with a "
+            f"table of ᾱ, such as DDPMScheduler."
+        )
     config = scheduler.config
     prediction_type = config.get("prediction_type", "epsilon")
     if prediction_type != "epsilon":
@@ -342,14 +352,22 @@ def _start(
     size = model.config.sample_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     expected = (model.config.in_channels, height, width)
+    if not isinstance(noise, Tensor):
+        raise ValueError(f"The noise is a tensor, but {shown(noise)} was given.")
     if noise.ndim != 4 or noise.shape[1:] != expected:
         raise ValueError(
             f"The model takes noise of shape (batch, {expected[0]}, {height}, {width}), but this "
             f"noise has the shape {tuple(noise.shape)}."
         )
-    if generator is not None and generator.device.type != "cpu":
+    device = getattr(getattr(generator, "device", None), "type", "cpu")
+    if device != "cpu":
         raise ValueError(
-            f"The generator is on {generator.device.type}, and noise is drawn on the CPU, so that "
+            f"The generator is on {device}, and noise is drawn on the CPU, so that "
             "one seed gives one picture everywhere: use torch.Generator().manual_seed(seed)."
         )
-    return noise.to(model.device, model.dtype)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(
+            f"The generator is {shown(generator)}, but noise is drawn from a torch.Generator: make "
+            "it with torch.Generator().manual_seed(seed)."
+        )
+    return noise.to(model.device, model.dtype), num_steps

@@ -6,7 +6,7 @@ which is what a model draws. The same pictures always give the same bytes.
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from companion.door.numbers import shown, whole
 from companion.door.pictures import as_rgb
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ Pictures: TypeAlias = "Picture | Iterable[Picture]"
 PAPER, INK = "white", "#222222"
 # Widths in pixels. A page's column is about half of PAGE, so that pictures stay sharp on it.
 PAGE = 1280
+LONGEST = 30_000  # pixels, of one enlarged picture
+MOST_COLUMNS = 1000
 ENLARGED, SMALLEST, LARGEST = 256, 96, 512
 
 
@@ -42,7 +45,9 @@ def to_pil(images: "Tensor") -> Any:
     Raises:
         ValueError: another shape, or values that are not numbers.
     """
-    if images.ndim not in (3, 4) or images.shape[-3] not in (1, 3):
+    if not hasattr(images, "detach"):
+        raise ValueError(f"A picture to turn is a tensor, but {shown(images)} was given.")
+    if images.ndim not in (3, 4) or images.shape[-3] not in (1, 3) or not images.numel():
         raise ValueError(
             "A picture is a tensor of shape (3, height, width), or (batch, 3, height, width) for "
             f"several, but this one has the shape {tuple(images.shape)}."
@@ -84,9 +89,10 @@ def grid(
     """
     pictures = _pictures(images)
     texts = _labels(labels, len(pictures))
-    columns = _even_columns(len(pictures)) if columns is None else columns
+    columns = _even_columns(len(pictures)) if columns is None else whole("columns", columns)
     if columns < 1:
         raise ValueError(f"A grid has 1 column or more, but {columns} was given.")
+    columns = min(columns, MOST_COLUMNS)
     tiles = [_resize(picture, columns, scale) for picture in pictures]
     width = max(tile.width for tile in tiles)
     height = max(tile.height for tile in tiles)
@@ -138,6 +144,9 @@ def scrubber(
         on a static page; where scripts do not run, all pictures stand side by side.
     """
     pictures = _pictures(images)
+    for what, one in (("alt", alt), ("title", "" if title is None else title)):
+        if not isinstance(one, str):
+            raise ValueError(f"{what} is {shown(one)}, but it is a text.")
     return Scrubber(pictures, _labels(labels, len(pictures)), alt, title)
 
 
@@ -218,6 +227,11 @@ def _pictures(images: Pictures) -> list[Image.Image]:
     if hasattr(images, "detach"):  # a tensor, without loading torch to ask
         found = to_pil(cast("Tensor", images))
         return found if isinstance(found, list) else [found]
+    if isinstance(images, str | bytes | Mapping) or not isinstance(images, Iterable):
+        raise ValueError(
+            f"A picture is a PIL image or a tensor, but {shown(images)} was given: open a file "
+            f"with Image.open."
+        )
     pictures = [picture for image in images for picture in _pictures(image)]
     if not pictures:
         raise ValueError("There are no pictures to show: give at least one.")
@@ -227,10 +241,16 @@ def _pictures(images: Pictures) -> list[Image.Image]:
 def _labels(labels: Sequence[str] | None, count: int) -> Sequence[str]:
     if labels is None:
         return [""] * count
-    if isinstance(labels, str) or len(labels) != count:
-        given = "one text" if isinstance(labels, str) else f"{len(labels)} labels"
+    try:
+        several = [] if isinstance(labels, str | bytes) else list(labels)
+    except TypeError:
+        several = []
+    if len(several) != count or not all(isinstance(one, str) for one in several):
+        given = "one text" if isinstance(labels, str) else f"{len(several)} labels"
+        if len(several) == count:
+            given = shown(labels)
         raise ValueError(f"Each of the {count} pictures needs a label, but {given} was given.")
-    return labels
+    return several
 
 
 def _even_columns(count: int, most: int = 8) -> int:
@@ -240,11 +260,16 @@ def _even_columns(count: int, most: int = 8) -> int:
 
 def _resize(picture: Image.Image, columns: int, scale: int | None) -> Image.Image:
     """Enlarge by repeating pixels, which shows them as they are; reduce by averaging."""
-    if scale is not None and scale < 1:
+    if scale is not None and whole("scale", scale) < 1:
         raise ValueError(f"A scale is a whole number of 1 or more, but {scale} was given.")
+    if scale and scale * max(picture.size) > LONGEST:
+        raise ValueError(
+            f"A picture of {picture.width}x{picture.height} enlarged {shown(scale)} times has "
+            f"more than {LONGEST:,} pixels a side: give a smaller scale."
+        )
     room = min(LARGEST, max(SMALLEST, PAGE // columns))
     if scale is None and picture.width > room:
-        size = (room, round(picture.height * room / picture.width))
+        size = (room, max(1, round(picture.height * room / picture.width)))
         return picture.resize(size, Image.Resampling.LANCZOS)
     times = scale or max(1, min(room, ENLARGED) // picture.width)
     size = (picture.width * times, picture.height * times)
@@ -277,7 +302,7 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 def data_uri(picture: Image.Image) -> str:
     """A picture as the address of an `<img>`, at most LARGEST pixels wide."""
     if picture.width > LARGEST:
-        size = (LARGEST, round(picture.height * LARGEST / picture.width))
+        size = (LARGEST, max(1, round(picture.height * LARGEST / picture.width)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")

@@ -24,8 +24,7 @@ from PIL import Image
 from torch import Generator, Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from companion.door import printable
-from companion.door.numbers import whole
+from companion.door.numbers import number, shown, whole
 from companion.door.pictures import as_rgb
 from companion.figures import to_pil
 
@@ -102,9 +101,19 @@ def load_parts(
     """
     if not isinstance(folder_or_id, str | Path) or not str(folder_or_id).strip():
         raise ValueError(
-            f"{_shown(folder_or_id)} is no model: give a folder, or an id of the hub such as "
+            f"{shown(folder_or_id)} is no model: give a folder, or an id of the hub such as "
             f"CompVis/stable-diffusion-v1-4."
         )
+
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"dtype is {shown(dtype)}, but it is torch's, such as torch.float16.")
+    try:
+        torch.device(device)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"device is {shown(device)}, but it is 'cpu', 'cuda' or 'mps'.") from error
+    for what, name in (("revision", revision), ("variant", variant)):
+        if not (name is None or isinstance(name, str)):
+            raise ValueError(f"{what} is {shown(name)}, but it is a text.")
 
     def network(kind: Any, subfolder: str) -> Any:
         loaded = kind.from_pretrained(
@@ -143,7 +152,14 @@ def _scheduler(name: Any) -> Any:
 
 
 def token_pieces(tokenizer: CLIPTokenizer, prompt: str) -> TokenPieces:
-    """Split a prompt into the tokens that the text encoder sees, padded and cut to their number."""
+    """Split a prompt into the tokens that the text encoder sees, padded and cut to their number.
+
+    Raises:
+        ValueError: what is no tokenizer, or no text.
+    """
+    if not hasattr(tokenizer, "model_max_length"):
+        raise ValueError(f"tokenizer is {shown(tokenizer)}, but it is that of a model's parts.")
+    _check_text("A prompt", prompt)
     limit = tokenizer.model_max_length
     ids = tokenizer(prompt, padding="max_length", max_length=limit, truncation=True).input_ids
     everything = tokenizer(prompt, verbose=False).input_ids
@@ -168,6 +184,7 @@ def encode_prompt(parts: Parts, prompt: str | Sequence[str]) -> Tensor:
     Raises:
         ValueError: no prompt, or one that is no text.
     """
+    _check_parts(parts)
     split = [token_pieces(parts.tokenizer, text) for text in _prompts(prompt)]
     for one in split:
         if one.truncated:
@@ -203,6 +220,7 @@ def encode_image(
         ValueError: another shape, sides that the VAE's factor does not divide, pictures of several
             sizes, or a generator that is not on the CPU.
     """
+    _check_parts(parts)
     pixels = images if isinstance(images, Tensor) else _to_tensor(images)
     if pixels.ndim != 4 or pixels.shape[1] != 3:
         raise ValueError(
@@ -223,6 +241,7 @@ def decode_latents(parts: Parts, latents: Tensor) -> Tensor:
     Raises:
         ValueError: something else, or latents of another shape.
     """
+    _check_parts(parts)
     channels = parts.vae.config.latent_channels
     shape = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
     if not isinstance(latents, Tensor) or latents.ndim != 4 or latents.shape[1] != channels:
@@ -265,6 +284,7 @@ def initial_noise(
         ValueError: a size that has no latents, no picture, or something else than generators, one
             for each picture.
     """
+    _check_parts(parts)
     height, width = whole("height", height), whole("width", width)
     _check_size(parts, height, width)
     if whole("batch", batch) < 1:
@@ -307,8 +327,18 @@ def guided_noise(
 
     Returns:
         Noise of the shape of the latents.
+
+    Raises:
+        ValueError: something else than such tensors and numbers.
     """
-    if guidance_scale <= 1:
+    if not callable(unet):
+        raise ValueError(f"unet is {shown(unet)}, but it is that of a model's parts.")
+    for what, one, sides in (("latents", latents, 4), ("embeddings", embeddings, 3)):
+        if not isinstance(one, Tensor) or one.ndim != sides:
+            raise ValueError(f"{what} is {shown(one)}, but it is a tensor of {sides} sides.")
+    if not isinstance(timestep, Tensor):
+        number("timestep", timestep)
+    if number("guidance_scale", guidance_scale) <= 1:
         return unet(latents, timestep, encoder_hidden_states=embeddings).sample
     both = unet(torch.cat([latents] * 2), timestep, encoder_hidden_states=embeddings).sample
     unconditional, conditional = both.chunk(2)
@@ -355,6 +385,9 @@ def text_to_image(
             prompts as prompts, or a scheduler that cannot step so or begins where the model can say
             nothing.
     """
+    _check_parts(parts)
+    if not (callback is None or callable(callback)):
+        raise ValueError(f"callback is {shown(callback)}, but it is a function.")
     prompts = _prompts(prompt)
     negatives = _one_each("negative prompt", negative_prompt, prompts, shared=True)
     for one in negatives:
@@ -397,6 +430,11 @@ def text_to_image(
     return to_pil(decode_latents(parts, latents))
 
 
+def _check_parts(parts: Any) -> None:
+    if not isinstance(parts, Parts):
+        raise ValueError(f"parts is {shown(parts)}, but it is what load_parts gives.")
+
+
 def _fresh(scheduler: SchedulerMixin) -> SchedulerMixin:
     """Copy a scheduler, which keeps state while it steps, and never clip what it predicts.
 
@@ -416,13 +454,35 @@ def _check_scheduler(scheduler: Any) -> None:
         for name, parameter in (inspect.signature(step).parameters if step else {}).items()
         if parameter.default is parameter.empty
     }
+    unfit = ValueError(
+        f"A {type(scheduler).__name__} cannot draw with Stable Diffusion, as it steps in "
+        f"another way: take PNDMScheduler, DDIMScheduler or another that does."
+    )
     if needed != {"model_output", "timestep", "sample"} or not all(
         hasattr(scheduler, name) for name in ("set_timesteps", "scale_model_input")
     ):
-        raise ValueError(
-            f"A {type(scheduler).__name__} cannot draw with Stable Diffusion, as it steps in "
-            f"another way: take PNDMScheduler, DDIMScheduler or another that does."
-        )
+        raise unfit
+    try:  # Wuerstchen's looks the same, but has a timestep for each picture
+        try_steps(_fresh(scheduler), {"num_inference_steps": 10}, 1)
+    except Exception as error:  # each class has its own
+        raise unfit from error
+
+
+def try_steps(scheduler: Any, given: Mapping[str, Any], steps: int | None = None) -> None:
+    """Take the first steps of a scheduler as a loop does, or all, each with zeros as the answer.
+
+    Args:
+        scheduler: one that nobody else uses, as its state changes.
+        given: what its `set_timesteps` is called with.
+        steps: how many.
+    """
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # some draw noise
+        warnings.simplefilter("ignore")  # what they say is said again when they really step
+        scheduler.set_timesteps(**given)
+        latents = torch.zeros(1, 4, 2, 2) * float(scheduler.init_noise_sigma)
+        for t in scheduler.timesteps[:steps]:
+            scheduler.scale_model_input(latents, t)
+            latents = scheduler.step(latents, t, latents, return_dict=False)[0]
 
 
 def _guidance(scale: Any) -> float:
@@ -432,7 +492,7 @@ def _guidance(scale: Any) -> float:
         number = math.nan
     if not 0 <= number < math.inf:
         raise ValueError(
-            f"guidance_scale is {_shown(scale)}, but it is a number of 0 or more; to steer away "
+            f"guidance_scale is {shown(scale)}, but it is a number of 0 or more; to steer away "
             f"from something, name it in negative_prompt."
         )
     return number
@@ -468,19 +528,15 @@ def _prompts(prompt: Any) -> list[str]:
 def _listed(given: Any) -> list[Any]:
     """Several as a list, and one as a list of itself."""
     several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+    several = several and getattr(given, "ndim", 1) > 0  # torch's number of no side is iterable
     return list(given) if several else [given]
 
 
 def _check_text(what: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise ValueError(f"{what} is a text, but {_shown(value)} was given.")
+        raise ValueError(f"{what} is a text, but {shown(value)} was given.")
     if any("\ud800" <= char <= "\udfff" for char in value):
-        raise ValueError(f"{what} holds bytes that are no UTF-8, {_shown(value)}: type it anew.")
-
-
-def _shown(value: Any) -> str:
-    told = printable(repr(value))
-    return told if len(told) <= 60 else f"{told[:60]}…"
+        raise ValueError(f"{what} holds bytes that are no UTF-8, {shown(value)}: type it anew.")
 
 
 def _one_each(what: str, given: Any, prompts: Sequence[str], *, shared: bool = False) -> list[Any]:
@@ -519,7 +575,7 @@ def _seeded(seed: Any) -> Generator:
 def _on_cpu(generator: Any) -> Generator:
     if not isinstance(generator, Generator):
         raise ValueError(
-            f"A generator is a torch.Generator, but {_shown(generator)} was given: for a number "
+            f"A generator is a torch.Generator, but {shown(generator)} was given: for a number "
             f"take seeds."
         )
     if generator.device.type != "cpu":
@@ -549,7 +605,7 @@ def _to_tensor(images: Image.Image | Sequence[Image.Image]) -> Tensor:
     images = _listed(images)
     for one in images:
         if not isinstance(one, Image.Image):
-            raise ValueError(f"A picture is a PIL picture, but {_shown(one)} was given.")
+            raise ValueError(f"A picture is a PIL picture, but {shown(one)} was given.")
     images = [as_rgb(one) for one in images]
     sizes = {image.size for image in images}
     if len(sizes) != 1:

@@ -195,3 +195,41 @@ def test_explore_lights_the_word_itself_and_not_a_part_of_another(loaded: Any):
     words = maps.compute_global_heat_map().word_heat_maps()
     assert [each.word for each in words] == ["a", "WOMAN", "and", "İ", "a", "man"]
     assert np.allclose(one.maps[-1, 0], stretch(words[-1].heatmap.numpy()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        *(({"words": one}, "words is .* where each starts") for one in (None, "abc", [5], [(1,)])),
+        *(({"labels": one}, "labels is .* a list of texts") for one in (None, "abc", [1, 2, 3])),
+        *(({"maps": one}, "The maps are an array") for one in ("x", object())),
+        ({"maps": np.full((3, 3, 4, 8), np.nan)}, "The maps hold NaN"),
+        ({"alt": None}, "The alt is a text"),
+        ({"title": 5}, "The title is a text"),
+    ],
+)
+def test_what_no_page_can_be_made_of_is_said(changes: dict[str, Any], says: str):
+    with pytest.raises(ValueError, match=says):
+        make(**changes)
+
+
+@pytest.mark.parametrize("phrases", ["cat", 5, torch.tensor(1)])
+def test_phrases_are_a_list(traced: tuple[HeatMaps, Image.Image], phrases: Any):
+    with pytest.raises(ValueError, match=r"phrases is .*, but it is a list of texts"):
+        explore(*traced, phrases)
+
+
+def test_maps_of_no_trace_are_said():
+    with pytest.raises(ValueError, match="maps are those of a trace, but None was given"):
+        explore(None, Image.new("RGB", (8, 8)))
+
+
+@pytest.mark.parametrize("size", [5, (0, 8), (8,), "ab", (8, 10**6), (8.5, 8)])
+def test_a_size_that_no_map_has_is_said(traced: tuple[HeatMaps, Image.Image], size: Any):
+    with pytest.raises(ValueError, match=r"size is .*, but it is height and width"):
+        traced[0].compute_global_heat_map(size=size)
+
+
+def test_factors_are_a_set_of_numbers(traced: tuple[HeatMaps, Image.Image]):
+    with pytest.raises(ValueError, match="factors is 2, but it is a set of numbers"):
+        traced[0].compute_global_heat_map(factors=2)

@@ -1,6 +1,7 @@
 """Maps of words, over pictures of any size."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,3 +141,43 @@ def test_overlap_of_maps_of_two_sizes() -> None:
     small = WordHeatMap(torch.ones(2, 2))
     large = WordHeatMap(torch.eye(4))
     assert small.compute_ioa(large) == pytest.approx(4 / 16)
+
+
+@pytest.mark.parametrize("name", ["word_idx", "occurrence", "offset_idx"])
+@pytest.mark.parametrize("value", ["1", 1.5, [], True, torch.zeros(2)])
+def test_what_is_no_number_of_a_token_is_said(
+    heat_map: GlobalHeatMap, name: str, value: Any
+) -> None:
+    with pytest.raises(ValueError, match=f"{name} is .*, but it is a whole number"):
+        heat_map.compute_word_heat_map("a", **{name: value})
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(heat_map: GlobalHeatMap) -> None:
+    assert value(heat_map.compute_word_heat_map("a", occurrence=np.int64(1))) == 4
+    assert value(heat_map.compute_word_heat_map(None, word_idx=torch.tensor(1))) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        *(
+            ({"image": one}, "is a PIL picture, but .* was given")
+            for one in (None, "cat.png", np.zeros((4, 4, 3)))
+        ),
+        ({"out_file": 5}, "out_file is the path of a file, but int was given"),
+        ({"ax": "x"}, "ax is 'x', but it is matplotlib's axes"),
+        ({"threshold": "x"}, "threshold is 'x', but it is a finite number"),
+    ],
+)
+def test_an_overlay_of_something_else_is_said_and_leaves_no_figure(
+    ramp: WordHeatMap, given: dict[str, Any], says: str
+) -> None:
+    before = pyplot.get_fignums()
+    with pytest.raises(ValueError, match=says):
+        ramp.plot_overlay(**{"image": Image.new("RGB", (4, 4)), **given})
+    assert pyplot.get_fignums() == before
+
+
+def test_an_overlap_with_what_is_no_map_is_said(ramp: WordHeatMap) -> None:
+    with pytest.raises(ValueError, match="other is None, but it is the map of a word"):
+        ramp.compute_ioa(None)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,52 @@ def test_a_pipe_or_a_device_is_refused(tmp_path: Path) -> None:
             load(path)
 
 
+@pytest.mark.parametrize("path", [None, [], b"maps", 5, "", "a\0b", "\ud800", "https://a.b/maps"])
+def test_what_is_no_path_is_said(maps: HeatMaps, path: Any) -> None:
+    for use in (partial(save, maps), load):
+        with pytest.raises(ValueError, match=r"^path is .*(path of a file|another path)"):
+            use(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_nothing_is_written_in_place_of_what_is_no_file(maps: HeatMaps, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="is a folder, a pipe or a device: take another name"):
+            save(maps, path)
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*: make it first"):
+        save(maps, tmp_path / "no" / "maps")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"seed": "7"}, "A seed is '7', but it is a whole number"),
+        ({"seed": [1.5]}, "A seed is 1.5"),
+        ({"model": object()}, "object is no JSON"),
+        ({"model": "\ud800"}, "The description cannot be read"),
+    ],
+)
+def test_what_would_not_be_read_again_is_not_written(
+    maps: HeatMaps, given: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        save(maps, tmp_path / "maps", **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_maps_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="maps are those of a trace, but NoneType was given"):
+        save(None, tmp_path / "maps")  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_and_torch_are_kept_as_numbers(maps: HeatMaps, tmp_path: Path) -> None:
+    save(maps, tmp_path / "maps", seed=torch.tensor([5, 6]), guidance_scale=np.float32(2.5))
+    told = load(tmp_path / "maps").settings
+    assert (told["seed"], told["guidance_scale"]) == ([5, 6], 2.5)
+
+
 Described = dict[str, Any]
 
 
@@ -177,6 +224,12 @@ def test_a_description_that_is_none_is_refused(described: str, tmp_path: Path) -
         (lambda t, d: d["prompts"][0]["tokens"][1].update(start=-5), "outside of the prompt"),
         (lambda t, d: d["prompts"][0]["tokens"][1].pop("piece"), "piece"),
         (lambda t, d: d["timesteps"].__setitem__(0, float("nan")), "timesteps"),
+        (lambda t, d: d["prompts"][0].update(words=[[3, 4]]), "have no tokens"),
+        (lambda t, d: d["prompts"][0]["words"].reverse(), "overlap, or stand in another order"),
+        (lambda t, d: d["prompts"][0].update(words=[[0, 1]] * 10**5), "overlap, or stand in"),
+        (lambda t, d: d["prompts"][0]["tokens"].append(d["prompts"][0]["tokens"][0]), "one posit"),
+        (lambda t, d: d["prompts"][0].update(prompt="a cat on a blue background" * 10**4), "more"),
+        (lambda t, d: d.update(positions=[*range(2001)]), "positions"),
     ],
 )
 def test_parts_that_contradict_one_another_are_refused(

@@ -98,7 +98,7 @@ def test_timesteps_are_known(maps: HeatMaps) -> None:
         ({"step_idx": 4}, "step_idx=4, but there are 4 steps"),
         ({"image_idx": 2}, "image_idx=2, but 2 pictures were drawn"),
         ({"factors": {4}}, r"No layer fits factors=.4.: the factors are \[1, 2\], and"),
-        ({"prompt": "a cat " * 20}, "more tokens than the prompts that were traced"),
+        ({"prompt": "a cat " * 20}, "is not what was drawn last"),
     ],
 )
 def test_what_is_not_there_is_said(maps: HeatMaps, asked: Any, sentence: str) -> None:

@@ -191,6 +191,16 @@ def test_embeddings_instead_of_a_prompt(pipe: Any, recorded: Any, draw: Draw) ->
     )
 
 
+def test_a_prompt_that_was_not_drawn_has_no_maps(pipe: Any, draw: Draw) -> None:
+    with trace(pipe) as maps:
+        draw(pipe, ROCKET)
+        draw(pipe, CAT)
+    for other in (ROCKET, "a dog", "a cat"):
+        with pytest.raises(ValueError, match=f"'{other}' is not what was drawn last .*'{CAT}'"):
+            maps.compute_global_heat_map(other)
+    assert maps.compute_global_heat_map(CAT).words == CAT.split()
+
+
 def test_a_call_forgets_the_one_before(pipe: Any, draw: Draw) -> None:
     with trace(pipe) as maps:
         draw(pipe, ROCKET, height=32, width=32)
@@ -240,7 +250,8 @@ def test_maps_do_not_keep_the_pipeline(loaded: Any, draw: Draw) -> None:
     del own
     gc.collect()
     assert gone() is None
-    assert maps.compute_global_heat_map("a cat").words == ["a", "cat"]
+    with pytest.raises(ValueError, match="'a cat' is not what was drawn"):  # it still tokenizes
+        maps.compute_global_heat_map("a cat")
 
 
 def test_the_denoiser_alone_is_refused(pipe: Any) -> None:

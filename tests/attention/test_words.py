@@ -129,6 +129,7 @@ def test_an_accent_is_part_of_its_word_composed_or_not(
         ("a\u200bcat\ufeff dog\u200d \u0301 !?", ["a", "cat", "dog"]),
         ("Straße ẞ ﬁsh", ["Straße", "ẞ", "ﬁsh"]),
         ("a\tcat\n\ndog  x", ["a", "cat", "dog", "x"]),
+        ("12 cats, 747 ４２", ["12", "cats", "747", "４２"]),
         ("!!! ...", []),
     ],
 )
@@ -165,6 +166,18 @@ def test_a_place_is_counted_in_the_prompts_own_characters(
 def test_a_part_of_a_letter_is_not_found(clip: CLIPTokenizer, prompt: str, part: str) -> None:
     with pytest.raises(ValueError, match="is not in the prompt"):
         tokenize([clip], prompt).places(part)
+
+
+def test_a_digit_of_a_number_is_not_found(clip: CLIPTokenizer) -> None:
+    tokens = tokenize([clip], "a 7 and a 747")
+    assert tokens.places("7") == [(2, 3)]
+    with pytest.raises(ValueError, match="'4' is not in the prompt"):
+        tokens.places("4")
+
+
+def test_a_very_long_prompt_is_refused_at_once(clip: CLIPTokenizer) -> None:
+    with pytest.raises(ValueError, match="The prompt has 100,001 characters, more than 100,000"):
+        tokenize([clip], "a" * 100_001)
 
 
 def test_a_word_that_stands_twice_has_two_places_in_order(clip: CLIPTokenizer) -> None:

@@ -468,3 +468,16 @@ def test_a_prompt_that_fits_does_not_warn(pipe: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         draw(pipe, "a cat", num_inference_steps=1)
+
+
+def test_what_is_no_pipeline_profile_or_scheduler_is_said(pipe: Any) -> None:
+    with pytest.raises(ValueError, match="NoneType is no pipeline of"):
+        sweep(None, "a cat", {"eta": [0.0]})
+    with pytest.raises(ValueError, match="'small' is no profile"):
+        load("text-to-image", "small")
+    with pytest.raises(ValueError, match="None is no scheduler"):
+        make_scheduler("DDIM", None)
+    with pytest.raises(ValueError, match="machine is what this_machine gives"):
+        optimise(pipe, "cuda")
+    with pytest.raises(ValueError, match=r"needs a list of values, but has tensor\(3\)"):
+        sweep(pipe, "a cat", {"guidance_scale": torch.tensor(3)})

@@ -82,6 +82,15 @@ def test_inpainting_replaces_the_object(pipes: dict[str, Any]) -> None:
     assert (seen.objects, seen.background) == (("panda",), "brown")
 
 
+def test_inpainting_keeps_the_size_of_a_picture_that_is_not_square(pipes: dict[str, Any]) -> None:
+    wide = FROG.image.resize((96, 64))
+    given = {"image": wide, "mask_image": Image.new("L", wide.size, 255), "num_inference_steps": 2}
+    (drawn,) = draw(pipes["inpainting"], "a frog", **given)
+    assert drawn.size == (96, 64)
+    (asked,) = draw(pipes["inpainting"], "a frog", **given, height=64, width=64)
+    assert asked.size == (64, 64)
+
+
 def test_a_picture_depends_on_its_own_seed_alone(pipe: Any) -> None:
     few = {"num_inference_steps": 3, "guidance_scale": 4.0}
     several = draw(pipe, "a cat", seeds=[4, 5, 6], **few)

@@ -99,7 +99,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(
 def test_what_cannot_be_kept_is_refused(pipe: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Settings go into a PNG file, but cat\.jpg is none"):
         save_with_settings(tmp_path / "cat.jpg", GREY, pipe, "a cat", seed=1)
-    with pytest.raises(ValueError, match=r"into a PNG file, but a\\x00\.png is none"):
+    with pytest.raises(ValueError, match=r"a\\x00\.png', but no file can be called"):
         save_with_settings(tmp_path / "a\0.png", GREY, pipe, "a cat", seed=1)
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*none: make it first"):
         save_with_settings(tmp_path / "none/cat.png", GREY, pipe, "a cat", seed=1)
@@ -107,6 +107,22 @@ def test_what_cannot_be_kept_is_refused(pipe: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="The settings hold something that no file can"):
         save_with_settings(tmp_path / "cat.png", GREY, pipe, "a cat", seed=1, latents=latents)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", [None, [], b"a.png", 5, "https://a.b/c.png", io.BytesIO()])
+def test_what_is_no_path_is_said(pipe: Any, path: Any) -> None:
+    with pytest.raises(ValueError, match=r"^path is .*the path of a file"):
+        save_with_settings(path, GREY, pipe, "a cat", seed=1)
+    with pytest.raises(ValueError, match=r"^path is .*the path of a file"):
+        load_settings(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_nothing_is_written_in_place_of_what_is_no_file(pipe: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(OSError, match=r"pipe\.png is a folder, a pipe or a device"):
+        save_with_settings(tmp_path / "pipe.png", GREY, pipe, "a cat", seed=1)
+    assert [one.is_fifo() for one in tmp_path.iterdir()] == [True]
 
 
 def test_a_picture_that_is_no_png_leaves_nothing_behind(pipe: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from companion import profile
 from companion.autopipeline import load
@@ -86,6 +87,14 @@ def pickled_unet(folder: Path, index: dict[str, Any]) -> Any:
     return index
 
 
+def lacking_weights(folder: Path, index: dict[str, Any]) -> Any:
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    del weights["conv_in.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    return index
+
+
 def other_weights(folder: Path, index: dict[str, Any]) -> Any:
     path = folder / "unet" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "in_channels": 9}))
@@ -100,6 +109,7 @@ def other_weights(folder: Path, index: dict[str, Any]) -> Any:
         processor_of_its_own,
         pickled_unet,
         other_weights,
+        lacking_weights,
         lambda _, index: [index],
         lambda _, index: None,
         lambda _, index: {**index, "_class_name": 5},

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.callbacks import SDCFGCutoffCallback
 from PIL import Image
 
 from companion import profile
-from companion.autopipeline import draw, load, make_scheduler
+from companion.autopipeline import draw, load, make_scheduler, psnr
 
 GREY = Image.new("RGB", (64, 64), "gray")
 FLAT = "is the same everywhere, so there is nothing to keep to"
@@ -36,9 +37,10 @@ def depth() -> Any:
         ("output_type", ["np", "latent", "pt", 3], "output_type is .*, but RGB pictures are given"),
         ("cross_attention_kwargs", [3, [1], {1: 2}], "cross_attention_kwargs is .* a dict"),
         ("cross_attention_kwargs", [{"scale": "1"}], "scale of cross_attention_kwargs is '1'"),
-        (UP, [3, "x"], f"{UP} is .*, but it is a function"),
+        ("cross_attention_kwargs", [{"attention_mask": 1}], "no argument 'attention_mask' of"),
+        (UP, [3, "x", lambda: None], f"{UP} is .*, but it is a function that takes the pipeline"),
         (f"{UP}_tensor_inputs", [3, "latents", ["x"], [None]], "a list of names of latents"),
-        ("callback", [3], "callback is 3, but it is a function"),
+        ("callback", [3, lambda _: None], "callback is .*, but it is a function that takes the"),
         ("callback_steps", [0, 1.5, "1"], "at least 1|a whole number"),
         ("ip_adapter_image", [GREY], "ip_adapter_image needs an IP-Adapter"),
         ("ip_adapter_image_embeds", [[1]], "ip_adapter_image_embeds needs an IP-Adapter"),
@@ -75,6 +77,32 @@ def test_what_fits_is_passed_on(own: Any) -> None:
     own.scheduler = make_scheduler("Euler", own.scheduler)
     assert len(draw(own, "a cat", sigmas=[9, 1.5])) == 1
     assert len(draw(own, "a cat", timesteps=np.array([900, 500]))) == 1
+
+
+def test_a_misspelt_argument_of_the_attention_is_named(pipe: Any) -> None:
+    with pytest.raises(ValueError, match="'scal' of cross_attention_kwargs: did you mean 'scale'"):
+        draw(pipe, "a cat", cross_attention_kwargs={"scal": 0.5})
+
+
+def test_a_callback_that_gives_nothing_only_looks(pipe: Any) -> None:
+    seen: list[int] = []
+    (looked,) = draw(pipe, "a cat", num_inference_steps=3, **{UP: lambda *a: seen.append(a[1])})
+    assert seen == [0, 1, 2]
+    assert psnr(looked, *draw(pipe, "a cat", num_inference_steps=3)) == float("inf")
+    cutoff = SDCFGCutoffCallback(cutoff_step_ratio=0.5)  # pipelines know this kind by its class
+    assert psnr(looked, *draw(pipe, "a cat", num_inference_steps=3, **{UP: cutoff})) < 100
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        *((one, "or nothing") for one in (5, "x", [], {"latents": None}, {"prompt_embeds": 5})),
+        ({"latents": torch.zeros(1, 4, 8, 8)}, "latents of 1x4x8x8 back in place of 1x4x16x16"),
+    ],
+)
+def test_a_callback_that_gives_something_else_is_named(pipe: Any, given: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=f"{UP} gave .*{says}"):
+        draw(pipe, "a cat", num_inference_steps=2, **{UP: lambda *_: given})
 
 
 def test_two_that_say_the_same_are_refused(pipe: Any) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from companion.autopipeline import Settings, load_settings, save_with_settings
+from companion.autopipeline import Settings, draw, load_settings, save_with_settings
 
 KEY = "companion.autopipeline"
 GREY = Image.new("RGB", (64, 64), "gray")
@@ -263,6 +264,30 @@ def test_what_is_no_scheduler_of_this_pipeline_draws_nothing(
     cannot_be_drawn(pipe, tmp_path, {"_class_name": name})
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["DDPMWuerstchenScheduler", "UnCLIPScheduler", "KarrasVeScheduler", "AmusedScheduler"],
+)
+def test_a_scheduler_of_other_pipelines_is_said_to_be_one(
+    pipe: Any, own: Any, tmp_path: Path, name: str
+) -> None:
+    says = f"A {name} steps in another way than Stable Diffusion's pipelines do"
+    seen = load_settings(with_settings(tmp_path / "cat.png", scheduler={"_class_name": name}))
+    with pytest.raises(ValueError, match=says):
+        seen.redraw(pipe)
+    if name != "AmusedScheduler":  # which needs a number to be made
+        own.scheduler = getattr(diffusers, name)()
+        with pytest.raises(ValueError, match=says):
+            draw(own, "a cat", num_inference_steps=2)
+
+
+@pytest.mark.parametrize("none", [None, diffusers.DDIMScheduler])
+def test_a_pipeline_without_a_scheduler_draws_nothing(own: Any, none: Any) -> None:
+    own.scheduler = none
+    with pytest.raises(ValueError, match=r"The pipeline's scheduler is .*, which is none"):
+        draw(own, "a cat", num_inference_steps=2)
+
+
 @pytest.mark.parametrize("kind", ["DDIMScheduler", "UniPCMultistepScheduler"])
 @pytest.mark.parametrize(
     "wrong",
@@ -333,6 +358,16 @@ def test_settings_made_by_hand_are_checked_too(pipe: Any) -> None:
     for wrong in ({"arguments": {"prompt": "b"}}, {"seed": [1, 2]}, {"prompt": None}):
         with pytest.raises(ValueError, match=r"prompt|seed"):
             Settings(**{**honest, **wrong}).redraw(pipe)
+
+
+@pytest.mark.parametrize("field", ["task", "model", "prompt", "seed", "arguments", "scheduler"])
+@pytest.mark.parametrize("value", [None, 1.5, [], b"x"])
+def test_settings_of_other_types_made_by_hand_are_refused(
+    pipe: Any, tmp_path: Path, field: str, value: Any
+) -> None:
+    honest = load_settings(with_settings(tmp_path / "cat.png"))
+    with pytest.raises(ValueError, match=r"\.$"):
+        replace(honest, **{field: value}).redraw(pipe)
 
 
 def test_an_interrupt_puts_the_scheduler_back(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """`companion attend`: a picture, a sheet and a page, or one sentence."""
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -207,18 +209,68 @@ def test_a_pickle_is_not_loaded(file: str, tmp_path: Path, capsys: Any):
     assert "a pickle, which may run code" in capsys.readouterr().err
 
 
+def weights_lack_one(weights: dict[str, Any]) -> None:
+    del weights["conv_in.weight"]
+
+
+def weights_hold_nan(weights: dict[str, Any]) -> None:
+    weights["conv_in.weight"] = weights["conv_in.weight"] * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (weights_lack_one, "The weights of the unet in .* lack conv_in.weight"),
+        (weights_hold_nan, "could not draw this .*The picture holds NaN"),
+    ],
+)
+def test_a_damaged_model_draws_no_picture(
+    damage: Callable[[dict[str, Any]], None], says: str, tmp_path: Path, capsys: Any
+):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(zoo("stable-diffusion"), tmp_path / "model")
+    path = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    damage(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+    given = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--steps", "1"]
+    assert main(["attend", PROMPT, *given]) == 1
+    assert re.search(says, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scheduler_of_other_pipelines_is_said_before_anything_is_drawn(
+    tmp_path: Path, capsys: Any
+):
+    shutil.copytree(zoo("stable-diffusion"), tmp_path / "model")
+    index = tmp_path / "model" / "model_index.json"
+    parts = json.loads(index.read_text())
+    parts["scheduler"] = ["diffusers", "DDPMWuerstchenScheduler"]
+    index.write_text(json.dumps(parts))
+    given = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    assert main(["attend", PROMPT, *given]) == 1
+    assert "A DDPMWuerstchenScheduler steps in another way" in capsys.readouterr().err
+
+
 def test_a_mirror_gets_no_token_and_only_safetensors_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
     import diffusers
+    import huggingface_hub
 
     asked = {}
+
+    def index(model: str, file: str, **given: Any) -> str:
+        asked["index"] = (model, given)
+        return str(zoo("stable-diffusion") / file)
 
     def download(model: str, **given: Any) -> str:
         asked.update(given, model=model)
         return str(zoo("stable-diffusion"))
 
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", index)
     monkeypatch.setenv("HF_TOKEN", "hf_" + "a" * 34)
     for address, token in (
         ("https://mirror.example", False),
@@ -226,7 +278,38 @@ def test_a_mirror_gets_no_token_and_only_safetensors_come(
     ):
         monkeypatch.setenv("HF_ENDPOINT", address)
         assert attend._folder("me/model") == Path(zoo("stable-diffusion"))
+        assert asked.pop("index") == ("me/model", {"token": token})
         assert asked == {"model": "me/model", "use_safetensors": True, "token": token}
+
+
+@pytest.mark.parametrize(
+    ("index", "says"),
+    [
+        ("[]", "cannot be read: input should be an object"),
+        ("{}", "names no pipeline of diffusers .* but None"),
+        ('{"_class_name": "DiffusionPipeline"}', "names no pipeline of diffusers"),
+        ('{"_class_name": ["evil", "Evil"]}', "names no pipeline of diffusers"),
+        (
+            '{"_class_name": "StableDiffusionPipeline", "unet": ["evil", "Evil"]}',
+            "says that unet is a evil.Evil, which is no model",
+        ),
+    ],
+)
+def test_a_model_of_the_hub_is_looked_at_before_the_library_takes_it(
+    index: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    import diffusers
+    import huggingface_hub
+
+    (tmp_path / "model_index.json").write_text(index)
+    fetched = str(tmp_path / "model_index.json")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: fetched)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", pytest.fail)
+    out = str(tmp_path / "out")
+    assert main(["attend", PROMPT, "--model", "evil/model", "--out", out]) == 1
+    printed = capsys.readouterr().err
+    assert re.search(says, printed)
+    assert printed.count("\n") == 1
 
 
 def test_a_word_that_is_not_there_is_said_before_anything_is_drawn(

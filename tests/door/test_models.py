@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from companion.door import Untrusted
-from companion.door.models import check_model_folder
+from companion.door.models import check_index, check_model_folder
 from companion.zoo import folder as zoo
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -241,6 +241,30 @@ def test_settings_that_are_no_json_are_refused(model: Path, file: str, content: 
 def test_damaged_weights_are_refused(model: Path, damage: Callable[[bytes], bytes]):
     put(model / UNET, damage((model / UNET).read_bytes()))
     with pytest.raises(Untrusted, match="cannot be read as safetensors"):
+        check_model_folder(model)
+
+
+@pytest.mark.parametrize("length", [0, -1, 1.5, "x", True, []])
+def test_a_tokenizer_of_no_length_is_refused(model: Path, length: Any):
+    change(model / "tokenizer" / "tokenizer_config.json", model_max_length=length)
+    with pytest.raises(Untrusted, match=r"has model_max_length = .* at least 1"):
+        check_model_folder(model)
+
+
+def test_an_index_is_looked_at_alone(tmp_path: Path):
+    put(tmp_path / "model_index.json", {"_class_name": "DDPMPipeline", "unet": ["evil", "Evil"]})
+    with pytest.raises(Untrusted, match=r"says that unet is a evil.Evil"):
+        check_index(tmp_path / "model_index.json")
+    with pytest.raises(FileNotFoundError):
+        check_index(tmp_path / "none.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+@pytest.mark.parametrize("file", ["tokenizer/chat_template.jinja", "tokenizer/vocab.json"])
+def test_a_pipe_that_a_library_may_open_is_refused(model: Path, file: str):
+    (model / file).unlink(missing_ok=True)
+    os.mkfifo(model / file)
+    with pytest.raises(Untrusted, match="is no file"):
         check_model_folder(model)
 
 

@@ -11,12 +11,14 @@ import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from companion import figures
+from companion.attention.words import check_text
+from companion.door.numbers import shown, whole
 from companion.door.pictures import as_rgb
 
 if TYPE_CHECKING:
@@ -55,20 +57,22 @@ def explore(
         ValueError: a phrase that is not in the prompt or was cut off, phrases that overlap, a
             prompt without words, or maps that do not keep steps apart.
     """
+    if not hasattr(maps, "compute_global_heat_map"):
+        raise ValueError(f"maps are those of a trace, but {shown(maps)} was given.")
     scale = min(1, LARGEST_MAP / max(maps.height, maps.width))
     size = round(maps.height * scale), round(maps.width * scale)
 
-    def whole(step: int | None) -> "GlobalHeatMap":
+    def together_at(step: int | None) -> "GlobalHeatMap":
         return maps.compute_global_heat_map(step_idx=step, image_idx=image_idx, size=size)
 
-    together = whole(None)
+    together = together_at(None)
     places = together.tokens.chosen(phrases)
     indices = [together.tokens.inside(*place) for place in places]
     chosen = np.linspace(0, maps.steps - 1, min(maps.steps, MOST_STEPS)).round().astype(int)
     steps: list[int | None] = [*chosen.tolist(), None] if maps.steps > 1 else [None]
     stack = [
         [heat.heat_maps[its].mean(0).cpu().numpy() for its in indices]
-        for heat in (together if step is None else whole(step) for step in steps)
+        for heat in (together if step is None else together_at(step) for step in steps)
     ]
     labels = [
         "all steps"
@@ -83,7 +87,7 @@ def explore(
         places,
         np.array(stack),
         labels,
-        alt=alt or f"The picture drawn for “{prompt}”",
+        alt=f"The picture drawn for “{prompt}”" if alt is None else alt,
         title=title,
     )
 
@@ -113,7 +117,17 @@ def explorer(
     Raises:
         ValueError: words that overlap or lie outside of the prompt, or maps of another shape.
     """
-    maps = np.asarray(maps, dtype=np.float32)
+    for what, one in (("prompt", prompt), ("alt", alt), ("title", "" if title is None else title)):
+        check_text(f"The {what}", one)
+    labels, words = _labels(labels), _places(words)
+    try:
+        maps = np.asarray(maps, dtype=np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError is torch's
+        raise ValueError(
+            f"The maps are an array of numbers, but {shown(maps)} was given."
+        ) from error
+    if not np.isfinite(maps).all():
+        raise ValueError("The maps hold NaN or infinite numbers: give finite ones.")
     if maps.ndim != 4 or maps.shape[:2] != (len(labels), len(words)) or not maps.size:
         raise ValueError(
             f"{len(words)} words and {len(labels)} labels need maps of shape ({len(labels)}, "
@@ -205,6 +219,27 @@ def light_up(picture: Image.Image, heat: np.ndarray) -> Image.Image:
     light = Image.fromarray(np.round(255 * (DIM + (1 - DIM) * heat)).astype(np.uint8))
     mask = light.resize(picture.size, Image.Resampling.BILINEAR)
     return Image.composite(picture, Image.new("RGB", picture.size), mask)
+
+
+def _labels(labels: Any) -> list[str]:
+    try:
+        several = [] if isinstance(labels, str | bytes) else list(labels)
+    except TypeError:
+        several = []
+    if not all(isinstance(one, str) for one in several):
+        several = []
+    if not several:
+        raise ValueError(f"labels is {shown(labels)}, but it is a list of texts.")
+    return several
+
+
+def _places(words: Any) -> list[tuple[int, int]]:
+    try:
+        return [(whole("A start", start), whole("An end", end)) for start, end in words]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"words is {shown(words)}, but it is a list of where each starts and ends."
+        ) from error
 
 
 def _split(prompt: str, words: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from companion.attention.words import PromptTokens
+from companion.door.numbers import number, shown, whole
+from companion.door.paths import file_path
 from companion.door.pictures import as_rgb
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class WordHeatMap:
         Returns:
             Float32 of shape (height, width).
         """
+        if threshold is not None:
+            threshold = number("threshold", threshold)
         width, height = as_rgb(image).size  # turned as its EXIF data say
         expanded = F.interpolate(
             self.heatmap[None, None].float(), size=(height, width), mode="bicubic"
@@ -86,15 +90,23 @@ class WordHeatMap:
 
         Returns:
             The axes, with the word as their title.
+
+        Raises:
+            ValueError: what is no picture, no path or no axes.
+            OSError: the file cannot be written.
         """
+        if out_file is not None and not hasattr(out_file, "write"):
+            out_file = file_path("out_file", out_file)
+        if not (ax is None or hasattr(ax, "imshow")):
+            raise ValueError(f"ax is {shown(ax)}, but it is matplotlib's axes: leave it out.")
+        expanded = self.expand_as(image, **expand_kwargs).numpy()
+        picture = np.asarray(as_rgb(image), dtype=np.float32) / 255
         if ax is None:
             from matplotlib import pyplot
 
             ax = pyplot.figure().add_subplot()
-        expanded = self.expand_as(image, **expand_kwargs).numpy()
         low, high = (None, None) if color_normalize else (0.0, 1.0)
         ax.imshow(expanded, cmap="jet", vmin=low, vmax=high)
-        picture = np.asarray(as_rgb(image), dtype=np.float32) / 255
         opacity = 1 - expanded.clip(0, 1)[..., None]
         ax.imshow(np.concatenate([picture, opacity], axis=-1))
         ax.set_axis_off()
@@ -110,7 +122,12 @@ class WordHeatMap:
 
         Meant for masks, or maps of 0 to 1. If the sizes differ, this one is brought to the other's
         and becomes a mask: 1 where it is 1 or more.
+
+        Raises:
+            ValueError: the other is no such map.
         """
+        if not isinstance(other, WordHeatMap):
+            raise ValueError(f"other is {shown(other)}, but it is the map of a word.")
         ours, theirs = self.heatmap.float(), other.heatmap.float()
         if ours.shape != theirs.shape:
             ours = F.interpolate(ours[None, None], size=theirs.shape, mode="bicubic")[0, 0]
@@ -167,7 +184,7 @@ class GlobalHeatMap:
         else:
             places = self.tokens.find(word, offset_idx)
             if occurrence is not None:
-                if not 0 <= occurrence < len(places):
+                if not 0 <= whole("occurrence", occurrence) < len(places):
                     raise ValueError(
                         f"occurrence={occurrence}, but {word!r} stands {len(places)} times in the "
                         f"prompt, counted from 0."
@@ -186,6 +203,7 @@ class GlobalHeatMap:
         ]
 
     def _token(self, word_idx: int) -> int:
+        word_idx = whole("word_idx", word_idx)
         if not 0 <= word_idx < len(self.heat_maps) - 1:
             raise ValueError(
                 f"word_idx={word_idx}, but the prompt has {sum(self.tokens.is_word())} tokens, "

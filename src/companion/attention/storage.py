@@ -2,8 +2,9 @@
 
 import json
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,9 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from companion.attention.sums import HeatMaps, Key
-from companion.attention.words import PromptTokens
-from companion.door import Untrusted, printable
+from companion.attention.words import LONGEST, PromptTokens
+from companion.door import Untrusted, exists, is_file, is_folder, printable
 from companion.door.documents import parse_json
+from companion.door.numbers import whole
+from companion.door.paths import file_path
 
 FORMAT = "companion.attention 1"
 
@@ -34,7 +37,14 @@ def save(
         seed: the pictures', to be found again.
         **settings: what else is worth knowing, such as `model="..."` and `guidance_scale=4.0`:
             anything that JSON can hold. They stand beside those that the trace knows by itself.
+
+    Raises:
+        ValueError: what is no path, no maps, or no seed, or settings that JSON cannot hold.
+        OSError: the file cannot be written; FileNotFoundError, as there is no such folder.
     """
+    path = file_path("path", path)
+    if not isinstance(maps, HeatMaps):
+        raise ValueError(f"maps are those of a trace, but {type(maps).__name__} was given.")
     described = {
         "by": sorted(maps.by),
         "layers": maps.layers,
@@ -45,11 +55,49 @@ def save(
         "timesteps": maps.timesteps,
         "prompts": [None if one is None else asdict(one) for one in maps.prompts],
         "sums": [[*key, sorted(maps.members[key])] for key in maps.sums],
-        "settings": {**maps.settings, **settings} | ({} if seed is None else {"seed": seed}),
+        "settings": {**maps.settings, **settings}
+        | ({} if seed is None else {"seed": _seeds(seed)}),
     }
+    metadata = {"format": FORMAT, "maps": _text(described)}
     tensors = {str(i): summed.contiguous() for i, summed in enumerate(maps.sums.values())}
-    metadata = {"format": FORMAT, "maps": json.dumps(described)}
-    save_file(tensors, path, metadata=metadata)
+    shown = printable(str(path))
+    if not is_folder(path.parent):
+        raise FileNotFoundError(f"There is no folder {printable(str(path.parent))}: make it first.")
+    if exists(path) and not is_file(path):
+        raise OSError(f"{shown} is a folder, a pipe or a device: take another name.")
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except (SafetensorError, OSError) as error:
+        raise OSError(
+            f"{shown} cannot be written ({printable(str(error))[:200]}): take another place, or "
+            f"another name."
+        ) from error
+
+
+def _seeds(seed: Any) -> int | list[int]:
+    several = isinstance(seed, Iterable) and not isinstance(seed, str | bytes)
+    if several and getattr(seed, "ndim", 1) > 0:
+        return [whole("A seed", one) for one in seed]
+    return whole("A seed", seed)
+
+
+def _text(described: dict[str, Any]) -> str:
+    """The description as JSON, such as `load` takes."""
+    try:
+        text = json.dumps(described, default=_plain)
+        fault = _fault(parse_json(_Described, text, "The description"))
+    except (TypeError, ValueError, RecursionError) as error:
+        fault = str(error).rstrip(".")
+    if fault:
+        raise ValueError(f"The maps and settings are such as no file can hold: {printable(fault)}.")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy and torch as Python's own."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def load(path: str | Path) -> HeatMaps:
@@ -59,7 +107,7 @@ def load(path: str | Path) -> HeatMaps:
         FileNotFoundError: there is no such file.
         ValueError: a file that holds something else, or is damaged; the sentence says what.
     """
-    path = Path(path)
+    path = file_path("path", path)
     what = f"The file of maps {printable(str(path))}"
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -113,7 +161,7 @@ class _Described:
     heads: list[Annotated[int, Field(ge=1, le=1024)]]
     height: Annotated[int, Field(ge=0, le=1024)]  # 0 where nothing was traced
     width: Annotated[int, Field(ge=0, le=1024)]
-    positions: list[Index]
+    positions: Annotated[list[Index], Field(max_length=2000)]  # SD3 has 589 tokens
     timesteps: list[Finite]
     prompts: list[PromptTokens | None]
     sums: list[tuple[Index | None, Index | None, Side, Side, list[Index]]]
@@ -151,13 +199,23 @@ def _fault(described: _Described) -> str:
 def _prompt_fault(tokens: PromptTokens, positions: set[int]) -> str:
     """What is wrong with the places of a prompt's words and tokens, or ""."""
     length = len(tokens.prompt)
+    if length > LONGEST:
+        return f"a prompt of it has {length:,} characters, more than {LONGEST:,}"
     spans = [(token.start, token.end) for token in tokens.tokens if token.start != -1]
     if not all(0 <= start <= end <= length for start, end in spans) or not all(
         0 <= start < end <= length for start, end in tokens.words
     ):
         return f"words lie outside of the prompt {tokens.prompt[:60]!r}"
-    if not tokens.tokens or not {token.position for token in tokens.tokens} <= positions:
+    if any(after < end for (_, end), (after, _) in pairwise(tokens.words)):
+        return f"words of the prompt {tokens.prompt[:60]!r} overlap, or stand in another order"
+    given = [token.position for token in tokens.tokens]
+    if not given or not set(given) <= positions:
         return f"tokens of the prompt {tokens.prompt[:60]!r} have no maps"
+    if len(set(given)) < len(given):
+        return f"tokens of the prompt {tokens.prompt[:60]!r} stand at one position"
+    readable = tokens.readable()
+    if len(readable) > len(given) or not all(tokens.inside(*place) for place in readable):
+        return f"words of the prompt {tokens.prompt[:60]!r} have no tokens"
     return ""
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from companion.attention.heat_map import GlobalHeatMap
 from companion.attention.words import PromptTokens, check_text
-from companion.door.numbers import whole
+from companion.door.numbers import shown, whole
 
 AXES = ("step", "layer", "head")
+LARGEST_SIDE = 4096  # of maps that are asked for
 
 
 class Key(NamedTuple):
@@ -49,7 +50,10 @@ class HeatMaps:
     """
 
     def __init__(self, by: Iterable[str], layers: Sequence[str], heads: Sequence[int]) -> None:
-        names = [by] if isinstance(by, str) or not isinstance(by, Iterable) else list(by)
+        try:
+            names: list[Any] = [by] if isinstance(by, str) else list(by)
+        except TypeError:  # no list at all, or torch's number of no side
+            names = [by]
         if unknown := [name for name in names if name not in AXES]:
             raise ValueError(
                 f"by={unknown} names nothing that can be kept apart: {', '.join(AXES)} can."
@@ -58,6 +62,7 @@ class HeatMaps:
         self.layers = tuple(layers)
         self.heads = tuple(heads)
         self.tokenize: Callable[[str], PromptTokens] | None = None
+        self.others: set[str] = set()
         self.settings: dict[str, Any] = {}
         self.begin([], [])
 
@@ -142,12 +147,13 @@ class HeatMaps:
             size: height and width of the maps; by default the latents'.
 
         Raises:
-            ValueError: nothing was traced, or what is asked for was not kept or does not exist.
+            ValueError: nothing was traced, or what is asked for was not kept or does not exist, or
+                another prompt was drawn.
         """
         picture = self._picture(image_idx)
         tokens = self._tokens(prompt, picture)
         rows = self._rows(tokens)
-        size = size or (self.height, self.width)
+        size = (self.height, self.width) if size is None else _side_by_side(size)
         total: Tensor | None = None
         maps_in_total = 0
         for key, summed in self._chosen(factors, head_idx, layer_idx, step_idx).items():
@@ -157,7 +163,12 @@ class HeatMaps:
             for layer in self.members[key]:
                 maps_in_total += self.heads[layer] if head_idx is None else 1
         if total is None:
-            asked = {"factors": factors, "layer_idx": layer_idx, "head_idx": head_idx}
+            asked = {
+                "factors": factors,
+                "layer_idx": layer_idx,
+                "head_idx": head_idx,
+                "step_idx": step_idx,
+            }
             given = ", ".join(
                 f"{name}={value}" for name, value in asked.items() if value is not None
             )
@@ -182,7 +193,10 @@ class HeatMaps:
         self._check("head", head_idx, max(self.heads))
         self._check("layer", layer_idx, len(self.layers))
         self._check("step", step_idx, self.steps)
-        wanted = None if factors is None else set(factors)
+        try:
+            wanted = None if factors is None else set(factors)
+        except TypeError as error:
+            raise ValueError(f"factors is {shown(factors)}, but it is a set of numbers.") from error
         chosen: dict[Key, Tensor] = {}
         for key, summed in self.sums.items():
             if (
@@ -242,23 +256,36 @@ class HeatMaps:
             raise ValueError(
                 f"Maps that were loaded know the prompts they were saved with, but not {prompt!r}."
             )
-        return self.tokenize(prompt)
+        tokens = self.tokenize(prompt)
+        if None not in self.prompts and tokens.prompt not in {*known, *self.others}:
+            drawn = ", ".join(repr(one) for one in known)
+            raise ValueError(
+                f"{shown(prompt)} is not what was drawn last in the trace, so there are no maps of "
+                f"it: ask for {drawn if len(drawn) <= 200 else 'one that was'}."
+            )
+        return tokens
 
     def _rows(self, tokens: PromptTokens) -> slice | list[int]:
         """Where in the sums the tokens are."""
         row = {position: i for i, position in enumerate(self.positions)}
-        try:
-            rows = [row[token.position] for token in tokens.tokens]
-        except KeyError:
-            raise ValueError(
-                f"{tokens.prompt!r} has more tokens than the prompts that were traced, and maps "
-                f"are kept for theirs only."
-            ) from None
+        rows = [row[token.position] for token in tokens.tokens]
         # A slice is a view, a list a copy.
         return slice(len(rows)) if rows == list(range(len(rows))) else rows
 
     def _factor(self, key: Key) -> int:
         return round((self.height * self.width / (key.height * key.width)) ** 0.5)
+
+
+def _side_by_side(size: Any) -> tuple[int, int]:
+    try:
+        height, width = (whole("A side", side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
+        raise ValueError(
+            f"size is {shown(size)}, but it is height and width, 1 to {LARGEST_SIDE} each."
+        )
+    return height, width
 
 
 def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -122,8 +122,9 @@ class _Run:
             positions = set(range(sum(limits)))
         # SDXL's second prompt stands at the same places, and may be the longer one.
         second = "negative_prompt_2" if self.negative else "prompt_2"
-        for prompt in _texts(given.get(second)):
-            positions |= {token.position for token in self.maps.tokenize(prompt).tokens}
+        others = [self.maps.tokenize(prompt) for prompt in _texts(given.get(second))]
+        positions |= {token.position for one in others for token in one.tokens}
+        self.maps.others = {one.prompt for one in others}
         kept = sorted(positions)
         self.tokens = slice(len(kept)) if kept == list(range(len(kept))) else kept
         each = given.get("num_images_per_prompt") or 1

@@ -2,13 +2,16 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from companion.door.numbers import shown, whole
+
 # What joins letters, or keeps them from joining, and is not seen itself.
 UNSEEN = "\u200c\u200d\u2060"
+LONGEST = 100_000  # characters of a prompt; text encoders take some hundred tokens
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class PromptTokens:
             ValueError: it is not in the prompt, or was cut off; the sentence names the words that
                 are there.
         """
+        offset = whole("offset_idx", offset)
         moved = [[index + offset for index in self.inside(*place)] for place in self.places(phrase)]
         if min(map(min, moved)) < 0 or max(map(max, moved)) >= len(self.tokens):
             raise ValueError(
@@ -94,6 +98,8 @@ class PromptTokens:
         if phrases is None:
             places = self.readable()
         else:
+            if isinstance(phrases, str) or not isinstance(phrases, Sequence | Set):
+                raise ValueError(f"phrases is {shown(phrases)}, but it is a list of texts.")
             places = sorted({place for phrase in phrases for place in self.places(phrase)})
         if not places:
             raise ValueError(f"The prompt {self.prompt!r} has no words: name a thing to draw.")
@@ -191,10 +197,12 @@ def check_text(what: str, value: Any) -> None:
     """Refuse what no tokenizer reads.
 
     Raises:
-        ValueError: no text, or one of bytes that are no UTF-8.
+        ValueError: no text, a very long one, or one of bytes that are no UTF-8.
     """
     if not isinstance(value, str):
         raise ValueError(f"{what} is a text, but {type(value).__name__} was given.")
+    if len(value) > LONGEST:
+        raise ValueError(f"{what} has {len(value):,} characters, more than {LONGEST:,}.")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -214,8 +222,9 @@ def _spans(encoding: Any, prompt: str) -> list[tuple[int, int]]:
 def _words(encoding: Any, spans: Sequence[tuple[int, int]], prompt: str) -> list[tuple[int, int]]:
     """Where each word's characters are: those of its tokens together.
 
-    CLIP parts words at combining marks. What such a mark stands in is one word here: İ, which in
-    lower case is an i and a mark, and words of scripts that write vowels as marks.
+    CLIP parts words at combining marks, and numbers into their digits. What such a mark stands in
+    is one word here: İ, which in lower case is an i and a mark, and words of scripts that write
+    vowels as marks; and so is a number.
     """
     parts: dict[int, tuple[int, int]] = {}
     for word, (start, end) in zip(encoding.word_ids(), spans, strict=True):
@@ -236,6 +245,8 @@ def _goes_on(word: tuple[int, int], start: int, prompt: str) -> bool:
     if start != word[1] or start == len(prompt):
         return start < word[1]
     letters = prompt[word[0]].isalpha() and prompt[start].isalpha()
+    if all(unicodedata.category(char) == "Nd" for char in prompt[start - 1 : start + 1]):
+        return True
     return _is_mark(prompt[start]) or (letters and _is_mark(prompt[start - 1]))
 
 

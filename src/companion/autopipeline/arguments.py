@@ -1,7 +1,5 @@
 """The arguments of a call, one by one: checked, and made Python's own numbers and RGB pictures."""
 
-import math
-import operator
 from collections.abc import Callable, Mapping, Set
 from difflib import get_close_matches
 from itertools import islice
@@ -10,41 +8,13 @@ from typing import Any
 from PIL import Image
 
 from companion.door import printable
+from companion.door.numbers import number, shown, whole
 from companion.door.pictures import as_mask, as_rgb
 
 LARGEST_SEED = 2**64 - 1  # what torch's generators take
 MOST_PICTURES = 10_000  # at once; far more than any device holds
 LARGEST_SIDE = 4096  # pixels, of what is drawn and of what it is drawn from
 LONGEST_PROMPT = 100_000  # characters; 77 tokens of them are read
-
-
-def whole(name: str, value: Any) -> int:
-    """A whole number, numpy's and torch's included; neither a truth value nor 2.0.
-
-    Raises:
-        ValueError: something else.
-    """
-    try:
-        if not _is_truth(value):
-            return operator.index(value)
-    except TypeError:
-        pass
-    raise ValueError(f"{name} is {shown(value)}, but it is a whole number.")
-
-
-def number(name: str, value: Any) -> float:
-    """A number, numpy's and torch's included; neither a truth value nor a text, NaN or infinite.
-
-    Raises:
-        ValueError: something else.
-    """
-    try:
-        if not (_is_truth(value) or isinstance(value, str | bytes)) and math.isfinite(value):
-            short = type(value) is float or (type(value) is int and abs(value) < 2**53)
-            return value if short else float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        pass  # each of numpy, torch and Python has its own
-    raise ValueError(f"{name} is {shown(value)}, but it is a finite number.")
 
 
 def text(name: str, value: Any) -> str:
@@ -109,23 +79,10 @@ def unknown(name: Any, known: list[str], of: str) -> ValueError:
     return ValueError(f"There is no argument {shown(name)} {of}: {instead}")
 
 
-def shown(value: Any) -> str:
-    """A value in a sentence: one short line."""
-    try:
-        told = printable(repr(value))
-    except Exception:  # a number of more than 4,300 digits, among others
-        return f"a very long {type(value).__name__}"
-    return told if len(told) <= 60 else told[:60] + "…"
-
-
 def fault_of(error: Exception) -> str:
     """What a library says of a fault, in one short line."""
     told = printable(str(error)).rstrip(".")
     return f"{type(error).__name__}: {told[:150]}{'…' if len(told) > 150 else ''}"
-
-
-def _is_truth(value: Any) -> bool:
-    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
 def _picture(turn: Callable[[Image.Image, str], Image.Image]) -> Check:

@@ -11,21 +11,14 @@ from typing import Any
 from PIL import Image
 
 from companion.door import printable
+from companion.door.numbers import shown
 from companion.door.pictures import as_rgb
 from companion.stable_diffusion import token_pieces
 
-from .arguments import (
-    ARGUMENTS,
-    LARGEST_SIDE,
-    checked,
-    fault_of,
-    seeds_of,
-    shown,
-    text,
-    unknown,
-)
+from .arguments import ARGUMENTS, LARGEST_SIDE, checked, fault_of, seeds_of, text, unknown
 from .loading import TASKS, task_of
 from .passed import check_passed
+from .schedulers import check_scheduler
 
 # Diffusers refuses sides that are no multiples of this, whatever the VAE's factor is.
 PIPELINE_FACTOR = 8
@@ -80,6 +73,9 @@ def prepare(pipe: Any, prompt: Any, seeds: Any, arguments: Mapping[str, Any]) ->
     _check_steps(pipe, values)
     _check_guided(task, values, guided)
     _check_sides(pipe, task, values)
+    if task == "inpainting" and "padding_mask_crop" not in values:
+        # Diffusers would squeeze the picture into the model's square.
+        values = {"height": values["image"].height, "width": values["image"].width, **values}
     _check_limits(pipe, values)
     check_passed(pipe, task, values, len(prompts), len(several))
     if "callback" in values:
@@ -153,6 +149,11 @@ def _check_negative(values: Mapping[str, Any], prompts: Sequence[str]) -> None:
 
 
 def _check_steps(pipe: Any, values: Mapping[str, Any]) -> None:
+    if isinstance(pipe.scheduler, type) or not hasattr(pipe.scheduler, "config"):
+        raise ValueError(
+            f"The pipeline's scheduler is {shown(pipe.scheduler)}, which is none: make one with "
+            f"make_scheduler."
+        )
     given = _levels(pipe.scheduler, values)
     steps = len(next(iter(given.values()))) if given else values.get("num_inference_steps", 50)
     strength = values.get("strength", 1.0)
@@ -167,6 +168,7 @@ def _check_steps(pipe: Any, values: Mapping[str, Any]) -> None:
             f"strength {strength} of {steps} steps is less than one step: give a strength of at "
             f"least {1 / steps:g}, or more steps."
         )
+    check_scheduler(pipe.scheduler, given or {"num_inference_steps": steps})
     _check_first_level(pipe.scheduler, given or {"num_inference_steps": steps}, strength)
 
 

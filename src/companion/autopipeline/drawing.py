@@ -5,7 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from PIL import Image
+
+from companion.door.numbers import shown
 
 from .checks import Call, prepare, warn_of_cut_prompts
 from .passed import SAME_EVERYWHERE, is_flat
@@ -35,7 +38,9 @@ def draw(
         **arguments: of the pipeline's call: num_inference_steps, guidance_scale, negative_prompt,
             height, width, and where the task has them image, mask_image (PIL pictures), strength,
             noise_level. A picture may have any mode: it is turned as its EXIF data say, and what
-            is transparent lies on white; a mask is white where to draw.
+            is transparent lies on white; a mask is white where to draw. Inpainting draws in
+            the picture's size, as image to image does, where height and width say no other. A
+            callback_on_step_end that only looks may give nothing back.
 
     Returns:
         RGB pictures, one for each seed, in order.
@@ -59,6 +64,8 @@ def run(pipe: Any, call: Call) -> list[Image.Image]:
     arguments = dict(call.arguments)
     if call.guided < 1:
         arguments |= _without_guidance_after(call.guided)
+    elif "callback_on_step_end" in arguments:
+        arguments["callback_on_step_end"] = _may_give_nothing(arguments["callback_on_step_end"])
     if isinstance(negative := arguments.get("negative_prompt"), str):
         arguments["negative_prompt"] = [negative] * len(call.prompts)  # as many as prompts
     if len(call.prompts) == 1:
@@ -67,7 +74,7 @@ def run(pipe: Any, call: Call) -> list[Image.Image]:
     with (
         out_of_memory_in_a_sentence(len(call.seeds)),
         _flat_depth_in_a_sentence(pipe),
-        _nan_in_a_sentence(pipe),
+        nan_in_a_sentence(pipe),
     ):
         return list(pipe(call.prompts, generator=generators, **arguments).images)
 
@@ -83,6 +90,35 @@ def _without_guidance_after(guided: float) -> dict[str, Any]:
 
     names = ["prompt_embeds"]
     return {"callback_on_step_end": drop, "callback_on_step_end_tensor_inputs": names}
+
+
+def _may_give_nothing(callback: Any) -> Any:
+    """A callback that only looks: pipelines want back the tensors that go on.
+
+    Raises, when it is called:
+        ValueError: it gives something else, or latents of another shape.
+    """
+    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+        return callback  # pipelines look for that kind
+
+    def call(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        given = callback(pipe, step, timestep, tensors)
+        if given is None:
+            return {}
+        if not isinstance(given, dict) or not all(
+            isinstance(one, torch.Tensor) or one is tensors.get(name) for name, one in given.items()
+        ):
+            raise ValueError(
+                f"callback_on_step_end gave {shown(given)} back, but it gives a dict of the "
+                f"tensors that go on, or nothing."
+            )
+        sides = [tuple(one["latents"].shape) for one in (tensors, given) if "latents" in one]
+        if len(set(sides)) > 1:
+            was, now = ("x".join(map(str, one)) for one in sides)
+            raise ValueError(f"callback_on_step_end gave latents of {now} back in place of {was}.")
+        return given
+
+    return call
 
 
 @contextmanager
@@ -109,7 +145,7 @@ def _flat_depth_in_a_sentence(pipe: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _nan_in_a_sentence(pipe: Any) -> Iterator[None]:
+def nan_in_a_sentence(pipe: Any) -> Iterator[None]:
     """Look at what goes into the VAE's decoder and comes out: of NaN a pipeline makes black.
 
     Raises:
@@ -118,10 +154,12 @@ def _nan_in_a_sentence(pipe: Any) -> Iterator[None]:
 
     def look(_: Any, latents: tuple[torch.Tensor, ...], picture: torch.Tensor) -> None:
         if latents[0].isnan().any():
-            raise ValueError(f"The picture holds NaN: {_why_nan('UNet', pipe.unet.dtype)}.")
+            dtype = latents[0].dtype if unet is None else unet.dtype
+            raise ValueError(f"The picture holds NaN: {_why_nan('UNet', dtype)}.")
         if picture.isnan().any():
             raise ValueError(f"The picture holds NaN: {_why_nan('VAE', picture.dtype)}.")
 
+    unet = getattr(pipe, "unet", None)  # a transformer is in its place in others
     decoder = getattr(getattr(pipe, "vae", None), "decoder", None)
     if not isinstance(decoder, torch.nn.Module):
         yield

@@ -10,7 +10,8 @@ from transformers import AutoImageProcessor
 
 from companion.door import Untrusted, printable
 from companion.door.documents import read_json
-from companion.door.models import check_model_folder
+from companion.door.models import check_model_folder, check_weights
+from companion.door.numbers import shown
 from companion.profile import Profile
 from companion.profile import profile as default_profile
 
@@ -54,15 +55,19 @@ def load(task: str, profile: Profile | None = None) -> Any:
         class, by the model's `model_index.json`.
 
     Raises:
-        ValueError: an unknown task.
+        ValueError: an unknown task, or no profile.
         FileNotFoundError: the model is not here and cannot be fetched.
         Untrusted: the model's folder holds something else than settings that can be right, and
             safetensors; or it cannot be loaded.
     """
     if not isinstance(task, str) or task not in TASKS:
         known = ", ".join(TASKS)
-        raise ValueError(f"There is no task {task!r}; choose one of: {known}.")
-    p = profile or default_profile()
+        raise ValueError(f"There is no task {shown(task)}; choose one of: {known}.")
+    p = default_profile() if profile is None else profile
+    if not isinstance(p, Profile):
+        raise ValueError(
+            f"{shown(p)} is no profile: leave it out, or give companion.profile('full')."
+        )
     chosen = TASKS[task]
     loader = getattr(diffusers, chosen.loader)
     folder = Path(p.models[chosen.model].folder())
@@ -77,7 +82,8 @@ def load(task: str, profile: Profile | None = None) -> Any:
                 folder / "feature_extractor", trust_remote_code=False
             )
             pipe.register_modules(feature_extractor=processor)
-    except MemoryError:
+        check_weights(pipe, folder)
+    except (MemoryError, Untrusted):
         raise
     except Exception as error:  # what the door lets through, the libraries may still refuse
         raise Untrusted(

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from companion.door.documents import parse_json
+from companion.door.numbers import number, shown
 from companion.door.pictures import open_picture
 
-from .arguments import ARGUMENTS, LARGEST_SIDE, checked, number, shown, unknown
+from .arguments import ARGUMENTS, LARGEST_SIDE, checked, unknown
 from .loading import TASKS
 from .settings import Settings
 

@@ -91,13 +91,15 @@ def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool 
         What was done, and what was not, with the reason.
 
     Raises:
-        ValueError: the pipeline has no UNet.
+        ValueError: the pipeline has no UNet, or machine is none.
     """
     if not isinstance(getattr(pipe, "unet", None), torch.nn.Module):
         raise ValueError(
             f"{type(pipe).__name__} has no UNet, but optimise takes pipelines of Stable Diffusion."
         )
-    machine = machine or this_machine(pipe.device)
+    machine = this_machine(pipe.device) if machine is None else machine
+    if not isinstance(machine, Machine):
+        raise ValueError("machine is what this_machine gives: leave it out for the pipeline's own.")
     on_gpu = machine.device == "cuda"
     decisions = [_precision_on_gpu(pipe) if on_gpu else _precision_on_cpu(pipe, machine)]
     decisions += [_channels_last(pipe, on_gpu), _attention(pipe)]

@@ -1,16 +1,25 @@
 """The arguments that a pipeline takes as they are: of a kind and a shape that it can work with."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from .arguments import number, shown, whole
+from companion.door.numbers import number, shown, whole
+
+from .arguments import unknown
 
 SAME_EVERYWHERE = (
     "is the same everywhere, so there is nothing to keep to: take one with things nearer and "
     "farther, or load 'image-to-image'."
 )
+# What pipelines call them with.
+CALLBACKS = {
+    "callback": ("the step's number", "its timestep", "the latents"),
+    "callback_on_step_end": ("the pipeline", "the step's number", "its timestep", "a dict"),
+}
 
 
 def check_passed(pipe: Any, task: str, values: Mapping[str, Any], prompts: int, seeds: int) -> None:
@@ -33,8 +42,24 @@ def check_passed(pipe: Any, task: str, values: Mapping[str, Any], prompts: int, 
             f"cross_attention_kwargs is {shown(attention)}, but it is a dict, such as "
             f"{{'scale': 0.5}}, the weight of a LoRA."
         )
+    if isinstance(unet := getattr(pipe, "unet", None), UNet2DConditionModel):
+        known = _of_attention(unet)
+        for name in attention:
+            if name not in known:
+                raise unknown(name, known, "of cross_attention_kwargs")
     if "scale" in attention:
         number("scale of cross_attention_kwargs", attention["scale"])
+
+
+def _of_attention(unet: UNet2DConditionModel) -> list[str]:
+    """What a UNet's attention takes besides what the UNet gives it; others it leaves out."""
+    known = ["scale", "ip_adapter_masks"]
+    if getattr(unet, "position_net", None) is not None:
+        known.append("gligen")
+    for processor in unet.attn_processors.values():
+        known += list(inspect.signature(processor.__call__).parameters)
+    own = {"attn", "hidden_states", "encoder_hidden_states", "attention_mask", "temb"}
+    return [name for name in dict.fromkeys(known) if name not in {*own, "args", "kwargs"}]
 
 
 def _check_tensors(
@@ -91,9 +116,12 @@ def is_flat(depth: Tensor) -> bool:
 
 
 def _check_callbacks(pipe: Any, values: Mapping[str, Any]) -> None:
-    for name in ("callback", "callback_on_step_end"):
-        if name in values and not callable(values[name]):
-            raise ValueError(f"{name} is {shown(values[name])}, but it is a function.")
+    for name, takes in CALLBACKS.items():
+        if name in values and not (callable(values[name]) and _takes(values[name], len(takes))):
+            raise ValueError(
+                f"{name} is {shown(values[name])}, but it is a function that takes "
+                f"{', '.join(takes)}."
+            )
     if "callback_steps" in values and whole("callback_steps", values["callback_steps"]) < 1:
         raise ValueError(
             f"callback_steps is {shown(values['callback_steps'])}, but at least 1 is needed."
@@ -105,6 +133,17 @@ def _check_callbacks(pipe: Any, values: Mapping[str, Any]) -> None:
             f"callback_on_step_end_tensor_inputs is {shown(names)}, but it is a list of names of "
             f"{', '.join(known)}."
         )
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Whether a function can be called with so many arguments, as far as one can see."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # written in C
+        pass
+    return True
 
 
 def _check_adapter(pipe: Any, values: Mapping[str, Any]) -> None:

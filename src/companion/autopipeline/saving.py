@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from companion.door import is_folder, printable
+from companion.door import exists, is_file, is_folder, printable
+from companion.door.paths import file_path
 from companion.door.pictures import as_rgb, open_picture
 from companion.door.places import replace
 
@@ -48,8 +49,8 @@ def save_with_settings(
         FileNotFoundError: no such folder.
         OSError: the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png" or "\0" in path.name:
+    path = file_path("path", path)
+    if path.suffix.lower() != ".png":
         raise ValueError(
             f"Settings go into a PNG file, but {printable(path.name)} is none: call it *.png."
         )
@@ -84,7 +85,7 @@ def load_settings(path: str | Path) -> Settings:
         FileNotFoundError: no such file.
         ValueError: a file without settings, or with settings that cannot be read.
     """
-    path = Path(path)
+    path = file_path("path", path)
     name = printable(path.name or str(path))  # "." and "/" have none
     try:
         note = open_picture(path, name).info.get(KEY)
@@ -129,6 +130,8 @@ def _write_whole(path: Path, encoded: bytes) -> None:
     try:
         if path.is_file() and not path.is_symlink() and not os.access(path, os.W_OK):
             raise PermissionError(f"{path.name} is write-protected")
+        if exists(path) and not is_file(path):
+            raise OSError(f"{path.name} is a folder, a pipe or a device")
         replace(path, encoded)
     except OSError as error:
         raise type(error)(

@@ -55,10 +55,12 @@ class Settings:
             ValueError: a pipeline of another task or model, or settings that cannot be drawn.
             MemoryError: the picture does not fit into the memory of the device.
         """
+        if not isinstance(self.arguments, dict) or not isinstance(self.scheduler, dict):
+            raise ValueError("The settings' arguments and scheduler are dicts, but these are not.")
         if (task_of(pipe), model_of(pipe)) != (self.task, self.model):
             raise ValueError(
-                f"The picture is of the task {printable(self.task)} and the model "
-                f"{printable(self.model)}, but the pipeline is of {task_of(pipe)} and "
+                f"The picture is of the task {printable(str(self.task))} and the model "
+                f"{printable(str(self.model))}, but the pipeline is of {task_of(pipe)} and "
                 f"{model_of(pipe)}: load the picture's."
             )
         own = pipe.scheduler

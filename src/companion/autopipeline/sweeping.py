@@ -8,10 +8,12 @@ from typing import Any
 from PIL import Image
 
 from companion.door import printable
+from companion.door.numbers import shown
 
-from .arguments import seeds_of, shown
+from .arguments import seeds_of
 from .checks import prepare, warn_of_cut_prompts
 from .drawing import run
+from .loading import task_of
 from .schedulers import make_scheduler
 
 
@@ -66,6 +68,7 @@ def sweep(
             f"A sweep goes over a dict of names and lists, such as {{'guidance_scale': [1, 7]}}, "
             f"but {shown(over)} was given."
         )
+    task_of(pipe)  # says so if it is none
     several, own, calls = seeds_of(seeds), pipe.scheduler, 0
     values = {name: _values(name, given) for name, given in over.items()}
     combinations = [dict(zip(values, one, strict=True)) for one in product(*values.values())]
@@ -96,7 +99,10 @@ def sweep(
 
 
 def _values(name: str, values: Any) -> list[Any]:
-    several = [] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+    try:
+        several = [] if isinstance(values, str | bytes) else list(values)
+    except TypeError:  # one number, torch's of no side included
+        several = []
     if not several:
         raise ValueError(
             f"The sweep over {printable(str(name))} needs a list of values, but has "

@@ -88,6 +88,8 @@ def _draw(
     from companion.attention import trace
     from companion.attention.explorer import explore
     from companion.attention.tracing import tokens_of
+    from companion.autopipeline.drawing import nan_in_a_sentence
+    from companion.autopipeline.schedulers import check_scheduler
     from companion.profile import profile
 
     settings = profile()
@@ -103,13 +105,16 @@ def _draw(
         if steps > most:
             raise ValueError(f"--steps is {steps}, but this model knows {most} at most.")
         tokens_of(pipe, prompt).chosen(phrases)  # says so now if one is not there
+        if hasattr(pipe, "unet"):
+            check_scheduler(pipe.scheduler, {"num_inference_steps": steps})
         try:
-            picture = pipe(
-                prompt,
-                num_inference_steps=steps,
-                generator=torch.Generator().manual_seed(seed),
-                **guidance,
-            ).images[0]
+            with nan_in_a_sentence(pipe):
+                picture = pipe(
+                    prompt,
+                    num_inference_steps=steps,
+                    generator=torch.Generator().manual_seed(seed),
+                    **guidance,
+                ).images[0]
         except Exception as error:  # a library's, in its own words
             raise ValueError(
                 f"The model {model or settings.stable_diffusion!r} could not draw this "
@@ -124,7 +129,8 @@ def _pipeline(model: str | None, settings: Any) -> tuple[Any, dict[str, float]]:
     from diffusers.utils import logging as of_diffusers
     from transformers import logging as of_transformers
 
-    from companion.door.models import check_model_folder
+    from companion.door import Untrusted
+    from companion.door.models import check_model_folder, check_weights
     from companion.profile import profile
     from companion.zoo import folder
     from companion.zoo.registry import entries
@@ -148,6 +154,9 @@ def _pipeline(model: str | None, settings: Any) -> tuple[Any, dict[str, float]]:
             pipe.scheduler = UniPCMultistepScheduler.from_config(
                 pipe.scheduler.config, timestep_spacing="linspace"
             )
+        check_weights(pipe, where)
+    except Untrusted:
+        raise
     except Exception as error:  # libraries raise what they like
         raise ValueError(
             f"{model or str(where)!r} could not be loaded as a pipeline ({_first_line(error)}): "
@@ -165,7 +174,10 @@ def _folder(model: str) -> Path:
     import os
 
     from diffusers import DiffusionPipeline
+    from huggingface_hub import hf_hub_download
 
+    from companion.door import Untrusted
+    from companion.door.models import INDEX, check_index
     from companion.hub import endpoint
     from companion.hub.tokens import may_be_told, token_for
 
@@ -173,7 +185,10 @@ def _folder(model: str) -> Path:
         return Path(model)
     try:
         token = token_for(endpoint(), may_be_told())
+        check_index(Path(hf_hub_download(model, INDEX, token=token)))  # Diffusers takes it as it is
         return Path(DiffusionPipeline.download(model, use_safetensors=True, token=token))
+    except Untrusted:
+        raise
     except Exception as error:  # libraries raise what they like
         raise _not_fetched(error, model) from error
 
@@ -195,8 +210,8 @@ def _not_fetched(error: Exception, model: str) -> Exception:
         return explain(error, endpoint(), model)
     if "safetensors" in str(error):
         return ValueError(
-            f"Some of the weights of {model} are on the hub as pickles only, which may run code "
-            "when they are read: take a copy of the model whose weights are safetensors."
+            f"Some of the weights of {model} are not on the hub as safetensors, and pickles may "
+            "run code when they are read: take a copy of the model whose weights are safetensors."
         )
     return ValueError(f"{model} could not be fetched as a pipeline ({_first_line(error)}).")
 

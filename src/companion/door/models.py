@@ -77,48 +77,92 @@ def check_model_folder(folder: Path) -> None:
             f"{_shown(folder)} is no model that can be drawn with: it holds no {INDEX}. Give the "
             "folder above, or another one."
         )
-    index = _read(folder / INDEX)
-    pipeline = _pipeline(folder, index)
-    for name in inspect.signature(pipeline).parameters:
-        part = index.get(name)
-        if isinstance(part, list):
-            _check_part(folder, name, part)
+    for name, kind in check_index(folder / INDEX).items():
+        _check_part(folder, name, kind)
 
 
-def _pipeline(folder: Path, index: dict[str, Any]) -> type:
+def check_weights(pipe: Any, folder: Path) -> None:
+    """Look at what Diffusers loaded: where a weight is missing, it leaves an empty one behind.
+
+    Raises:
+        Untrusted: a weight is missing.
+    """
+    for name, part in pipe.components.items():
+        for weight, value in getattr(part, "state_dict", dict)().items():
+            if getattr(value, "is_meta", False):
+                raise Untrusted(
+                    f"The weights of the {name} in {_shown(folder)} lack {_shown(weight)}, among "
+                    "others: fetch the model again."
+                )
+
+
+def check_index(path: Path) -> dict[str, type | None]:
+    """Look through a model_index.json alone, as before the rest of a model is fetched.
+
+    Returns:
+        The kind of each part, of KINDS; None for one of a name that transformers 5 has no more.
+
+    Raises:
+        Untrusted: as `check_model_folder`.
+        FileNotFoundError: there is none.
+    """
+    index = _read(path)
+    parts = {
+        name: index[name]
+        for name in inspect.signature(_pipeline(path, index)).parameters
+        if isinstance(index.get(name), list)
+    }
+    return {
+        name: _kind_of(path, name, part)
+        for name, part in parts.items()
+        if part[:1] != [None]  # left out when it was saved
+    }
+
+
+def _pipeline(path: Path, index: dict[str, Any]) -> type:
     """The class that the model names."""
     name = index.get("_class_name")
     found = _named(diffusers, name)
-    if not isinstance(found, type) or not issubclass(found, diffusers.DiffusionPipeline):
+    base = diffusers.DiffusionPipeline
+    if not isinstance(found, type) or not issubclass(found, base) or found is base:
         raise Untrusted(
-            f"{_shown(folder / INDEX)} names no pipeline of diffusers {diffusers.__version__} as "
+            f"{_shown(path)} names no pipeline of diffusers {diffusers.__version__} as "
             f"_class_name, but {_shown(name)}: take a model that runs without code of its own."
         )
     return found
 
 
-def _check_part(folder: Path, name: str, part: list[Any]) -> None:
-    if part[:1] == [None]:
-        return  # left out when it was saved
+def _kind_of(path: Path, name: str, part: list[Any]) -> type | None:
     if len(part) != 2 or not all(isinstance(one, str) for one in part):
         raise Untrusted(
-            f"{_shown(folder / INDEX)} says of {name} not a library and a class, but "
+            f"{_shown(path)} says of {name} not a library and a class, but "
             f"{_shown(part)}: fetch the model again."
         )
     kind = _kind(*part)
     if kind is None and not (part[0] == "transformers" and OLD.fullmatch(part[1])):
         raise Untrusted(
-            f"{_shown(folder / INDEX)} says that {name} is a {_shown('.'.join(part))}, which is no "
+            f"{_shown(path)} says that {name} is a {_shown('.'.join(part))}, which is no "
             "model, scheduler, tokenizer or processor of diffusers or transformers: take a model "
             "that runs without code of its own."
         )
+    return kind
+
+
+def _check_part(folder: Path, name: str, kind: type | None) -> None:
     # A model of one part has its files in the folder itself.
     place = folder / name if _is_folder(folder / name) else folder
+    for path in place.iterdir():
+        if not _is_folder(path):
+            _is_file(path)  # a library may open any of them
     weights = KINDS[kind] if kind else None
     tensors, size = _check_weights(name, place, weights) if weights else (0, LARGEST)
     for path in sorted(place.glob("*config.json")):
         # A tokenizer's have 10^30 for "no limit".
-        if _is_file(path) and kind is not transformers.PreTrainedTokenizerBase:
+        if not _is_file(path):
+            continue
+        if kind is transformers.PreTrainedTokenizerBase:
+            _check_length(path, _read(path))
+        else:
             _check_settings(path, _read(path), tensors, max(size, LARGEST))
     if kind is transformers.PreTrainedModel and _is_file(place / "adapter_config.json"):
         raise Untrusted(
@@ -211,6 +255,16 @@ def _without_safetensors(name: str, place: Path, stem: str) -> str:
             "the model whose weights are safetensors."
         )
     return f"{start} has no weights: there is no {stem}.safetensors; fetch the model again."
+
+
+def _check_length(path: Path, settings: dict[str, Any]) -> None:
+    """Of a tokenizer: 10^30 is "no limit" there."""
+    length = settings.get("model_max_length")
+    if length is not None and (type(length) is not int or length < 1):
+        raise Untrusted(
+            f"{_shown(path)} has model_max_length = {_shown(length)}, but it is a whole number of "
+            "at least 1: fetch the model again."
+        )
 
 
 def _check_settings(path: Path, settings: dict[str, Any], tensors: int, largest: int) -> None:

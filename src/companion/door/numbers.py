@@ -1,5 +1,6 @@
 """Numbers as people and libraries give them, made Python's own."""
 
+import math
 import operator
 from typing import Any
 
@@ -17,11 +18,36 @@ def whole(name: str, value: Any) -> int:
         ValueError: something else.
     """
     try:
-        if not isinstance(value, bool):
+        if not _is_truth(value):
             return operator.index(value)
     except TypeError:
         pass
-    shown = printable(repr(value))
-    raise ValueError(
-        f"{name} is {shown[:60]}{'…' if len(shown) > 60 else ''}, but it is a whole number."
-    )
+    raise ValueError(f"{name} is {shown(value)}, but it is a whole number.")
+
+
+def number(name: str, value: Any) -> float:
+    """A number, numpy's and torch's included; neither a truth value nor a text, NaN or infinite.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        if not (_is_truth(value) or isinstance(value, str | bytes)) and math.isfinite(value):
+            short = type(value) is float or (type(value) is int and abs(value) < 2**53)
+            return value if short else float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        pass  # each of numpy, torch and Python has its own
+    raise ValueError(f"{name} is {shown(value)}, but it is a finite number.")
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: one short line."""
+    try:
+        told = printable(repr(value))
+    except Exception:  # a number of more than 4,300 digits, among others
+        return f"a very long {type(value).__name__}"
+    return told if len(told) <= 60 else told[:60] + "…"
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")

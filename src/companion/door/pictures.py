@@ -173,6 +173,10 @@ def as_mask(image: Image.Image, what: str = "") -> Image.Image:
 def _plain(image: Image.Image, what: str) -> Image.Image:
     """Upright, as RGB, or as RGBA where something may be transparent; never the image given."""
     what = what or str(getattr(image, "filename", "")) or "The picture"
+    if not isinstance(image, Image.Image):
+        raise Untrusted(
+            f"{printable(what)} is a PIL picture, but {type(image).__name__} was given."
+        )
     with _quiet(), _sentence(what):
         _check_size(image, what)
         _load(image)
