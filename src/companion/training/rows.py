@@ -214,19 +214,20 @@ def named_pictures(dataset: "Dataset", name: str, inside: list[Path]) -> Iterato
             stacklevel=7,
         )
     raw = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))
+    raw = raw.with_format("arrow")  # a row's bytes are looked at where they lie, not copied
     # What the library unpacked or fetched for a dataset lies in a folder of its own.
     allowed = [*map(str, inside), str(datasets.config.DOWNLOADED_DATASETS_PATH)]
 
     def source(row: int) -> Callable[[], Source]:
-        return lambda: _source(raw[row][column], allowed, f"{name}, row {row},")
+        return lambda: _source(raw[row][column][0], allowed, f"{name}, row {row},")
 
     return ((f"{name}, row {row},", source(row)) for row in range(len(raw)))
 
 
-def _source(found: dict[str, Any] | None, allowed: list[str], what: str) -> Source:
-    content, path = (found or {}).get("bytes"), (found or {}).get("path")
+def _source(found: Any, allowed: list[str], what: str) -> Source:
+    content, path = found["bytes"].as_buffer(), found["path"].as_py()
     if content:
-        return bytes(content)
+        return memoryview(content)
     if not path:
         raise Untrusted(f"{what} holds no picture.")
     packed = _IN_A_ZIP.fullmatch(path)
