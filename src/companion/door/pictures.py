@@ -32,7 +32,7 @@ LARGEST_PACKED = 2**28  # bytes of a picture's file in an archive
 LARGE_PACKED = 2**24  # bytes; above it one such file at a time is held
 LARGE_FILE = 2**20  # bytes; above it one file at a time is opened
 LONGEST_HEAD = 2**24  # bytes that are read to find a picture's size
-MOST_TILES = 2**18  # parts that a file says it has: with four planes of 65,536 rows as many
+MOST_PARTS = 2**18  # that a TIFF says it has: four planes of 65,536 rows are as many
 FEW = 2**12  # bytes that are read and decoded between two looks at the time
 SECONDS = 60  # of a processor's time to decode one picture; a second is usual
 # EPS starts Ghostscript, IPTC opens what it holds as any format, FITS unpacks without a limit, WMF
@@ -117,10 +117,11 @@ def held_picture(source: Source, what: str, *, side: int | None = None) -> Itera
                 image = _of(file, what)
                 if side:
                     image.draft(None, (2 * side, 2 * side))
-                _check_size(image, what)
-                most = _check_tiles(image, what)
+                _check_size(image, what, _MOST.get(image.format or "", LARGEST))
+                with _sentence(what):
+                    part = _check_parts(image, what)
             watched.knows_size = True
-            if max(image.width * image.height, most) > LARGE or image.format in _HOLDERS:
+            if max(image.width * image.height, part) > LARGE or image.format in _HOLDERS:
                 turn.enter_context(_turn)
                 _give_back_memory()
             with _sentence(what):
@@ -184,7 +185,7 @@ def _plain(image: Image.Image, what: str) -> Image.Image:
     """Upright, as RGB, or as RGBA where something may be transparent; never the image given."""
     what = what or str(getattr(image, "filename", "")) or "The picture"
     with _quiet(), _sentence(what):
-        _check_size(image, what)
+        _check_size(image, what, LARGEST)
         _load(image)
         turn = _TURNS.get(_orientation(image))
         if image.mode.startswith(("I", "F")):
@@ -228,8 +229,7 @@ def _give_back_memory() -> None:
         trim(0)
 
 
-def _check_size(image: Image.Image, what: str) -> None:
-    most = min(LARGEST, _MOST.get(image.format or "", LARGEST))
+def _check_size(image: Image.Image, what: str, most: int) -> None:
     if not 0 < image.width * image.height <= most:
         raise Untrusted(
             f"{what} has {image.width}x{image.height} pixels, and not between 1 and {most:,}: "
@@ -237,12 +237,12 @@ def _check_size(image: Image.Image, what: str) -> None:
         )
 
 
-def _check_tiles(image: Image.Image, what: str) -> int:
+def _check_parts(image: Image.Image, what: str) -> int:
     """Refuse a file in more or larger parts than a picture has; pixels of a part."""
     tags = getattr(image, "tag_v2", None) or {}  # of a TIFF
     width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
     pixels = width * height if isinstance(width, int) and isinstance(height, int) else 0
-    if pixels > LARGEST or len(getattr(image, "tile", ())) > MOST_TILES:
+    if pixels > LARGEST or len(getattr(image, "tile", ())) > MOST_PARTS:
         raise Untrusted(f"{what} is divided as no picture is: save it anew, as PNG.")
     return pixels
 
