@@ -203,6 +203,20 @@ def test_a_checkpoint_of_nonsense_whose_checksum_is_right_is_one_sentence(
         train(_task(tiny, tmp_path))
 
 
+@pytest.mark.parametrize("gone", ["optimizer/", "optimizer/3/"])
+def test_moments_that_are_gone_are_damage_and_no_new_beginning(
+    tiny: Recipe, tmp_path: Path, gone: str
+) -> None:
+    train(_task(tiny, tmp_path), minutes=0)
+    tensors, told = read(tmp_path / CHECKPOINT)
+    kept = {name: one for name, one in tensors.items() if not name.startswith(gone)}
+    store(tmp_path / CHECKPOINT, kept, told)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(ValueError, match=r"damaged \(it lacks moments of the optimiser\): remove"):
+        train(_task(tiny, tmp_path))
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
 def test_two_runs_in_one_folder_are_one_too_many(tiny: Recipe, tmp_path: Path) -> None:
     with FileLock(tmp_path / ".lock"), pytest.raises(BlockingIOError, match="Another run is at"):
         train(_task(tiny, tmp_path))

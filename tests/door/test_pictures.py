@@ -4,6 +4,8 @@ import io
 import logging
 import os
 import struct
+import subprocess
+import sys
 import threading
 import tracemalloc
 import warnings
@@ -17,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from companion.door import Untrusted
+from companion.door import Untrusted, pictures
 from companion.door.pictures import (
     REFUSED,
     Packed,
@@ -257,7 +259,7 @@ def test_a_mask_that_is_black_where_it_can_be_seen_is_not_turned_round() -> None
         (b"%PDF-1.4", "PDF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 24 24\n", "PostScript"),
         (saved(colours(), "PNG")[:80], "cannot be read as a picture"),
-        (empty_png(13300, 13300), "13300x13300 pixels"),
+        (empty_png(13300, 13300), "has more than 134,217,728 pixels"),
     ],
 )
 def test_what_is_no_picture_is_named_with_the_reason(content: bytes, sentence: str) -> None:
@@ -328,6 +330,100 @@ def test_of_large_pictures_one_is_held_at_a_time(monkeypatch: pytest.MonkeyPatch
     for thread in threads:
         thread.join()
     assert most == 1
+
+
+def test_a_picture_in_another_is_held_to_the_same_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("companion.door.pictures.LARGEST", 1000)
+    inner = saved(Image.new("L", (40, 40)), "PNG")
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22)
+    with pytest.raises(Untrusted, match="it has more than 1,000 pixels"):
+        open_picture(struct.pack("<HHH", 0, 1, 1) + entry + inner, "it")
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "JPEG2000", "AVIF"])
+def test_of_formats_that_take_much_memory_fewer_pixels_are_read(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setitem(pictures._MOST, kind, 255)
+    data = saved(Image.new("RGB", (16, 16)), kind)
+    with pytest.raises(Untrusted, match="it has 16x16 pixels, and not between 1 and 255"):
+        open_picture(data, "it")
+
+
+def tiff(**tags: list[int]) -> bytes:
+    """A grey TIFF of 16x16 pixels that says of itself what the tags say."""
+    numbers = {"width": 256, "height": 257, "bits": 258, "packed": 259, "grey": 262}
+    numbers |= {"offsets": 273, "rows": 278, "tile_width": 322, "tile_height": 323, "tiles": 324}
+    own = {"width": [16], "height": [16], "bits": [8], "packed": [1], "grey": [1], **tags}
+    entries, after = b"", b""
+    for name, values in sorted(own.items(), key=lambda one: numbers[one[0]]):
+        content = struct.pack(f"<{len(values)}I", *values)
+        if len(values) > 1:
+            place = 8 + 2 + 12 * len(own) + 4 + len(after)
+            after, content = after + content, struct.pack("<I", place)
+        entries += struct.pack("<HHI", numbers[name], 4, len(values)) + content
+    head = b"II*\0" + struct.pack("<IH", 8, len(own))
+    return head + entries + bytes(4) + after + bytes(256)
+
+
+def test_a_small_picture_in_huge_or_countless_parts_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert open_picture(tiff(offsets=[8], rows=[16]), "it").size == (16, 16)
+    huge = tiff(tile_width=[2**14], tile_height=[2**14], tiles=[8], packed=[8])
+    for data in (huge, tiff(offsets=[8] * (2**18 + 1), rows=[1])):
+        with pytest.raises(Untrusted, match="it is divided as no picture is"):
+            open_picture(data, "it")
+    monkeypatch.setattr(pictures, "LONGEST_HEAD", 2**16)
+    with pytest.raises(Untrusted, match="it has too much before its pixels"):
+        open_picture(tiff(offsets=[8] * 2**15, rows=[1]), "it")
+
+
+def test_a_picture_that_is_drawn_over_again_and_again_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each pass over a progressive JPEG takes a few bytes of file, and time for all its pixels."""
+    data = saved(Image.new("L", (2048, 2048)), "JPEG", progressive=True)
+    passes = data[data.rindex(b"\xff\xc4") : -2]
+    monkeypatch.setattr(pictures, "SECONDS", 1)
+    assert open_picture(data, "it").size == (2048, 2048)
+    with pytest.raises(Untrusted, match=r"it takes more than 1 seconds to decode"):
+        open_picture(data[:-2] + passes * 5000 + data[-2:], "it")
+
+
+def test_bytes_that_are_too_many_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(colours(), "PNG")
+    assert open_picture(memoryview(data), "it").tobytes() == colours().tobytes()
+    monkeypatch.setattr(pictures, "LARGEST_PACKED", len(data) - 1)
+    for source in (data, memoryview(data)):
+        with pytest.raises(Untrusted, match=r"it has more than .* bytes: give another"):
+            open_picture(source, "it")
+
+
+BOMBS = """
+import resource, sys
+from companion.training import load_pictures
+load_pictures(sys.argv[1], 16)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of memory is told in other units")
+def test_six_bombs_in_an_archive_take_the_memory_of_one(tmp_path: Path) -> None:
+    bomb = io.BytesIO()
+    Image.new("1", (11585, 11585)).save(bomb, "PNG")
+    (tmp_path / "mine").mkdir()
+    with zipfile.ZipFile(tmp_path / "mine" / "a.zip", "w") as archive:
+        for number in range(6):
+            archive.writestr(f"{number}.png", bomb.getvalue())
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BOMBS, tmp_path / "mine"],
+        env={**os.environ, "HF_HOME": str(tmp_path / "hf")},
+        capture_output=True,
+        check=True,
+    )
+    assert int(answer.stdout) < 1.6e6  # kB: 0.5 GB are the libraries
 
 
 def test_pillow_is_as_it_was_after_many_threads_and_says_nothing(

@@ -1,6 +1,7 @@
 """Settings that are not the checkpoint's: taken over and said, or refused; never silently."""
 
 import dataclasses
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.optim.lr_scheduler as lrs
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
 
@@ -24,6 +26,7 @@ from companion.training import (
     train_loop,
 )
 from companion.training.changes import FREE, REFUSED, RULES, SAID
+from companion.training.state import DoesNotFit, put_schedule_state, schedule_state
 
 Make = Callable[..., TrainingConfig]
 
@@ -170,6 +173,53 @@ def test_a_schedule_that_is_no_function_of_the_step_goes_on_where_it_was(
     assert run.losses == whole.losses
     with pytest.raises(ValueError, match=r"learning_rate = 0\.1, but this run has 0\.2"):
         with_objects(tiny(resume=True, num_epochs=5), lambda m: SGD(m.parameters(), lr=0.2), stairs)
+
+
+def one_weight() -> Optimizer:
+    return SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9)
+
+
+SCHEDULES: list[Callable[[Optimizer], LRScheduler]] = [
+    lambda optimizer: lrs.StepLR(optimizer, 2),
+    lambda optimizer: lrs.MultiStepLR(optimizer, [2, 5]),
+    lambda optimizer: lrs.CosineAnnealingLR(optimizer, 10),
+    lambda optimizer: lrs.CosineAnnealingWarmRestarts(optimizer, 3, 2),
+    lambda optimizer: lrs.OneCycleLR(optimizer, 0.1, total_steps=20),
+    lambda optimizer: lrs.SequentialLR(
+        optimizer, [lrs.LinearLR(optimizer), LambdaLR(optimizer, lambda step: 0.5)], [4]
+    ),
+]
+
+
+@pytest.mark.parametrize("make", SCHEDULES)
+def test_a_schedule_goes_on_through_json_and_no_other_value_is_taken(
+    make: Callable[[Optimizer], LRScheduler],
+) -> None:
+    def rates(optimizer: Optimizer, schedule: LRScheduler) -> list[float]:
+        found = []
+        for _ in range(6):
+            optimizer.step()
+            schedule.step()
+            found += schedule.get_last_lr()
+        return found
+
+    first, second = one_weight(), one_weight()
+    goes_on, resumed = make(first), make(second)
+    rates(first, goes_on)
+    state = json.loads(json.dumps(schedule_state(goes_on)))
+    put_schedule_state(second, resumed, state)
+    assert rates(second, resumed) == rates(first, goes_on)
+    for key in state:
+        for other in ("x", -1, float("nan"), 10**400, [[1]], [float("nan")], {"a": 1}):
+            with pytest.raises(DoesNotFit):
+                put_schedule_state(second, resumed, {**state, key: other})
+
+
+def test_other_settings_of_a_schedule_are_refused_by_name() -> None:
+    state = schedule_state(StepLR(one_weight(), 2, gamma=0.5))
+    optimizer = one_weight()
+    with pytest.raises(DoesNotFit, match=r"gamma of its lr_scheduler is 0\.5"):
+        put_schedule_state(optimizer, StepLR(optimizer, 2, gamma=0.9), state)
 
 
 def test_pictures_of_other_contents_are_said(tiny: Make) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from companion.door import Untrusted
 from companion.door.documents import read_json
 from companion.training import TrainingConfig, train
-from companion.training.checkpoint import Record
+from companion.training.checkpoint import Progress, Record, _all_left_out, _check_scaler
 from companion.training.state import DoesNotFit, read_tensors
 from companion.training.sums import SUMS, Damaged, check_sums, write_sums
 
@@ -219,6 +219,67 @@ def test_a_step_of_the_optimiser_that_is_none_is_refused(
     rewritten(cut, lambda record: record["optimizer"].update(dict.fromkeys(steps, step)))
     with pytest.raises(ValueError, match=r"does not fit .*\.step is no number of steps"):
         train(tiny(resume=True))
+
+
+def without(path: Path, which: Callable[[str], bool]) -> None:
+    """A file of tensors that has lost some, with a right checksum."""
+    kept = {name: one for name, one in load_file(path).items() if not which(name)}
+    save_file(kept, path)
+    (path.parent / SUMS).unlink()
+    write_sums(path.parent)
+
+
+def test_an_optimiser_without_moments_is_refused(cut: Path, tiny: Make) -> None:
+    without(cut / "optimizer.safetensors", lambda name: True)
+    with pytest.raises(ValueError, match=r"does not fit this run \(its optimiser has no state"):
+        train(tiny(resume=True))
+
+
+def test_a_parameter_whose_moments_are_gone_is_noticed_before_a_step(cut: Path, tiny: Make) -> None:
+    without(cut / "optimizer.safetensors", lambda name: name.startswith("3."))
+    with pytest.raises(ValueError, match=r"damaged \(of some parameters the optimiser's state is"):
+        train(tiny(resume=True))
+    assert sorted(path.name for path in cut.parent.iterdir())[-1] == cut.name
+
+
+SCALER = {
+    "scale": 2.0**13,
+    "growth_factor": 2.0,
+    "backoff_factor": 0.5,
+    "growth_interval": 2000,
+    "_growth_tracker": 3,
+}
+
+
+def with_scaler(step: int, **changes: float) -> Record:
+    return Record(
+        2, Progress(step=step), {}, [], [], {}, {}, {**SCALER, **changes}, None, []
+    )  # as of a run in fp16
+
+
+def test_under_fp16_there_are_no_moments_only_where_every_step_was_left_out() -> None:
+    assert _all_left_out(with_scaler(3))
+    assert not _all_left_out(with_scaler(4))
+    assert not _all_left_out(with_scaler(3, scale=2.0**16))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scale": float("nan")},
+        {"scale": -1.0},
+        {"scale": 1e300},
+        {"growth_factor": 1e9},
+        {"growth_interval": 0},
+        {"_growth_tracker": -1},
+        {"_growth_tracker": 0.5},
+        {"another": 1},
+    ],
+)
+def test_a_scaler_of_other_numbers_is_refused(changes: dict[str, float]) -> None:
+    _check_scaler(SCALER, SCALER)
+    with pytest.raises(DoesNotFit, match="another gradient scaler"):
+        _check_scaler({**SCALER, **changes}, SCALER)
 
 
 @given(st.data())

@@ -94,6 +94,9 @@ def test_what_a_kill_left_behind_is_cleared(cut: Path, tiny: Make) -> None:
         path.mkdir(parents=True)
         (path / "half").write_bytes(b"half")
     (folder / ".log.csv.new").write_text("half")
+    (folder / "samples").mkdir(exist_ok=True)
+    for place in (folder, folder / "samples"):
+        (place / ".companion-0123456789abcdef.tmp").write_bytes(b"half")
     train(tiny(resume=True))
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
 

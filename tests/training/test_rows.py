@@ -161,8 +161,99 @@ def test_a_damaged_dataset_is_a_sentence(scenes: datasets.Dataset, tmp_path: Pat
     place = as_parquet(scenes, tmp_path / "mine")
     (file,) = place.iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"^The dataset .*mine cannot be used: "):
+    with pytest.raises(ValueError, match=r"^The dataset .*mine cannot be used \(.*fetch it anew"):
         load_pictures(place, 16)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".tar", ".zip", ".json", ".csv"])
+def test_an_empty_file_of_a_dataset_is_a_sentence_and_nothing_else(
+    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"a{suffix}").write_bytes(b"")
+    for place in (tmp_path, tmp_path / f"a{suffix}"):
+        with pytest.raises(ValueError, match=r"cannot be used \(.*see to it that its files are"):
+            load_pictures(place, 16)
+    assert "rror" not in capfd.readouterr().err
+
+
+def test_a_dataset_without_rows_says_so_and_an_empty_split_is_left_out(
+    scenes: datasets.Dataset, tmp_path: Path
+) -> None:
+    place = tmp_path / "mine"
+    place.mkdir()
+    scenes.select([]).to_parquet(place / "test.parquet")
+    with pytest.raises(ValueError, match="has no rows"):
+        load_pictures(place, 16)
+    scenes.to_parquet(place / "train.parquet")
+    assert torch.equal(load_pictures(place, 16), SCENES)
+
+
+@pytest.mark.parametrize("name", ["[2020]", "a*", "a?", "a::b"])
+def test_a_name_that_the_library_misreads_is_named_and_pictures_there_are_read(
+    scenes: datasets.Dataset, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / name / "a.png")
+    assert len(load_pictures(tmp_path / name, 16)) == 1
+    place = as_parquet(scenes, tmp_path / "mine").rename(tmp_path / name / "mine")
+    for given in (place, *place.iterdir()):
+        with pytest.raises(ValueError, match=r"its path holds (\[|\*|\?|::), .*; rename that"):
+            load_pictures(given, 16)
+
+
+@pytest.mark.parametrize("suffix", [".PARQUET", ".Tar", ".ZIP"])
+def test_a_suffix_in_capitals_is_read_alone_and_named_in_a_folder(
+    scenes: datasets.Dataset, tmp_path: Path, suffix: str
+) -> None:
+    form = {".parquet": as_parquet, ".tar": as_tar, ".zip": as_zip}[suffix.lower()]
+    (file,) = form(scenes, tmp_path / "mine").iterdir()
+    file = file.rename(file.with_suffix(suffix))
+    assert torch.equal(load_pictures(file, 16), SCENES)
+    with pytest.raises(ValueError, match=rf"ends in {suffix}: call it {suffix.lower()}, in small"):
+        load_pictures(file.parent, 16)
+
+
+@pytest.mark.parametrize(
+    ("notes", "sentence"),
+    [
+        ({"dataset_dict.json": {}}, r"dataset_dict\.json .*splits: field required"),
+        ({"dataset_dict.json": {"splits": []}}, "it holds no data"),
+        ({"dataset_dict.json": {"splits": [5]}}, r"splits\.0: input should be a valid string"),
+        ({"dataset_dict.json": {"splits": ["gone"]}}, "its file gone is missing"),
+        ({"dataset_info.json": {}, "state.json": []}, r"state\.json .*should be an object"),
+        ({"dataset_info.json": {}, "state.json": {"_data_files": None}}, "should be a valid array"),
+        (
+            {"dataset_info.json": {}, "state.json": {"_data_files": [{"filename": "a.arrow"}]}},
+            r"its file a\.arrow is missing: copy or fetch it anew",
+        ),
+    ],
+)
+def test_notes_of_a_saved_dataset_that_are_not_right_are_a_sentence(
+    tmp_path: Path, notes: dict[str, object], sentence: str
+) -> None:
+    for name, note in notes.items():
+        (tmp_path / name).write_text(json.dumps(note))
+    with pytest.raises(ValueError, match=rf"^The dataset .* cannot be used.*{sentence}"):
+        load_pictures(tmp_path, 16)
+
+
+def test_of_a_datasets_place_in_the_cache_one_version_is_read(
+    scenes: datasets.Dataset, tmp_path: Path
+) -> None:
+    storage = tmp_path / "datasets--me--flowers"
+    (storage / "blobs").mkdir(parents=True)
+    for version, rows in (("a" * 40, [0, 1, 2]), ("b" * 40, [0])):
+        data = storage / "snapshots" / version / "data"
+        data.mkdir(parents=True)
+        scenes.select(rows).to_parquet(storage / "blobs" / version)
+        (data / "train.parquet").symlink_to(storage / "blobs" / version)
+    for place in (storage, storage / "snapshots"):
+        with pytest.raises(ValueError, match="holds 2 versions of a dataset: give one of them"):
+            load_pictures(place, 16)
+    (storage / "refs").mkdir()
+    (storage / "refs" / "main").write_text("a" * 40)
+    for place in (storage, storage / "snapshots", storage / "snapshots" / ("a" * 40) / "data"):
+        assert torch.equal(load_pictures(place, 16), SCENES)
 
 
 def table(tmp_path: Path, *rows: object) -> Path:
@@ -237,6 +328,13 @@ def test_a_row_that_names_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(place / "pipe")
     with pytest.raises(ValueError, match="row 0, is no file but a folder, a pipe"):
         load_pictures(as_dataset(place), 16)
+
+
+@pytest.mark.parametrize("way", ["data:image/png;base64,AAAA", "/dev/zero", "/dev/stdin", "", "."])
+def test_a_row_that_names_no_file_of_the_dataset_is_a_bad_picture(tmp_path: Path, way: str) -> None:
+    named = way if way.startswith(("data:", "/")) else str(tmp_path / "mine" / way)
+    with pytest.raises(ValueError, match=r"row 0, (names the file .* none of the|is no file but)"):
+        load_pictures(as_dataset(table(tmp_path, {"bytes": None, "path": named})), 16)
 
 
 @pytest.mark.parametrize("row", [None, {"bytes": None, "path": None}, {"bytes": b"", "path": ""}])

@@ -10,13 +10,14 @@ import re
 import stat
 import sys
 import threading
+import time
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -29,10 +30,17 @@ LARGEST = 2**27  # pixels to decode: 134 million; cameras make 100, and a JPEG c
 LARGE = 2**24  # pixels; above it one picture at a time is held
 LARGEST_PACKED = 2**28  # bytes of a picture's file in an archive
 LARGE_PACKED = 2**24  # bytes; above it one such file at a time is held
+LARGE_FILE = 2**20  # bytes; above it one file at a time is opened
+LONGEST_HEAD = 2**24  # bytes that are read to find a picture's size
+MOST_PARTS = 2**18  # that a TIFF says it has: four planes of 65,536 rows are as many
+FEW = 2**12  # bytes that are read and decoded between two looks at the time
+SECONDS = 60  # of a processor's time to decode one picture; a second is usual
 # EPS starts Ghostscript, IPTC opens what it holds as any format, FITS unpacks without a limit, WMF
 # asks Windows to draw; the others Pillow knows by name only.
 REFUSED = frozenset({"EPS", "IPTC", "FITS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 _HOLDERS = frozenset({"ICO", "CUR", "ICNS", "BLP"})  # the picture in them may be a larger one
+# The decoders of the first hold a picture several times, the one of BLP does not look at the time.
+_MOST = {"AVIF": 2**26, "JPEG2000": 2**26, "WEBP": 2**26, "BLP": 2**24}
 
 _OTHERS = (
     (re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL), "a HEIC photograph: save it as JPEG"),
@@ -53,6 +61,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # numbers of a TIFF's tags
+
 _turn = threading.RLock()
 
 
@@ -69,7 +79,7 @@ class Packed:
     member: str
 
 
-Source = Path | Packed | bytes
+Source = Path | Packed | bytes | memoryview
 
 
 def open_picture(source: Source, what: str) -> Image.Image:
@@ -99,23 +109,24 @@ def held_picture(source: Source, what: str, *, side: int | None = None) -> Itera
         what: how the sentence calls it.
         side: pixels that will do; a larger JPEG may come out smaller, but not below twice that.
     """
-    alone = False
-    try:
-        with _quiet(), _opened(source, what) as file:
-            image = _of(file, what)
-            if side:
-                image.draft(None, (2 * side, 2 * side))
-            _check_size(image, what)
-            alone = image.width * image.height > LARGE or image.format in _HOLDERS
-            if alone:
-                _turn.acquire()
+    with ExitStack() as turn:
+        with _quiet(), _opened(source, what) as opened:
+            watched = _Watched(opened, what)
+            file = io.BufferedReader(watched, FEW)
+            with _turn if _length(opened) > LARGE_FILE else nullcontext():
+                image = _of(file, what)
+                if side:
+                    image.draft(None, (2 * side, 2 * side))
+                _check_size(image, what, _MOST.get(image.format or "", LARGEST))
+                with _sentence(what):
+                    part = _check_parts(image, what)
+            watched.knows_size = True
+            if max(image.width * image.height, part) > LARGE or image.format in _HOLDERS:
+                turn.enter_context(_turn)
                 _give_back_memory()
             with _sentence(what):
                 _load(image)
         yield image
-    finally:
-        if alone:
-            _turn.release()
 
 
 def as_rgb(image: Image.Image, what: str = "") -> Image.Image:
@@ -178,7 +189,7 @@ def _plain(image: Image.Image, what: str) -> Image.Image:
             f"{printable(what)} is a PIL picture, but {type(image).__name__} was given."
         )
     with _quiet(), _sentence(what):
-        _check_size(image, what)
+        _check_size(image, what, LARGEST)
         _load(image)
         turn = _TURNS.get(_orientation(image))
         if image.mode.startswith(("I", "F")):
@@ -222,12 +233,22 @@ def _give_back_memory() -> None:
         trim(0)
 
 
-def _check_size(image: Image.Image, what: str) -> None:
-    if not 0 < image.width * image.height <= LARGEST:
+def _check_size(image: Image.Image, what: str, most: int) -> None:
+    if not 0 < image.width * image.height <= most:
         raise Untrusted(
-            f"{what} has {image.width}x{image.height} pixels, and not between 1 and {LARGEST:,}: "
+            f"{what} has {image.width}x{image.height} pixels, and not between 1 and {most:,}: "
             "give another, or another size of it."
         )
+
+
+def _check_parts(image: Image.Image, what: str) -> int:
+    """Refuse a file in more or larger parts than a picture has; pixels of a part."""
+    tags = getattr(image, "tag_v2", None) or {}  # of a TIFF
+    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
+    pixels = width * height if isinstance(width, int) and isinstance(height, int) else 0
+    if pixels > LARGEST or len(getattr(image, "tile", ())) > MOST_PARTS:
+        raise Untrusted(f"{what} is divided as no picture is: save it anew, as PNG.")
+    return pixels
 
 
 def _orientation(image: Image.Image) -> int:
@@ -278,8 +299,11 @@ def _factor(image: Image.Image, low: float, high: float, whole: bool) -> float |
 
 @contextmanager
 def _opened(source: Source, what: str) -> Iterator[BinaryIO]:
-    if isinstance(source, bytes):
-        yield io.BytesIO(source)
+    if isinstance(source, bytes | memoryview):
+        if len(source) > LARGEST_PACKED:
+            raise Untrusted(f"{what} has more than {LARGEST_PACKED:,} bytes: give another.")
+        with _turn if len(source) > LARGE_PACKED else nullcontext(), io.BytesIO(source) as file:
+            yield file
         return
     if isinstance(source, Packed):
         with _unpacked(source, what) as unpacked:
@@ -323,11 +347,63 @@ def _zip(source: Packed, what: str) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
+def _length(file: BinaryIO) -> int:
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return length
+
+
+class _Watched(io.RawIOBase):
+    """A file that is not read on when a picture takes too long, or when what stands before it is
+    too much.
+
+    Decoders in C that are given the whole file are not stopped: their time follows from the number
+    of pixels.
+    """
+
+    def __init__(self, file: BinaryIO, what: str) -> None:
+        self._file, self._what = file, what
+        self._ends, self._head = time.thread_time() + SECONDS, LONGEST_HEAD
+        self.knows_size = False
+
+    def readinto(self, buffer: Any) -> int:
+        if time.thread_time() > self._ends:
+            raise Untrusted(
+                f"{self._what} takes more than {SECONDS} seconds to decode: save it as PNG."
+            )
+        if not self.knows_size:
+            self._head -= len(buffer)
+            if self._head < 0:
+                raise Untrusted(f"{self._what} has too much before its pixels: save it as PNG.")
+        content = self._file.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def readall(self) -> bytes:
+        return self._file.read()  # no more than there is
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+
 def _of(file: BinaryIO, what: str) -> Image.Image:
     Image.init()
     with _sentence(what):
         try:
-            return Image.open(file, formats=[one for one in Image.ID if one not in REFUSED])
+            formats = [one for one in Image.ID if one not in REFUSED]
+            image = Image.open(file, formats=formats)
+            if image.format in ("JPEG", "MPO"):  # few bytes may be a whole pass over the picture
+                image.decodermaxblock = FEW
+            return image
         except UnidentifiedImageError as error:
             file.seek(0)
             head = file.read(64)
@@ -343,6 +419,10 @@ def _sentence(what: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, Untrusted):
         raise
+    except Image.DecompressionBombError as error:
+        raise Untrusted(
+            f"{what} has more than {LARGEST:,} pixels: give another, or another size of it."
+        ) from error
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise Untrusted(f"{what} cannot be read as a picture ({printable(reason)}).") from error
@@ -377,7 +457,7 @@ class _Quiet:
         warnings.simplefilter("ignore")
         self._level, self._limit = self._log.level, Image.MAX_IMAGE_PIXELS
         self._log.setLevel(logging.CRITICAL + 1)
-        Image.MAX_IMAGE_PIXELS = LARGEST  # Pillow refuses twice that
+        Image.MAX_IMAGE_PIXELS = LARGEST // 2  # Pillow refuses twice that
 
     def _put_back(self) -> None:
         self._warnings.__exit__(None, None, None)

@@ -30,6 +30,8 @@ from .state import (
     DoesNotFit,
     RandomState,
     Tensors,
+    kept_of_each,
+    lacks_state,
     optimizer_groups,
     optimizer_state,
     plain,
@@ -52,6 +54,7 @@ _PLAIN = {
 _NAME = re.compile(r"checkpoint-(\d{8,18})")
 _RUN, _MODEL, _AVERAGE = "run.json", "model.safetensors", "average.safetensors"
 _OPTIMIZER, _RANDOM = "optimizer.safetensors", "random.safetensors"
+_FIRST_SCALE = 2.0**16  # of fp16's gradient scaler; it is halved where a step is left out
 _PICKLES = (".bin", ".pkl", ".pt", ".pth")
 Count = Annotated[int, Field(ge=0, lt=2**62)]
 
@@ -206,6 +209,17 @@ class Checkpoints:
             progress.best = None  # it was another measure
         return progress
 
+    def require_moments(self, place: Path) -> None:
+        """Refuse a checkpoint that lacks the optimiser's state of a parameter: only the gradients
+        of the first step after `load` say which ones have to have it.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        with self._read(place):
+            if self._optimizer.state and lacks_state(self._optimizer):
+                raise Damaged("of some parameters the optimiser's state is missing")
+
     def _state(
         self, progress: Progress, chance: list[tuple[Tensors, RandomState]]
     ) -> tuple[dict[str, Tensors], Record]:
@@ -301,9 +315,10 @@ class Checkpoints:
         put_optimizer_groups(optimizer, self._began, record.began, record.groups)
         put_optimizer_state(optimizer, kept, record.optimizer)
         put_schedule_state(optimizer, self._lr_scheduler, record.schedule)
+        if not kept and kept_of_each(optimizer) and not _all_left_out(record):
+            raise DoesNotFit("its optimiser has no state")
         if accelerator.scaler is not None and record.scaler is not None:
-            if set(record.scaler) != set(accelerator.scaler.state_dict()):
-                raise DoesNotFit("it has another gradient scaler")
+            _check_scaler(record.scaler, accelerator.scaler.state_dict())
             accelerator.scaler.load_state_dict(record.scaler)
         if len(record.random) != accelerator.num_processes:
             raise DoesNotFit("it has the generators of another number of processes")
@@ -367,6 +382,27 @@ def _step(place: Path) -> int:
 
 class _Refused(ValueError):
     """A sentence of its own."""
+
+
+def _all_left_out(record: Record) -> bool:
+    """Whether the run took no step: fp16's scaler leaves one out, and halves its scale, where a
+    gradient is too large."""
+    step, scaler = record.progress.step, record.scaler
+    halved = _FIRST_SCALE * 0.5 ** min(step, 1000)
+    return not step or (scaler is not None and scaler.get("scale") == halved)
+
+
+def _check_scaler(found: dict[str, int | float], own: dict[str, Any]) -> None:
+    scale, since = found.get("scale"), found.get("_growth_tracker")
+    settings = {"growth_factor", "backoff_factor", "growth_interval"}
+    if (
+        set(found) != set(own)
+        or any(found[name] != own[name] for name in settings)
+        or not 0 <= scale <= torch.finfo(torch.float32).max  # type: ignore[operator]
+        or type(since) is not int
+        or not 0 <= since < own["growth_interval"]
+    ):
+        raise DoesNotFit("it has another gradient scaler")
 
 
 def _refuse_pickles(place: Path) -> None:

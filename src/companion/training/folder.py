@@ -31,7 +31,8 @@ _WRITTEN = {
 _LEFT = {
     "checkpoints": r"\.checkpoint-\d{8,18}\.(new|removed)",
     "best": r"\.new-[a-z0-9_]{8}",
-    ".": r"\.new-[a-z0-9_]{8}|\.(log\.csv|best\.json)\.new",
+    "samples": r"\.companion-[0-9a-f]{16}\.tmp",  # of `save_with_settings`, as in the folder itself
+    ".": r"\.new-[a-z0-9_]{8}|\.(log\.csv|best\.json)\.new|\.companion-[0-9a-f]{16}\.tmp",
 }
 _OF_TENSORBOARD = r"events\.out\.tfevents\..*|hparams\.yml"
 # What file systems answer that know no locks.

@@ -180,8 +180,8 @@ def _train(
             own_optimizer,
             own_lr_scheduler,
         )
-        progress, newest = Progress(), checkpoints.newest()
-        if config.resume and newest is not None:
+        progress, newest = Progress(), checkpoints.newest() if config.resume else None
+        if newest is not None:
             progress = checkpoints.load(newest)
             bar.initial = bar.n = progress.step  # the time left counts from here
         sound = progress.step  # the last step whose weights are known to give numbers
@@ -251,6 +251,9 @@ def _train(
                     accelerator.backward(loss * share * config.gradient_accumulation_steps)
                     step_loss += loss.detach() * share
                     if accelerator.sync_gradients:
+                        if newest is not None:
+                            checkpoints.require_moments(newest)
+                            newest = None
                         norm = accelerator.clip_grad_norm_(unet.parameters(), config.max_grad_norm)
                     optimizer.step()
                     optimizer.zero_grad()

@@ -15,7 +15,7 @@ from companion.door import Untrusted, is_file, is_folder, printable
 from companion.door.pictures import as_rgb, as_rgba, held_picture
 from companion.scenes import scene
 
-from .rows import Named, folder_dataset, hub_dataset, is_saved, is_snapshot
+from .rows import Named, folder_dataset, hub_dataset, is_saved, is_snapshot, snapshot_of
 from .walk import TABLES, Found, look_through
 
 SCENES = "scenes:"
@@ -90,15 +90,22 @@ def _in_folder(
     folder: Path, config_name: str | None, split: str | None, leave_out: Path | None
 ) -> tuple[Iterator[Named], int]:
     name = printable(str(folder))
+    folder = snapshot_of(folder)
     if is_saved(folder) or is_snapshot(folder) or config_name or split:
         return folder_dataset(folder, name, config_name=config_name, split=split)
     try:
         found = look_through(folder, leave_out)
     except OSError as error:
         raise PermissionError(f"The folder {name} cannot be read ({error.strerror}).") from error
-    if any(path.suffix in (".parquet", ".arrow") for path in found.tables) or (
+    if any(path.suffix.lower() in (".parquet", ".arrow") for path in found.tables) or (
         found.tables and not found.pictures
     ):
+        for path in found.tables:
+            if path.suffix != path.suffix.lower():  # which the library would pass over
+                raise ValueError(
+                    f"The file {printable(str(path))} ends in {path.suffix}: call it "
+                    f"{path.suffix.lower()}, in small letters, or give that file alone."
+                )
         _say_beside(found, name)
         return folder_dataset(folder, name)
     passed = f" Passed over: {found.told()}." if found.passed else ""

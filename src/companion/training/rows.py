@@ -1,15 +1,20 @@
 """Datasets, of the hub or of a folder: which split, and each row's picture as bytes or a file of
 the dataset's own."""
 
-import json
+import logging
 import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from companion.door import Untrusted, printable, without_password
+from companion.door.documents import read_json
 from companion.door.pictures import Packed, Source
 from companion.door.places import read
 from companion.hub import HubError, endpoint, fetch
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 Named = tuple[str, Callable[[], Source]]  # a picture's name, and where its bytes are
+# In a path these are no names to the library of datasets, but a pattern or an address.
+_PATTERN, _ADDRESS = re.compile(r"[*?[]"), re.compile("::")
+_STORAGE = "datasets--"  # how the cache of the hub's library calls a dataset's folder
 _IN_A_ZIP = re.compile(r"zip://(?P<member>.+?)::(?P<archive>.+)")
 
 
@@ -81,9 +89,15 @@ def folder_dataset(
     """
     from datasets import load_from_disk
 
-    inside = folder if folder.is_dir() else folder.parent
-    if is_snapshot(folder):  # its files are links to the files of the whole repository
-        inside = folder.resolve().parents[1]
+    odd = (_ADDRESS if is_saved(folder) else _PATTERN).search(str(folder.resolve()))
+    odd = odd or _ADDRESS.search(str(folder.resolve()))
+    if odd:
+        raise ValueError(
+            f"The dataset {name} cannot be used: its path holds {odd[0]}, which the datasets "
+            "library does not take for a part of a name; rename that folder or file."
+        )
+    # A snapshot's files are links to the files of the whole repository.
+    inside = _in_the_cache(folder) or (folder if folder.is_dir() else folder.parent)
     try:
         if is_saved(folder):
             _check_saved(folder, inside)
@@ -102,7 +116,11 @@ def folder_dataset(
     except _Wrong as error:
         raise ValueError(f"The dataset {name} cannot be used: {error}") from error
     except Exception as error:  # pyarrow's, pandas', zipfile's
-        raise ValueError(f"The dataset {name} cannot be used: {_first_line(error)}") from error
+        reason = _first_line(error).rstrip(".")
+        raise ValueError(
+            f"The dataset {name} cannot be used ({reason}): see to it that its files are whole, or "
+            "fetch it anew."
+        ) from error
     return _rows(_one_split(whole, name, split), name, [inside])
 
 
@@ -114,34 +132,87 @@ def is_saved(folder: Path) -> bool:
 
 
 def is_snapshot(folder: Path) -> bool:
-    """Whether it lies in the cache of the hub's library."""
-    folder = folder.resolve()  # it may be the working folder, or a link to it
-    return folder.parent.name == "snapshots" and folder.parents[1].name.startswith("datasets--")
+    """Whether it is a version of a dataset in the cache of the hub's library."""
+    return _in_the_cache(folder) == folder.resolve().parent.parent
+
+
+def snapshot_of(folder: Path) -> Path:
+    """Of a dataset's place in that cache the version that it would be asked for; else the folder.
+
+    Raises:
+        ValueError: there are several, and it does not say which.
+    """
+    storage = folder.resolve()
+    if storage.name == "snapshots":
+        storage = storage.parent
+    if not storage.name.startswith(_STORAGE) or not (storage / "snapshots").is_dir():
+        return folder
+    with suppress(OSError, ValueError):
+        commit = read(storage / "refs" / "main", 64).decode()
+        if re.fullmatch("[0-9a-f]{40}", commit) and (storage / "snapshots" / commit).is_dir():
+            return storage / "snapshots" / commit
+    versions = sorted(path for path in (storage / "snapshots").iterdir() if path.is_dir())
+    if len(versions) > 1:
+        raise ValueError(
+            f"The folder {printable(str(folder))} holds {len(versions)} versions of a dataset: "
+            f"give one of them, such as {printable(str(versions[0]))}."
+        )
+    return versions[0] if versions else folder
+
+
+def _in_the_cache(place: Path) -> Path | None:
+    """The place of a dataset in that cache, of which a folder or a file is a part."""
+    place = place.absolute() if place.is_file() else place.resolve()  # a file there is a link
+    for above in place.parents:
+        if above.name == "snapshots" and above.parent.name.startswith(_STORAGE):
+            return above.parent
+    return None
 
 
 class _Wrong(ValueError):
     """The dataset is there, and something about it is wrong."""
 
 
+@dataclass
+class _Splits:
+    splits: list[str]
+
+
+@dataclass
+class _File:
+    filename: str
+
+
+@dataclass
+class _State:
+    files: Annotated[list[_File], Field(validation_alias="_data_files")]
+
+
 def _check_saved(folder: Path, inside: Path) -> None:
     """Refuse a saved dataset whose notes name other files than its own."""
-    splits = (folder / "dataset_dict.json").is_file()
-    note = json.loads(read(folder / ("dataset_dict.json" if splits else "state.json"), 2**24))
-    for name in note["splits"] if splits else [one["filename"] for one in note["_data_files"]]:
+    splits = folder / "dataset_dict.json"
+    if splits.is_file():
+        names = read_json(_Splits, splits, splits.name).splits
+    else:
+        state = read_json(_State, folder / "state.json", "state.json")
+        names = [one.filename for one in state.files]
+    if not names:
+        raise _Wrong("it holds no data: give the folder of another.")
+    for name in names:
         path = folder / name
-        if not _within(str(path), [str(inside)]) or not (
-            path.is_dir() if splits else path.is_file()
-        ):
+        if not _within(str(path), [str(inside)]) or path == folder:
             raise _Wrong(f"it names {printable(name)}, which is no file of the dataset.")
-        if splits:
+        if not (path.is_dir() if splits.is_file() else path.is_file()):
+            raise _Wrong(f"its file {printable(name)} is missing: copy or fetch it anew.")
+        if splits.is_file():
             _check_saved(path, inside)
 
 
 def _prepared(
     source: str, config_name: str | None, *, own: Callable[[str], bool], **options: Any
-) -> "Dataset | DatasetDict":
+) -> "DatasetDict":
     """What `load_dataset` gives, whose files were looked at before they are read."""
-    from datasets import get_dataset_config_names, load_dataset_builder
+    from datasets import DatasetDict, get_dataset_config_names, load_dataset_builder
 
     try:
         builder = load_dataset_builder(source, config_name, **options)
@@ -160,8 +231,25 @@ def _prepared(
         # A card may name any file of the reader's, or of another host.
         if not own(path):
             raise _Wrong(f"its card names {printable(path)}, which is no file of the dataset.")
-    builder.download_and_prepare()
-    return builder.as_dataset()
+    with _silent():
+        builder.download_and_prepare()
+    splits = builder.info.splits or {}
+    filled = [split for split, about in splits.items() if about.num_examples]
+    if not filled:
+        raise _Wrong("it has no rows: give one that has pictures.")
+    return DatasetDict({split: builder.as_dataset(split=split) for split in filled})
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """The library writes what is wrong into its log before it raises it."""
+    log = logging.getLogger("datasets")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _one_split(whole: "Dataset | DatasetDict", name: str, split: str | None) -> "Dataset":
@@ -214,19 +302,20 @@ def named_pictures(dataset: "Dataset", name: str, inside: list[Path]) -> Iterato
             stacklevel=7,
         )
     raw = dataset.select_columns(column).cast_column(column, datasets.Image(decode=False))
+    raw = raw.with_format("arrow")  # a row's bytes are looked at where they lie, not copied
     # What the library unpacked or fetched for a dataset lies in a folder of its own.
     allowed = [*map(str, inside), str(datasets.config.DOWNLOADED_DATASETS_PATH)]
 
     def source(row: int) -> Callable[[], Source]:
-        return lambda: _source(raw[row][column], allowed, f"{name}, row {row},")
+        return lambda: _source(raw[row][column][0], allowed, f"{name}, row {row},")
 
     return ((f"{name}, row {row},", source(row)) for row in range(len(raw)))
 
 
-def _source(found: dict[str, Any] | None, allowed: list[str], what: str) -> Source:
-    content, path = (found or {}).get("bytes"), (found or {}).get("path")
+def _source(found: Any, allowed: list[str], what: str) -> Source:
+    content, path = found["bytes"].as_buffer(), found["path"].as_py()
     if content:
-        return bytes(content)
+        return memoryview(content)
     if not path:
         raise Untrusted(f"{what} holds no picture.")
     packed = _IN_A_ZIP.fullmatch(path)
@@ -291,5 +380,9 @@ def _loaded_before(name: str) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
+    if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, StopIteration):
+        return "there is nothing in it."
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return printable(without_password(lines[0].rstrip("."))) + "."

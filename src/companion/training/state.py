@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, JsonValue
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 Tensors = dict[str, Tensor]
@@ -170,15 +170,32 @@ def put_optimizer_state(optimizer: Optimizer, tensors: Tensors, values: Values) 
         if name == "step" and not _is_step(value):
             raise DoesNotFit(f"{full} is no number of steps")
         state.setdefault(int(number), {})[name] = value
-    needed = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, (Adam, AdamW)) else set()
-    if needed and any(group.get("amsgrad") for group in optimizer.param_groups):
-        needed |= {"max_exp_avg_sq"}
+    needed = kept_of_each(optimizer)
     for place, kept in state.items():
         whole = needed <= {name for name, value in kept.items() if isinstance(value, Tensor)}
         if set(kept) != set(next(iter(state.values()))) or not whole:
             raise DoesNotFit(f"of parameter {place} the optimiser's state is not whole")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def kept_of_each(optimizer: Optimizer) -> set[str]:
+    """Names of the tensors that an optimiser of a known kind keeps of each parameter it moved."""
+    if isinstance(optimizer, (Adam, AdamW)):
+        most = any(group.get("amsgrad") for group in optimizer.param_groups)
+        return {"step", "exp_avg", "exp_avg_sq"} | ({"max_exp_avg_sq"} if most else set())
+    if type(optimizer) is SGD and all(group["momentum"] for group in optimizer.param_groups):
+        return {"momentum_buffer"}
+    return set()
+
+
+def lacks_state(optimizer: Optimizer) -> bool:
+    """Whether a parameter that has a gradient would begin with fresh moments."""
+    return bool(kept_of_each(optimizer)) and any(
+        parameter.grad is not None and not optimizer.state.get(parameter)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    )
 
 
 def _is_step(value: Any) -> bool:
@@ -209,8 +226,7 @@ def put_schedule_state(optimizer: Optimizer, lr_scheduler: LRScheduler, state: V
     """
     live = lr_scheduler.state_dict()
     if not isinstance(lr_scheduler, LambdaLR):
-        if set(state) != set(live):
-            raise DoesNotFit("it is the state of another lr_scheduler")
+        _check_schedule(lr_scheduler, live, state)
         # What is as it was stays what it is: JSON knows no whole numbers as keys.
         lr_scheduler.load_state_dict(
             {
@@ -231,6 +247,46 @@ def put_schedule_state(optimizer: Optimizer, lr_scheduler: LRScheduler, state: V
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
+
+
+# What torch's own schedules change as they go, and how far; all else of them is a setting.
+_GOES_ON: dict[str, tuple[float, float]] = {
+    "last_epoch": (0, 2**53),
+    "_step_count": (0, 2**53),
+    "T_cur": (0, 2**53),
+    "T_i": (1, 2**53),
+    "_last_lr": (0, 1e30),
+}
+
+
+def _check_schedule(lr_scheduler: LRScheduler, live: Mapping[str, Any], state: Values) -> None:
+    if set(state) != set(live):
+        raise DoesNotFit("it is the state of another lr_scheduler")
+    of_torch = type(lr_scheduler).__module__ == LRScheduler.__module__
+    inner = getattr(lr_scheduler, "_schedulers", [])
+    for key, value in state.items():
+        own = as_json(live[key], key)
+        if key == "_schedulers" and of_torch and _are_like([{}] * len(inner), value):
+            for one, found in zip(inner, value, strict=True):  # type: ignore[arg-type]
+                _check_schedule(one, one.state_dict(), found)  # type: ignore[arg-type]
+            continue
+        fits = value == own or ((not of_torch or key in _GOES_ON) and _are_like(own, value))
+        if key in _GOES_ON and fits:
+            low, high = _GOES_ON[key]
+            numbers = value if isinstance(value, list) else [value]
+            fits = all(low <= number <= high for number in numbers)  # type: ignore[operator]
+            fits = fits and (key == "_last_lr" or isinstance(value, int))
+        if not fits:
+            raise DoesNotFit(f"{key} of its lr_scheduler is {value!r:.60}")
+
+
+def _are_like(own: JsonValue, value: JsonValue) -> bool:
+    """Whether a value may have come of another as a schedule went on: it is of the same form."""
+    if isinstance(own, list) and isinstance(value, list):
+        return len(own) == len(value) and all(map(_are_like, own, value))
+    if type(own) in (int, float):
+        return not isinstance(value, list) and _are_numbers(value)
+    return own is None or type(own) is type(value)
 
 
 # Chance

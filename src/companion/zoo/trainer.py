@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from companion.door import Untrusted, append_to
 from companion.door.places import is_ours
 from companion.door.places import read as read_file
-from companion.training.state import DoesNotFit, put_optimizer_state
+from companion.training.state import DoesNotFit, lacks_state, put_optimizer_state
 
 from .attention_on_cpu import attention_on_cpu
 from .recipe import Recipe
@@ -127,6 +127,11 @@ def _train(task: Task, minutes: float | None) -> int:
                     "learning_rate in the recipe and run it again."
                 )
             loss.backward()
+            if step == start > 0 and lacks_state(optimizer):
+                raise ValueError(
+                    f"{out / CHECKPOINT} is damaged (it lacks moments of the optimiser): remove "
+                    "it, and the run begins anew."
+                )
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
