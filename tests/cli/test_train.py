@@ -54,6 +54,23 @@ def test_a_folder_of_pictures_becomes_a_pipeline(
 
 
 @pytest.mark.slow
+def test_what_is_passed_over_is_said_without_the_place_in_the_code(
+    settings: Path, tmp_path: Path
+) -> None:
+    export_imagefolder(tmp_path / "mine", range(1), subset="pets", image_size=16)
+    (tmp_path / "mine" / "notes.pdf").touch()
+    command = [sys.executable, "-m", "companion", "train", "mine", "--config", settings]
+    settings.write_text(settings.read_text().replace("warmup_steps = 1", "warmup_steps = 9"))
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert answer.stderr == (
+        "companion: Not all in mine is a picture to learn from. Passed over: .pdf files (1); save "
+        "drawings and raw photographs as JPEG or PNG to use them.\n"
+        "companion: The setting lr_warmup_steps is 9, but the whole run has 2 optimiser steps: "
+        "lower it, or train longer.\n"
+    )
+
+
+@pytest.mark.slow
 def test_two_processes_of_torchrun_share_each_epoch(settings: Path, tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     out = tmp_path / "run"

@@ -7,9 +7,14 @@ import os
 import select
 import sys
 import threading
+import warnings
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 from . import stopping
+
+PACKAGE = Path(__file__).parents[1]
+_others = warnings.formatwarning
 
 
 class Sink(io.FileIO):
@@ -54,6 +59,7 @@ def prepare() -> None:
     sys.stdout, _output = _forgiving(sys.stdout)
     sys.stderr, _ = _forgiving(sys.stderr)
     sys.unraisablehook = _dropped
+    warnings.formatwarning = _sentence
 
 
 def output_is_lost() -> bool:
@@ -104,6 +110,19 @@ def _forgiving(stream: TextIO) -> tuple[TextIO, Sink | None]:
         write_through=stream.write_through,
     )
     return text, sink
+
+
+def _sentence(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning of the package is for the reader; where in the code it arose is not."""
+    if Path(filename).is_relative_to(PACKAGE) and issubclass(category, UserWarning):
+        return f"companion: {message}\n"
+    return _others(message, category, filename, lineno, line)
 
 
 def _dropped(what: "sys.UnraisableHookArgs") -> None:
