@@ -18,6 +18,7 @@ from companion.cli.results import FILES, unfinished
 from companion.zoo import folder as zoo
 
 PROMPT = "a cat on a blue background"
+UNET, TEXT_ENCODER = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -210,27 +211,28 @@ def test_a_pickle_is_not_loaded(file: str, tmp_path: Path, capsys: Any):
 
 
 def weights_lack_one(weights: dict[str, Any]) -> None:
-    del weights["conv_in.weight"]
+    del weights[min(weights)]
 
 
 def weights_hold_nan(weights: dict[str, Any]) -> None:
-    weights["conv_in.weight"] = weights["conv_in.weight"] * float("nan")
+    weights[min(weights)] *= float("nan")
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("file", "damage", "says"),
     [
-        (weights_lack_one, "The weights of the unet in .* lack conv_in.weight"),
-        (weights_hold_nan, "could not draw this .*The picture holds NaN"),
+        (UNET, weights_lack_one, "The weights of the unet in .* lack conv_in.bias"),
+        (TEXT_ENCODER, weights_lack_one, "The weights of the text_encoder in .* lack embeddings"),
+        (UNET, weights_hold_nan, "could not draw this .*The picture holds NaN"),
     ],
 )
 def test_a_damaged_model_draws_no_picture(
-    damage: Callable[[dict[str, Any]], None], says: str, tmp_path: Path, capsys: Any
+    file: str, damage: Callable[[dict[str, Any]], None], says: str, tmp_path: Path, capsys: Any
 ):
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(zoo("stable-diffusion"), tmp_path / "model")
-    path = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    path = tmp_path / "model" / file
     weights = load_file(path)
     damage(weights)
     save_file(weights, path, metadata={"format": "pt"})

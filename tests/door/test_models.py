@@ -9,13 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from companion.door import Untrusted
-from companion.door.models import check_index, check_model_folder
+from companion.door.models import check_index, check_model_folder, check_weights
 from companion.zoo import folder as zoo
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -51,6 +52,37 @@ def change(path: Path, **values: Any) -> None:
 @pytest.mark.parametrize("name", ["stable-diffusion", "ddpm", "upscaler", "depth"])
 def test_the_zoos_models_pass(name: str):
     check_model_folder(Path(zoo(name)))
+
+
+def text_encoder(kind: str) -> Any:
+    """A tiny one, with random weights."""
+    import transformers
+
+    if kind == "T5EncoderModel":  # two of its weights are one and the same
+        return transformers.T5EncoderModel(
+            transformers.T5Config(d_model=8, d_ff=8, d_kv=4, num_layers=1, num_heads=2)
+        )
+    size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "projection_dim": 8}
+    return getattr(transformers, kind)(
+        transformers.CLIPTextConfig(**size, num_attention_heads=2, vocab_size=50_000)
+    )
+
+
+@pytest.mark.parametrize("kind", ["CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"])
+@pytest.mark.parametrize("prefix", ["", "text_model."])
+def test_a_text_encoder_has_all_its_weights_or_is_refused(kind: str, prefix: str, tmp_path: Path):
+    part = text_encoder(kind)
+    pipe = type("Pipe", (), {"components": {"text_encoder": part, "safety_checker": None}})
+    part.save_pretrained(tmp_path / "text_encoder")
+    path = tmp_path / "text_encoder" / "model.safetensors"
+    weights = {f"{prefix}{name}": value for name, value in load_file(path).items()}
+    weights[f"{prefix}embeddings.position_ids"] = np.arange(77)[None]  # as old versions saved
+    save_file(weights, path)
+    check_weights(pipe, tmp_path)
+    del weights[max(weights)]
+    save_file(weights, path)
+    with pytest.raises(Untrusted, match=r"The weights of the text_encoder in .* lack "):
+        check_weights(pipe, tmp_path)
 
 
 def test_files_of_other_libraries_beside_the_safetensors_do_not_matter(model: Path):

@@ -82,18 +82,49 @@ def check_model_folder(folder: Path) -> None:
 
 
 def check_weights(pipe: Any, folder: Path) -> None:
-    """Look at what Diffusers loaded: where a weight is missing, it leaves an empty one behind.
+    """Look at what the libraries loaded: where a weight is missing, Diffusers leaves an empty one
+    behind, and transformers one of random numbers.
 
     Raises:
         Untrusted: a weight is missing.
     """
     for name, part in pipe.components.items():
-        for weight, value in getattr(part, "state_dict", dict)().items():
-            if getattr(value, "is_meta", False):
-                raise Untrusted(
-                    f"The weights of the {name} in {_shown(folder)} lack {_shown(weight)}, among "
-                    "others: fetch the model again."
-                )
+        weights: dict[str, Any] = getattr(part, "state_dict", dict)()
+        lacking = [weight for weight, value in weights.items() if getattr(value, "is_meta", False)]
+        if isinstance(part, transformers.PreTrainedModel):
+            stem = KINDS[transformers.PreTrainedModel]
+            assert stem
+            place = folder / name if _is_folder(folder / name) else folder
+            lacking += _lacking(weights, _check_weights(name, place, stem)[0])
+        if lacking:
+            raise Untrusted(
+                f"The weights of the {name} in {_shown(folder)} lack {_shown(lacking[0])}, among "
+                "others: fetch the model again."
+            )
+
+
+def _lacking(weights: dict[str, Any], stored: set[str]) -> list[str]:
+    """The weights of a model that no stored tensor has filled.
+
+    Versions of transformers differ in whether names begin with that of the model within. Where one
+    has other names altogether, nothing can be told, and none is given.
+    """
+    # Weights that are one and the same in memory are stored once.
+    same = {name: value.data_ptr() for name, value in weights.items()}
+    stored = {name for name in stored if not name.endswith("position_ids")}  # of old versions
+
+    def within(name: str) -> str:
+        return name.partition(".")[2]
+
+    for ours, theirs in (
+        (same, stored),
+        (same, {within(name) for name in stored}),
+        ({within(name): place for name, place in same.items()}, stored),
+    ):
+        if theirs <= ours.keys():
+            filled = {ours[name] for name in theirs}
+            return [name for name, place in ours.items() if place not in filled]
+    return []
 
 
 def check_index(path: Path) -> dict[str, type | None]:
@@ -155,7 +186,7 @@ def _check_part(folder: Path, name: str, kind: type | None) -> None:
         if not _is_folder(path):
             _is_file(path)  # a library may open any of them
     weights = KINDS[kind] if kind else None
-    tensors, size = _check_weights(name, place, weights) if weights else (0, LARGEST)
+    held, size = _check_weights(name, place, weights) if weights else (set(), LARGEST)
     for path in sorted(place.glob("*config.json")):
         # A tokenizer's have 10^30 for "no limit".
         if not _is_file(path):
@@ -163,7 +194,7 @@ def _check_part(folder: Path, name: str, kind: type | None) -> None:
         if kind is transformers.PreTrainedTokenizerBase:
             _check_length(path, _read(path))
         else:
-            _check_settings(path, _read(path), tensors, max(size, LARGEST))
+            _check_settings(path, _read(path), len(held), max(size, LARGEST))
     if kind is transformers.PreTrainedModel and _is_file(place / "adapter_config.json"):
         raise Untrusted(
             f"{_shown(place / 'adapter_config.json')} would have other weights loaded than "
@@ -196,8 +227,8 @@ def _named(module: Any, name: Any) -> Any:
         return None
 
 
-def _check_weights(name: str, place: Path, stem: str) -> tuple[int, int]:
-    """How many tensors a part's weights hold, and their bytes."""
+def _check_weights(name: str, place: Path, stem: str) -> tuple[set[str], int]:
+    """The names of the tensors that a part's weights hold, and the bytes of all."""
     whole, index = place / f"{stem}.safetensors", place / f"{stem}.safetensors.index.json"
     if _is_file(whole) and _is_file(index):
         raise Untrusted(
@@ -210,11 +241,11 @@ def _check_weights(name: str, place: Path, stem: str) -> tuple[int, int]:
         files = [whole]
     else:
         raise Untrusted(_without_safetensors(name, place, stem))
-    tensors = 0
+    tensors: set[str] = set()
     for file in files:
         try:
             with safe_open(file, framework="np") as opened:
-                tensors += len(opened.keys())
+                tensors |= set(opened.keys())
         except (SafetensorError, OSError, ValueError) as error:
             raise Untrusted(
                 f"{_shown(file)} cannot be read as safetensors ({printable(str(error))[:200]}): "
