@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from companion.door import Untrusted, pictures
 from companion.door.pictures import (
@@ -364,6 +365,13 @@ def tiff(**tags: list[int]) -> bytes:
         entries += struct.pack("<HHI", numbers[name], 4, len(values)) + content
     head = b"II*\0" + struct.pack("<IH", 8, len(own))
     return head + entries + bytes(4) + after + bytes(256)
+
+
+def test_a_note_as_long_as_a_large_picture_is_read(tmp_path: Path) -> None:
+    note = PngInfo()
+    note.add_text("note", "x" * 20_000_000)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=note)
+    assert len(open_picture(tmp_path / "a.png", "it").info["note"]) == 20_000_000
 
 
 def test_a_small_picture_in_huge_or_countless_parts_is_refused(

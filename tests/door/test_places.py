@@ -159,6 +159,22 @@ def test_what_a_living_writer_has_not_finished_stays(folder: Path, writer: Any) 
     }
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no flock")
+def test_a_folder_that_another_program_holds_is_written(folder: Path) -> None:
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    command = (
+        "import sys, pathlib, companion.door.places as p; p.replace(pathlib.Path(sys.argv[1]), b'')"
+    )
+    try:
+        subprocess.run([sys.executable, "-c", command, str(folder / "x")], check=True, timeout=30)
+    finally:
+        os.close(handle)
+    assert [path.name for path in folder.iterdir()] == ["x"]
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user of few rights")
 def test_a_folder_that_may_be_written_but_not_looked_into_is_written(folder: Path) -> None:
     folder.chmod(0o300)

@@ -215,6 +215,28 @@ def test_a_schedule_goes_on_through_json_and_no_other_value_is_taken(
                 put_schedule_state(second, resumed, {**state, key: other})
 
 
+@pytest.mark.parametrize("steps", [0, 1, 3, 5])
+def test_a_warm_up_goes_on_before_and_after_its_end(steps: int) -> None:
+    def make(optimizer: Optimizer) -> LRScheduler:
+        parts: list[LRScheduler] = [
+            lrs.LinearLR(optimizer, 0.1, total_iters=4),
+            lrs.CosineAnnealingWarmRestarts(optimizer, 20),
+        ]
+        return lrs.SequentialLR(optimizer, parts, [4])
+
+    first, second = one_weight(), one_weight()
+    goes_on, resumed = make(first), make(second)
+    for _ in range(steps):
+        first.step()
+        goes_on.step()
+    put_schedule_state(second, resumed, json.loads(json.dumps(schedule_state(goes_on))))
+    for _ in range(6):
+        for optimizer, schedule in ((first, goes_on), (second, resumed)):
+            optimizer.step()
+            schedule.step()
+        assert goes_on.get_last_lr() == resumed.get_last_lr()
+
+
 def test_other_settings_of_a_schedule_are_refused_by_name() -> None:
     state = schedule_state(StepLR(one_weight(), 2, gamma=0.5))
     optimizer = one_weight()

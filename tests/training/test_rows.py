@@ -213,6 +213,15 @@ def test_a_suffix_in_capitals_is_read_alone_and_named_in_a_folder(
         load_pictures(file.parent, 16)
 
 
+@pytest.mark.parametrize("beside", ["LABELS.CSV", "NOTES.JSON"])
+def test_a_table_in_capitals_beside_the_rows_does_not_matter(
+    scenes: datasets.Dataset, tmp_path: Path, beside: str
+) -> None:
+    place = as_parquet(scenes, tmp_path / "mine")
+    (place / beside).write_text("{}")
+    assert torch.equal(load_pictures(place, 16), SCENES)
+
+
 @pytest.mark.parametrize(
     ("notes", "sentence"),
     [

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -114,11 +115,24 @@ def _at_work_in(folder: Path) -> Iterator[None]:
                 mine = _UNFINISHED.fullmatch(path.name) and path.lstat().st_uid == os.geteuid()
                 if mine and is_ours(path):
                     path.unlink(missing_ok=True)
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_SH)
+        _share(handle)
         yield
     finally:
         os.close(handle)
+
+
+def _share(handle: int) -> None:
+    """Wait for who clears the folder, which takes a moment; another program that holds it for
+    longer, such as a `flock` around this one, clears nothing."""
+    import fcntl
+
+    for _ in range(100):
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError:  # it is a file system without locks
+            return
 
 
 def open_plain(place: Path) -> BinaryIO:

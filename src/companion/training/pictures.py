@@ -97,10 +97,9 @@ def _in_folder(
         found = look_through(folder, leave_out)
     except OSError as error:
         raise PermissionError(f"The folder {name} cannot be read ({error.strerror}).") from error
-    if any(path.suffix.lower() in (".parquet", ".arrow") for path in found.tables) or (
-        found.tables and not found.pictures
-    ):
-        for path in found.tables:
+    of_rows = [path for path in found.tables if path.suffix.lower() in (".parquet", ".arrow")]
+    if of_rows or (found.tables and not found.pictures):
+        for path in of_rows or found.tables:  # others beside them are not asked for
             if path.suffix != path.suffix.lower():  # which the library would pass over
                 raise ValueError(
                     f"The file {printable(str(path))} ends in {path.suffix}: call it "

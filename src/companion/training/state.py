@@ -271,7 +271,8 @@ def _check_schedule(lr_scheduler: LRScheduler, live: Mapping[str, Any], state: V
                 _check_schedule(one, one.state_dict(), found)  # type: ignore[arg-type]
             continue
         fits = value == own or ((not of_torch or key in _GOES_ON) and _are_like(own, value))
-        if key in _GOES_ON and fits:
+        # A later schedule of a SequentialLR stands at -1 until its turn comes, as a new one does.
+        if key in _GOES_ON and fits and value != own:
             low, high = _GOES_ON[key]
             numbers = value if isinstance(value, list) else [value]
             fits = all(low <= number <= high for number in numbers)  # type: ignore[operator]
