@@ -290,6 +290,7 @@ def test_a_password_in_the_endpoint_is_shown_nowhere(
         "https://host/?x=1",
         "https://a..b",
         "https://host\\x",
+        "https://fa\u00df.example",
         f"https://{'a' * 64}.com",
         f"https://{'a.' * 150}com",
     ],

@@ -17,6 +17,7 @@ from companion.door import printable
 TABLE = Path(__file__).with_name("endpoints.toml")
 # RFC 1123, section 2.1, and the "_" of networks at home and at work.
 HOST = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+DISPUTED = frozenset("ßς\u200c\u200d")
 LONGEST_HOST = 254  # with a dot at its end
 PORTS = {"http": 80, "https": 443}
 SHOWN = 60  # characters of what is no endpoint
@@ -159,6 +160,9 @@ def _in_ascii(host: str) -> str:
     """A host's name as name servers know it.
 
     Raises:
-        ValueError: it has no such form.
+        ValueError: it has no such form, or one by the rules of 2003 and another by those of 2008
+            (RFC 5891, which the HTTP library keeps): a password would go to another host.
     """
+    if DISPUTED & set(host):
+        raise ValueError("give the form that begins with xn--")
     return host if host.isascii() else host.encode("idna").decode()
