@@ -11,6 +11,7 @@ import tracemalloc
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,14 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def off(one: Image.Image, other: Image.Image) -> int:
     return int(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max())
+
+
+def eight_at_once(work: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def empty_png(width: int, height: int) -> bytes:
@@ -325,11 +334,7 @@ def test_of_large_pictures_one_is_held_at_a_time(monkeypatch: pytest.MonkeyPatch
             threading.Event().wait(0.01)
             inside -= 1
 
-    threads = [threading.Thread(target=hold) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    eight_at_once(hold)
     assert most == 1
 
 
@@ -446,13 +451,9 @@ def test_pillow_is_as_it_was_after_many_threads_and_says_nothing(
         for _ in range(20):
             as_rgb(open_picture(odd, "it"))
 
-    threads = [threading.Thread(target=read) for _ in range(8)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        eight_at_once(read)
         read()
     assert (Image.MAX_IMAGE_PIXELS, logging.getLogger("PIL").level, warnings.filters) == before
     assert capfd.readouterr() == ("", "")
@@ -565,9 +566,5 @@ def test_of_large_files_in_archives_one_at_a_time_is_in_memory(
         with pytest.raises(Untrusted):
             open_picture(source, "it")
 
-    threads = [threading.Thread(target=read) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    eight_at_once(read)
     assert most == 1

@@ -133,15 +133,8 @@ def _flat_depth_in_a_sentence(pipe: Any) -> Iterator[None]:
         if is_flat(estimated.predicted_depth):
             raise ValueError(f"The depth that is seen in the picture {SAME_EVERYWHERE}")
 
-    estimator = getattr(pipe, "depth_estimator", None)
-    if not isinstance(estimator, torch.nn.Module):
+    with _looked_at(getattr(pipe, "depth_estimator", None), look):
         yield
-        return
-    hook = estimator.register_forward_hook(look)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 @contextmanager
@@ -160,11 +153,17 @@ def nan_in_a_sentence(pipe: Any) -> Iterator[None]:
             raise ValueError(f"The picture holds NaN: {_why_nan('VAE', picture.dtype)}.")
 
     unet = getattr(pipe, "unet", None)  # a transformer is in its place in others
-    decoder = getattr(getattr(pipe, "vae", None), "decoder", None)
-    if not isinstance(decoder, torch.nn.Module):
+    with _looked_at(getattr(getattr(pipe, "vae", None), "decoder", None), look):
+        yield
+
+
+@contextmanager
+def _looked_at(module: Any, look: Any) -> Iterator[None]:
+    """Hand what goes into a part and comes out of it to `look`, if the pipeline has that part."""
+    if not isinstance(module, torch.nn.Module):
         yield
         return
-    hook = decoder.register_forward_hook(look)
+    hook = module.register_forward_hook(look)
     try:
         yield
     finally:

@@ -393,12 +393,12 @@ def _all_left_out(record: Record) -> bool:
 
 
 def _check_scaler(found: dict[str, int | float], own: dict[str, Any]) -> None:
-    scale, since = found.get("scale"), found.get("_growth_tracker")
+    scale, since = found.get("scale", -1), found.get("_growth_tracker", -1)
     settings = {"growth_factor", "backoff_factor", "growth_interval"}
     if (
         set(found) != set(own)
         or any(found[name] != own[name] for name in settings)
-        or not 0 <= scale <= torch.finfo(torch.float32).max  # type: ignore[operator]
+        or not 0 <= scale <= torch.finfo(torch.float32).max
         or type(since) is not int
         or not 0 <= since < own["growth_interval"]
     ):

@@ -126,16 +126,13 @@ def put_optimizer_groups(
                 group[key] = tuple(last[key]) if isinstance(group[key], tuple) else last[key]  # type: ignore[arg-type]
 
 
-def _are_numbers(*values: JsonValue) -> bool:
+def _are_numbers(*values: Any) -> bool:
     """Whether all are finite numbers, or lists of them that are equally long."""
     if all(isinstance(value, list) for value in values):
-        if len({len(value) for value in values}) > 1:  # type: ignore[arg-type]
+        if len({len(value) for value in values}) > 1:
             return False
         return all(_are_numbers(*several) for several in zip(*values, strict=True))
-    return all(
-        type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
-        for value in values
-    )
+    return all(type(value) in (int, float) and abs(value) <= sys.float_info.max for value in values)
 
 
 def optimizer_state(optimizer: Optimizer) -> tuple[Tensors, Values]:
@@ -259,7 +256,9 @@ _GOES_ON: dict[str, tuple[float, float]] = {
 }
 
 
-def _check_schedule(lr_scheduler: LRScheduler, live: Mapping[str, Any], state: Values) -> None:
+def _check_schedule(
+    lr_scheduler: LRScheduler, live: Mapping[str, Any], state: Mapping[str, Any]
+) -> None:
     if set(state) != set(live):
         raise DoesNotFit("it is the state of another lr_scheduler")
     of_torch = type(lr_scheduler).__module__ == LRScheduler.__module__
@@ -267,15 +266,15 @@ def _check_schedule(lr_scheduler: LRScheduler, live: Mapping[str, Any], state: V
     for key, value in state.items():
         own = as_json(live[key], key)
         if key == "_schedulers" and of_torch and _are_like([{}] * len(inner), value):
-            for one, found in zip(inner, value, strict=True):  # type: ignore[arg-type]
-                _check_schedule(one, one.state_dict(), found)  # type: ignore[arg-type]
+            for one, found in zip(inner, value, strict=True):
+                _check_schedule(one, one.state_dict(), found)
             continue
         fits = value == own or ((not of_torch or key in _GOES_ON) and _are_like(own, value))
         # A later schedule of a SequentialLR stands at -1 until its turn comes, as a new one does.
         if key in _GOES_ON and fits and value != own:
             low, high = _GOES_ON[key]
             numbers = value if isinstance(value, list) else [value]
-            fits = all(low <= number <= high for number in numbers)  # type: ignore[operator]
+            fits = all(low <= number <= high for number in numbers)
             fits = fits and (key == "_last_lr" or isinstance(value, int))
         if not fits:
             raise DoesNotFit(f"{key} of its lr_scheduler is {value!r:.60}")
