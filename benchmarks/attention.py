@@ -26,10 +26,11 @@ from diffusers.utils.logging import disable_progress_bar
 from transformers import logging
 
 from companion.attention import GlobalHeatMap, HeatMaps, attribute, trace
-from companion.attention.truth import TABLE, bootstrap, centre_square, iou, object_masks
-from companion.scenes import Scene, scene, subset
+from companion.attention.agreement import TABLE, centre_square, object_masks
+from companion.evaluation.measure import one_object_prompts, two_object_prompts
+from companion.metrics import bootstrap, iou
+from companion.scenes import HELD_OUT, Scene, scene, subset
 from companion.zoo import folder
-from companion.zoo.measure import HELD_OUT, one_object_prompts, two_object_prompts
 
 CACHE = Path("runs/attention")
 THRESHOLDS = [round(0.05 * n, 2) for n in range(1, 20)]

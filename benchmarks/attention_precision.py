@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from side_by_side import side_by_side
 
-from companion.zoo.attention_on_cpu import attention_on_cpu
+from companion.training.attention_on_cpu import attention_on_cpu
 
 # (batch, heads, queries, keys, width of a head) of chapter 5's UNet and the zoo's Stable Diffusion.
 SIZES = {

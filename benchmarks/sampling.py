@@ -29,10 +29,10 @@ from companion.autopipeline import (
     draw,
     make_scheduler,
     optimise,
-    psnr,
     scheduler_names,
     sweep,
 )
+from companion.metrics import psnr
 from companion.scenes import backgrounds, subset
 from companion.stable_diffusion import Parts, load_parts, text_to_image
 from companion.zoo import folder, recognise

@@ -49,10 +49,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 
 from companion import scenes, training
-from companion.profile import PROFILES
+from companion.scenes import HELD_OUT
+from companion.sources import PROFILES
+from companion.training.evaluation import draw, features_of, kid_to
+from companion.training.order import processes as processes_of_run
 from companion.training.pictures import to_square
-from companion.training.processes import processes as processes_of_run
-from companion.training.sampling import draw, features_of, kid_to
 
 CUDA = torch.cuda.is_available()
 SETTINGS: dict[str, Any] = tomllib.loads(PROFILES.read_text())["full" if CUDA else "small"][
@@ -60,7 +61,6 @@ SETTINGS: dict[str, Any] = tomllib.loads(PROFILES.read_text())["full" if CUDA el
 ]
 BATCH = SETTINGS["train_batch_size"]
 PICTURES = 960
-HELD_OUT = 1_000_000  # first seed of scenes that no run trains on
 SHARED_FOLDER = "COMPANION_BENCHMARK_FOLDER"  # where several processes of one run meet
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import companion
-from companion.profile import PROFILES, ModelSource, profile
+from companion.profile import profile, source_folder
+from companion.sources import PROFILES, ModelSource
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_small_is_the_default(monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> 
     monkeypatch.delenv("COMPANION_PROFILE", raising=False)
     p = companion.profile()
     assert (p.name, p.device, p.dtype) == ("small", "cpu", torch.float32)
-    assert (p.height, p.width) == (64, 64)
+    assert (p.settings["text_to_image"]["height"], p.settings["text_to_image"]["width"]) == (64, 64)
 
 
 def test_the_variable_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +33,12 @@ def test_the_variable_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPANION_PROFILE", "full")
     p = profile()
     assert (p.name, p.device, p.dtype) == ("full", "cuda", torch.float16)
-    assert (p.height, p.num_inference_steps, p.guidance_scale) == (512, 50, 7.5)
+    settings = p.settings["text_to_image"]
+    assert (settings["height"], settings["num_inference_steps"], settings["guidance_scale"]) == (
+        512,
+        50,
+        7.5,
+    )
 
 
 @pytest.mark.parametrize(("name", "size"), [("small", 16), ("full", 128)])
@@ -40,7 +46,7 @@ def test_chapter_5_trains_at_the_size_of_its_profile(
     monkeypatch: pytest.MonkeyPatch, name: str, size: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    training = profile(name).training
+    training = profile(name).settings["training"]
     halvings = 2 ** (len(training["model"]["block_out_channels"]) - 1)
     assert training["image_size"] == size
     assert size % halvings == 0
@@ -72,8 +78,10 @@ def test_every_hub_model_is_pinned_to_a_commit_and_sized(monkeypatch: pytest.Mon
 def test_a_model_that_cannot_be_fetched_is_one_sentence(tmp_path: Path) -> None:
     # A process of its own: the hub library reads its variables when it is imported.
     code = (
-        "from companion.profile import ModelSource\n"
-        "try: ModelSource(hub='google/ddpm-cat-256', revision='0' * 40, files=('x',)).folder()\n"
+        "from companion.profile import source_folder\n"
+        "from companion.sources import ModelSource\n"
+        "source = ModelSource(hub='google/ddpm-cat-256', revision='0' * 40, files=('x',))\n"
+        "try: source_folder(source)\n"
         "except FileNotFoundError as error: print(error)"
     )
     answer = subprocess.run(
@@ -97,7 +105,8 @@ def test_a_model_that_cannot_be_fetched_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["small", "full"])
 def test_the_words_of_chapter_6_stand_in_their_prompts(name: str) -> None:
     table = tomllib.loads(PROFILES.read_text())[name]
-    attention, prompt = table["attention"], table["text_to_image"]["prompt"]
+    attention = table["settings"]["attention"]
+    prompt = table["settings"]["text_to_image"]["prompt"]
     assert attention["word"] in prompt
     assert all(word in attention["pair"] for word in attention["pair_words"])
 
@@ -121,6 +130,6 @@ def test_importing_companion_is_light() -> None:
 
 def test_the_small_models_are_folders_that_exist() -> None:
     p = profile("small")
-    assert ModelSource(zoo="ddpm").folder() == p.denoiser
+    assert p.folder("denoiser") == p.denoiser == source_folder(ModelSource(zoo="ddpm"))
     for home in (p.stable_diffusion, p.upscaler, p.depth):
         assert (Path(home) / "model_index.json").exists()

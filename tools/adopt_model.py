@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from companion.zoo.recipe import recipe_names
+from companion.recipes.recipe import recipe_names
 from companion.zoo.registry import ZOO, Entry, entries, sha256
 
 # What `companion zoo evaluate` writes beside the model.

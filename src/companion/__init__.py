@@ -17,7 +17,7 @@ if _command in ("companion", "companion.exe") or (
             lambda *_: (os.write(2, b"Stopped. Nothing was changed.\n"), os._exit(1)),
         )
 
-from .profile import Profile, profile  # noqa: E402
+from companion.profile import Profile, profile  # noqa: E402
 
 __all__ = ["Profile", "profile"]
 __version__ = "0.1.0"

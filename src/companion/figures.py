@@ -4,6 +4,8 @@ A picture is a PIL image of any mode, or a tensor of shape (3, height, width) in
 which is what a model draws. The same pictures always give the same bytes.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +34,7 @@ MOST_COLUMNS = 1000
 ENLARGED, SMALLEST, LARGEST = 256, 96, 512
 
 
-def to_pil(images: "Tensor") -> Any:
+def to_pil(images: Tensor) -> Any:
     """Turn what a model draws into pictures: from -1..1 to whole numbers of 0..255.
 
     Args:
@@ -130,7 +132,7 @@ def strip(
 
 def scrubber(
     images: Pictures, labels: Sequence[str], alt: str, title: str | None = None
-) -> "Scrubber":
+) -> Scrubber:
     """Put pictures behind a slider: the reader drags it, or moves it with the arrow keys.
 
     Args:
@@ -313,3 +315,35 @@ def shown_width(picture: Image.Image) -> int:
     """Width on a page in CSS pixels: whole times the picture's, while it is small."""
     times = min(ENLARGED // picture.height, LARGEST // picture.width)
     return min(LARGEST, picture.width * max(1, times))
+
+
+def tile(images: Tensor, columns: int = 8) -> Image.Image:
+    """One picture of a batch of shape (batch, channels, height, width) in -1..1, row by row.
+
+    One channel is grey, 3 are RGB, 4 are RGBA.
+    """
+    import torch
+
+    images = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    batch, channels, height, width = images.shape
+    rows = -(-batch // columns)
+    canvas = torch.zeros(rows * columns, channels, height, width, dtype=torch.uint8)
+    canvas[:batch] = images
+    canvas = canvas.view(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
+    pixels = canvas.reshape(rows * height, columns * width, channels).numpy()
+    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+
+
+def sheet(images: list[Image.Image], columns: int) -> Image.Image:
+    """One picture of many of one size, row by row."""
+    width, height = images[0].size
+    whole = Image.new("RGB", (columns * width, -(-len(images) // columns) * height))
+    for number, image in enumerate(images):
+        whole.paste(image, (number % columns * width, number // columns * height))
+    return whole
+
+
+def save_enlarged(picture: Image.Image, path: Path, times: int) -> None:
+    """Save a picture with every pixel as a square of so many."""
+    size = (picture.width * times, picture.height * times)
+    picture.resize(size, Image.Resampling.NEAREST).save(path, optimize=True)

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from companion import profile
-from companion.autopipeline import draw, load, make_scheduler, optimise, psnr, sweep
+from companion.autopipeline import draw, load, make_scheduler, optimise, sweep
 from companion.autopipeline.optimising import Machine
+from companion.metrics import psnr
 
 GREY = Image.new("RGB", (64, 64), "gray")
 

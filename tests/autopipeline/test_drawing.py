@@ -11,10 +11,10 @@ from companion.autopipeline import (
     draw,
     load,
     make_scheduler,
-    psnr,
     scheduler_names,
     sweep,
 )
+from companion.metrics import psnr
 from companion.scenes import scene
 from companion.zoo import recognise
 

@@ -17,10 +17,10 @@ from companion.autopipeline import (
     draw,
     load_settings,
     make_scheduler,
-    psnr,
     save_with_settings,
 )
 from companion.door import places
+from companion.metrics import psnr
 from companion.scenes import scene
 
 FROG = scene(7, subset="stable-diffusion")  # "a frog on a brown background"

@@ -4,8 +4,8 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from companion import profile
 from companion.autopipeline import load
 from companion.door import Untrusted
 from companion.scenes import scene
+
+MODULE = import_module("companion.profile")  # the function `profile` hides it
 
 FROG = scene(7, subset="stable-diffusion")  # "a frog on a brown background"
 
@@ -32,10 +34,12 @@ def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
         load("video")
 
 
-def test_a_class_that_transformers_renamed_is_found(tmp_path: Path) -> None:
+def test_a_class_that_transformers_renamed_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = profile("small")
     folder = tmp_path / "depth"
-    shutil.copytree(small.models["depth"].folder(), folder)
+    shutil.copytree(small.depth, folder)
     index = json.loads((folder / "model_index.json").read_text())
     index["feature_extractor"] = ["transformers", "DPTFeatureExtractor"]
     (folder / "model_index.json").write_text(json.dumps(index))
@@ -46,11 +50,9 @@ def test_a_class_that_transformers_renamed_is_found(tmp_path: Path) -> None:
     )
     settings.write_text(json.dumps(old))
 
-    older = replace(
-        small, models={**small.models, "depth": SimpleNamespace(folder=lambda: str(folder))}
-    )
-    loaded = load("depth-to-image", older).feature_extractor
     expected = load("depth-to-image", small).feature_extractor
+    monkeypatch.setattr(MODULE, "source_folder", lambda source: str(folder))
+    loaded = load("depth-to-image", profile("small")).feature_extractor
     seen = [one(FROG.image, return_tensors="pt").pixel_values for one in (loaded, expected)]
     torch.testing.assert_close(*seen)
 
@@ -122,15 +124,17 @@ def other_weights(folder: Path, index: dict[str, Any]) -> Any:
     ],
 )
 def test_a_folder_that_cannot_be_trusted_is_refused_and_none_of_its_code_runs(
-    change: Callable[[Path, dict[str, Any]], Any], tmp_path: Path
+    change: Callable[[Path, dict[str, Any]], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small, folder = profile("small"), tmp_path / "model"
-    shutil.copytree(small.models["autopipeline"].folder(), folder)
+    shutil.copytree(small.autopipeline, folder)
     index = folder / "model_index.json"
     index.write_text(json.dumps(change(folder, json.loads(index.read_text()))))
-    models = {**small.models, "autopipeline": SimpleNamespace(folder=lambda: str(folder))}
+    monkeypatch.setattr(MODULE, "source_folder", lambda source: str(folder))
     with pytest.raises(Untrusted) as caught:
-        load("text-to-image", replace(small, models=models))
+        load("text-to-image", profile("small"))
     assert str(caught.value).endswith(".")
     assert str(caught.value).isprintable()
     assert not list(folder.rglob("*.ran"))

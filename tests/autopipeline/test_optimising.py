@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from companion import profile
-from companion.autopipeline import draw, load, optimise, psnr
+from companion.autopipeline import draw, load, optimise
 from companion.autopipeline.optimising import Machine
+from companion.metrics import psnr
 from companion.scenes import scene
 from companion.zoo import recognise
 

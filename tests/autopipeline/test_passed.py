@@ -9,7 +9,8 @@ from diffusers.callbacks import SDCFGCutoffCallback
 from PIL import Image
 
 from companion import profile
-from companion.autopipeline import draw, load, make_scheduler, psnr
+from companion.autopipeline import draw, load, make_scheduler
+from companion.metrics import psnr
 
 GREY = Image.new("RGB", (64, 64), "gray")
 FLAT = "is the same everywhere, so there is nothing to keep to"

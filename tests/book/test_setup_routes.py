@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chapters import BOOK
 
-from companion.hub import LocalHub
+from companion.local_hub import LocalHub
 
 ADDRESS = "https://hf-mirror.com"
 MODEL = "google/ddpm-cat-256"

@@ -10,7 +10,7 @@ from datasets import Dataset, concatenate_datasets
 from diffusers import DDPMPipeline
 
 from companion.cli import main
-from companion.hub import LocalHub
+from companion.local_hub import LocalHub
 from companion.scenes import dataset, export_imagefolder
 
 SETTINGS = """

@@ -11,7 +11,7 @@ import pytest
 from companion.doctor import Verdict, book, interpreter, removed
 from companion.doctor.probe import Answer
 from companion.hub import replacements
-from companion.profile import sources
+from companion.sources import sources
 from companion.zoo import registry
 
 

@@ -16,8 +16,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from companion.hub import environment, fetch, patience
-from companion.hub.local_server import Answer, LocalHub, Logged, Request
+from companion.hub import environment, fetch
+from companion.hub import retry as patience
+from companion.local_hub.server import Answer, LocalHub, Logged, Request
 
 MODEL = "google/ddpm-cat-256"
 COMMIT = "82ca0d5db4a5ec6ff0e9be8d86852490bc18a3d9"

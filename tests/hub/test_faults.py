@@ -167,7 +167,7 @@ def test_sent_on_to_another_host_it_is_not_asked(
 def test_an_endpoint_that_tells_no_checksums_is_refused(
     hub: Any, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("companion.hub.local_server._blob", lambda stored: {})
+    monkeypatch.setattr("companion.local_hub.server._blob", lambda stored: {})
     assert "tells no sizes and checksums" in fails()
 
 
@@ -175,7 +175,7 @@ def test_an_endpoint_that_tells_no_checksums_is_refused(
 def test_a_checksum_that_is_a_path_gets_nowhere(
     hub: Any, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, cache: Path, name: str
 ) -> None:
-    from companion.hub import repository
+    from companion.local_hub import repository
 
     evil = "../../../../evil"
     honest = repository.Stored

@@ -15,8 +15,8 @@ from companion.hub.lookup import make_plan
 from companion.hub.selection import select
 from companion.hub.speed import measure_speed
 from companion.hub.stock import right
-from companion.hub.wanted import wanted
-from companion.profile import ModelSource, sources
+from companion.profile import source_folder
+from companion.sources import ModelSource, sources, wanted
 
 MODEL = "google/ddpm-cat-256"
 DATASET = "huggan/flowers-102-categories"
@@ -146,10 +146,10 @@ def test_the_profile_fetches_what_a_chapter_asks_for(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     source = sources("full")["denoiser"]
-    assert (Path(source.folder()) / WEIGHTS).is_file()
+    assert (Path(source_folder(source)) / WEIGHTS).is_file()
     hub.stop_files()
     hub.log.clear()
-    assert (Path(source.folder()) / WEIGHTS).is_file()
+    assert (Path(source_folder(source)) / WEIGHTS).is_file()
     assert hub.log == []
 
 
@@ -160,14 +160,14 @@ def test_what_is_here_in_part_only_is_not_taken_for_the_whole(
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     hub.refuse(404)
     with pytest.raises(FileNotFoundError, match="answers 404; try again later"):
-        source.folder()
+        source_folder(source)
     fetch(f"{MODEL}@main", where=hub.address, progress=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    folder = Path(source.folder())
+    folder = Path(source_folder(source))
     assert (folder / WEIGHTS).is_file()
     (folder / WEIGHTS).unlink()
     with pytest.raises(FileNotFoundError, match=r"127.0.0.1:9 refuses the connection"):
-        source.folder()
+        source_folder(source)
 
 
 def test_two_at_once_fetch_a_file_once(hub: Any, cache: Path) -> None:

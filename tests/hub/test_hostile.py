@@ -10,7 +10,7 @@ import pytest
 
 from companion.hub import HubError, fetch
 from companion.hub.plan import storage_of
-from companion.profile import ModelSource
+from companion.sources import ModelSource
 
 MODEL = "google/ddpm-cat-256"
 COMMIT = "82ca0d5db4a5ec6ff0e9be8d86852490bc18a3d9"

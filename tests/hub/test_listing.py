@@ -16,7 +16,7 @@ from companion.hub.listing import parse_listing
 from companion.hub.lookup import make_plan
 from companion.hub.selection import select
 from companion.hub.stock import Checked
-from companion.profile import ModelSource
+from companion.sources import ModelSource
 
 COMMIT = Commit("c" * 40)
 few = settings(max_examples=150, deadline=None, derandomize=True)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from companion.door import Commit
-from companion.hub.repository import find
+from companion.local_hub.repository import find
 
 MODEL = "google/ddpm-cat-256"
 DATASET = "huggan/flowers-102-categories"
@@ -123,7 +123,7 @@ def test_a_path_out_of_the_folder_is_not_served(hub: Any, shell: Any) -> None:
 def test_what_hf_download_left_is_served_at_its_commit(
     hub: Any, api: Any, shell: Any, tmp_path: Path
 ) -> None:
-    from companion.hub import LocalHub
+    from companion.local_hub import LocalHub
 
     assert (
         shell("hf", "download", MODEL, "--local-dir", str(tmp_path / "usb" / MODEL)).returncode == 0
@@ -139,7 +139,7 @@ def test_what_hf_download_left_is_served_at_its_commit(
 def test_a_cache_is_served_too(hub: Any, api: Any, shell: Any) -> None:
     from huggingface_hub import HfApi
 
-    from companion.hub import LocalHub
+    from companion.local_hub import LocalHub
 
     assert shell("hf", "download", MODEL, WEIGHTS).returncode == 0
     with LocalHub(Path(shell.environment["HF_HOME"]) / "hub") as second:

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from companion.door.pictures import open_picture
-from companion.hub import LocalHub
-from companion.hub.local_server import Answer, Request
+from companion.local_hub import LocalHub
+from companion.local_hub.server import Answer, Request
 from companion.scenes import dataset, export_imagefolder
 from companion.training import load_pictures
 from companion.training.pictures import to_square

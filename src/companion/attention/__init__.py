@@ -8,11 +8,11 @@
 The words are those of the package daam, and so are the numbers. Chapter 6 of the book derives them.
 """
 
-from companion.attention.attributing import attribute
-from companion.attention.heat_map import GlobalHeatMap, WordHeatMap
-from companion.attention.storage import load, save
-from companion.attention.sums import HeatMaps, Key
-from companion.attention.tracing import trace
+from .attributing import attribute
+from .heat_map import GlobalHeatMap, WordHeatMap
+from .storage import load, save
+from .sums import HeatMaps, Key
+from .tracing import trace
 
 __all__ = [
     "GlobalHeatMap",

@@ -8,11 +8,12 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
-from companion.attention.sums import HeatMaps
-from companion.attention.tracing import trace
-from companion.attention.words import check_text
 from companion.door.numbers import whole
 from companion.door.pictures import as_rgb
+
+from .sums import HeatMaps
+from .tracing import trace
+from .words import check_text
 
 
 @torch.no_grad()

@@ -17,13 +17,14 @@ import numpy as np
 from PIL import Image
 
 from companion import figures
-from companion.attention.words import check_text
 from companion.door.numbers import shown, whole
 from companion.door.pictures import as_rgb
 
+from .words import check_text
+
 if TYPE_CHECKING:
-    from companion.attention.heat_map import GlobalHeatMap
-    from companion.attention.sums import HeatMaps
+    from .heat_map import GlobalHeatMap
+    from .sums import HeatMaps
 
 # What is left of the picture's light where a map is lowest.
 DIM = 0.15

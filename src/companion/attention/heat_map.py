@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from companion.attention.words import PromptTokens
 from companion.door.numbers import number, shown, whole
 from companion.door.paths import file_path
 from companion.door.pictures import as_rgb
+
+from .words import PromptTokens
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

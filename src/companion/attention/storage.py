@@ -12,12 +12,13 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from companion.attention.sums import HeatMaps, Key
-from companion.attention.words import LONGEST, PromptTokens
 from companion.door import Untrusted, exists, is_file, is_folder, printable
 from companion.door.documents import parse_json
 from companion.door.numbers import whole
 from companion.door.paths import file_path
+
+from .sums import HeatMaps, Key
+from .words import LONGEST, PromptTokens
 
 FORMAT = "companion.attention 1"
 

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from companion.attention.heat_map import GlobalHeatMap
-from companion.attention.words import PromptTokens, check_text
 from companion.door.numbers import shown, whole
+
+from .heat_map import GlobalHeatMap
+from .words import PromptTokens, check_text
 
 AXES = ("step", "layer", "head")
 LARGEST_SIDE = 4096  # of maps that are asked for

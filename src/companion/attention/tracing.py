@@ -10,9 +10,9 @@ import torch
 from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor, nn
 
-from companion.attention.layers import Layer, Seen, find_layers, grid, probabilities, watched
-from companion.attention.sums import HeatMaps
-from companion.attention.words import PromptTokens, check_text, tokenize
+from .layers import Layer, Seen, find_layers, grid, probabilities, watched
+from .sums import HeatMaps
+from .words import PromptTokens, check_text, tokenize
 
 
 @contextmanager

@@ -9,7 +9,6 @@ save_with_settings("picture.png", picture, pipe, "a dinosaur and sushi", seed=37
 from .drawing import draw
 from .loading import TASKS, load
 from .optimising import Decision, Report, optimise
-from .psnr import psnr
 from .saving import load_settings, save_with_settings
 from .schedulers import make_scheduler, scheduler_names
 from .settings import Settings
@@ -26,7 +25,6 @@ __all__ = [
     "load_settings",
     "make_scheduler",
     "optimise",
-    "psnr",
     "save_with_settings",
     "scheduler_names",
     "sweep",

@@ -70,7 +70,7 @@ def load(task: str, profile: Profile | None = None) -> Any:
         )
     chosen = TASKS[task]
     loader = getattr(diffusers, chosen.loader)
-    folder = Path(p.models[chosen.model].folder())
+    folder = Path(p.folder(chosen.model))
     check_model_folder(folder)
     given: dict[str, Any] = {}
     if old := _has_old_extractor(folder):

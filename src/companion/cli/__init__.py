@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _carry_out(arguments)
-    from . import stopping
+    from companion.cli import stopping
 
     stopping.listen()
-    from . import console
+    from companion.cli import console
 
     try:
         console.prepare()
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(arguments: Sequence[str]) -> int:
-    from . import console, faults, stopping
+    from companion.cli import console, faults, stopping
 
     parsed = _parser().parse_args(arguments)
     stopped = stopping.NOTHING_CHANGED
@@ -75,9 +75,8 @@ def _carry_out(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
+    from companion.cli import attend, doctor, fetch, train, zoo
     from companion.door.text import printable, without_password
-
-    from . import attend, doctor, fetch, train, zoo
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:

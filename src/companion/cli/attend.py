@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from companion.attention.explorer import Explorer
+    from companion.profile import Profile
 
 LONGEST_NAME = 120  # bytes of the prompt in the folder's name
 AN_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
@@ -92,9 +93,9 @@ def _draw(
     from companion.autopipeline.schedulers import check_scheduler
     from companion.profile import profile
 
-    settings = profile()
-    pipe, guidance = _pipeline(model, settings)
-    steps = steps or settings.num_inference_steps
+    p = profile()
+    pipe, guidance = _pipeline(model, p)
+    steps = steps or p.settings["text_to_image"]["num_inference_steps"]
     with trace(pipe, by="step") as maps:
         if "image" in inspect.signature(type(pipe).__call__).parameters:
             raise ValueError(
@@ -117,13 +118,13 @@ def _draw(
                 ).images[0]
         except Exception as error:  # a library's, in its own words
             raise ValueError(
-                f"The model {model or settings.stable_diffusion!r} could not draw this "
+                f"The model {model or p.stable_diffusion!r} could not draw this "
                 f"({_first_line(error)})."
             ) from error
     return picture, explore(maps, picture, phrases, title=f"{prompt} (seed {seed})")
 
 
-def _pipeline(model: str | None, settings: Any) -> tuple[Any, dict[str, float]]:
+def _pipeline(model: str | None, p: Profile) -> tuple[Any, dict[str, float]]:
     """The pipeline, and what it is called with for its guidance."""
     from diffusers import DiffusionPipeline, PNDMScheduler, UniPCMultistepScheduler
     from diffusers.utils import logging as of_diffusers
@@ -138,17 +139,17 @@ def _pipeline(model: str | None, settings: Any) -> tuple[Any, dict[str, float]]:
     for logging in (of_diffusers, of_transformers):
         logging.set_verbosity_error()
         logging.disable_progress_bar()  # while loading; drawing shows how far it is
-    in_zoo = model in entries() if model else settings.models["stable_diffusion"].zoo
-    guidance = profile("small").guidance_scale if in_zoo else settings.guidance_scale
+    in_zoo = model in entries() if model else p.models["stable_diffusion"].zoo
+    guidance = (profile("small") if in_zoo else p).settings["text_to_image"]["guidance_scale"]
     if not model:
-        where = Path(settings.stable_diffusion)
+        where = Path(p.stable_diffusion)
     elif in_zoo:
         where = Path(folder(model))
     else:
         where, guidance = _folder(model), None
     check_model_folder(where)
     try:
-        pipe = DiffusionPipeline.from_pretrained(where, dtype=settings.dtype, use_safetensors=True)
+        pipe = DiffusionPipeline.from_pretrained(where, dtype=p.dtype, use_safetensors=True)
         if isinstance(getattr(pipe, "scheduler", None), PNDMScheduler):
             # PNDM needs twice the steps (chapter 3).
             pipe.scheduler = UniPCMultistepScheduler.from_config(
@@ -163,7 +164,7 @@ def _pipeline(model: str | None, settings: Any) -> tuple[Any, dict[str, float]]:
             f"name the zoo's stable-diffusion, a folder with a model_index.json, or an id on the "
             f"hub."
         ) from error
-    return pipe.to(settings.device), {} if guidance is None else {"guidance_scale": guidance}
+    return pipe.to(p.device), {} if guidance is None else {"guidance_scale": guidance}
 
 
 def _folder(model: str) -> Path:

@@ -89,7 +89,7 @@ def _carry_out(arguments: argparse.Namespace, warned: list[str]) -> list[NotAllo
     from companion.hub.lookup import make_plan
     from companion.hub.speed import measure_speed
     from companion.hub.tokens import token_for
-    from companion.hub.wanted import wanted
+    from companion.sources import wanted
 
     chosen = wanted(arguments.what, arguments.profile)
     if not any(source.hub for source in chosen.values()):

@@ -55,7 +55,7 @@ def _train(arguments: argparse.Namespace) -> None:
         if value is not None
     }
     from companion.training import TrainingConfig, load_config, train
-    from companion.training.processes import processes
+    from companion.training.order import processes
 
     if arguments.config:
         config = load_config(arguments.config, **changes)

@@ -63,8 +63,8 @@ def _run_folder(folder: Path) -> Path:
 
 
 def _zoo_list(arguments: argparse.Namespace) -> None:
+    from companion.recipes.recipe import recipe_names
     from companion.zoo import entries, verify
-    from companion.zoo.recipe import recipe_names
 
     if arguments.names:
         print("\n".join(recipe_names()))
@@ -76,12 +76,12 @@ def _zoo_list(arguments: argparse.Namespace) -> None:
 
 
 def _zoo_train(arguments: argparse.Namespace) -> None:
-    from companion.zoo.recipe import load_recipe
+    from companion.recipes.recipe import load_recipe
 
     recipe, device = load_recipe(arguments.name), choose_device(arguments.device)
     # After the arguments are known to be right: these load diffusers, which takes seconds.
-    from companion.zoo.tasks import make_task
-    from companion.zoo.trainer import train
+    from companion.recipes.tasks import make_task
+    from companion.recipes.trainer import train
 
     folder = _run_folder(arguments.runs / arguments.name)
     task = make_task(recipe, device, folder)
@@ -90,13 +90,13 @@ def _zoo_train(arguments: argparse.Namespace) -> None:
 
 
 def _zoo_evaluate(arguments: argparse.Namespace) -> None:
-    from companion.zoo.recipe import load_recipe
+    from companion.recipes.recipe import load_recipe
     from companion.zoo.registry import entry
 
     model, recipe = entry(arguments.name), load_recipe(arguments.name)
     # After the name is known to be right: these load torch and diffusers, which takes seconds.
-    from companion.zoo.card import write_card
-    from companion.zoo.measure import measure
+    from companion.evaluation.card import write_card
+    from companion.evaluation.measure import measure
 
     device = choose_device(arguments.device)
     figures = measure(recipe, model, device)

@@ -4,7 +4,7 @@ import os
 import tomllib
 
 from companion.door import exists
-from companion.profile import PROFILES, VARIABLE
+from companion.sources import PROFILES, VARIABLE
 
 from . import commands
 from .finding import Finding, good, problem

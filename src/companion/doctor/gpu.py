@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 
 from companion.hub.environment import on_autodl, on_colab
-from companion.profile import VARIABLE, sources
+from companion.sources import VARIABLE, sources
 
 from . import commands
 from .finding import Finding, good, problem, warning

@@ -6,7 +6,7 @@ import re
 from companion.hub import Endpoint, clashes, endpoint, endpoints, export_lines, probe_all
 from companion.hub.environment import certificate_fault, on_colab, small_disk
 from companion.hub.proxies import proxy, proxy_fault
-from companion.profile import VARIABLE
+from companion.sources import VARIABLE
 
 from .finding import Finding, good, problem, warning
 

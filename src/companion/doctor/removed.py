@@ -2,7 +2,7 @@
 
 from companion.door import is_folder
 from companion.hub import environment, replacements
-from companion.profile import sources
+from companion.sources import sources
 
 from .finding import Finding, good, problem, warning
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from companion.door import exists, is_folder
 from companion.hub import environment
-from companion.profile import VARIABLE, ModelSource, sources
+from companion.sources import VARIABLE, ModelSource, sources
 
 from .finding import Finding, good, problem, warning
 

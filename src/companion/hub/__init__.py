@@ -7,14 +7,12 @@ from .endpoints import Endpoint, endpoint, endpoints
 from .environment import clashes, export_lines, too_late, use_autodl_proxy
 from .errors import HubError, NoRoom, NotAllowed, replacements
 from .fetch import fetch
-from .local_server import LocalHub
 from .probe import Part, Route, choose, probe, probe_all
 from .tokens import token_place
 
 __all__ = [
     "Endpoint",
     "HubError",
-    "LocalHub",
     "NoRoom",
     "NotAllowed",
     "Part",

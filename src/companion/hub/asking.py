@@ -13,7 +13,7 @@ from typing import Any
 
 from .endpoints import Endpoint, leads_on
 from .errors import HubError, sent_nowhere, sent_on, too_slow
-from .patience import Pace
+from .retry import Pace
 from .tokens import Token
 
 REDIRECTS = 10

@@ -29,8 +29,8 @@ from .asking import asked, refusal, request_error
 from .endpoints import Endpoint
 from .errors import DISK_FULL, TooSlow, damaged, explain, incomplete, moved, too_slow
 from .listing import Remote, as_commit
-from .patience import PASSING, SILENCES, SLOWEST, Pace, pause
 from .plan import Item, Plan
+from .retry import PASSING, SILENCES, SLOWEST, Pace, pause
 from .stock import right
 from .tokens import Token
 

@@ -13,8 +13,8 @@ from companion.door import Untrusted, printable, without_password
 
 from .endpoints import Endpoint, host_of
 from .environment import certificate_fault
-from .patience import asked_for
 from .proxies import proxy, proxy_fault, unset_proxy
+from .retry import asked_for
 
 TABLE = Path(__file__).with_name("removed.toml")
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)

@@ -10,19 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from companion.door import is_folder
-from companion.profile import ModelSource
+from companion.local_hub import LocalHub
+from companion.sources import ModelSource, wanted
 
 from . import notes
 from .download import download
 from .endpoints import OFFLINE, Endpoint, endpoint, endpoints
 from .errors import HubError
-from .local_server import LocalHub
 from .lookup import make_plan
 from .plan import Plan
 from .probe import choose
 from .proxies import no_proxies
 from .tokens import token_for
-from .wanted import wanted
 
 TIMEOUT = 30.0
 

@@ -14,7 +14,7 @@ from companion.door.values import Unusable
 from .asking import asked, read, refusal, request_error
 from .endpoints import Endpoint
 from .errors import HubError, explain
-from .patience import PASSING, pause
+from .retry import PASSING, pause
 from .tokens import Token
 
 # Bytes of the answer: a listing of 100,000 files has 25 MB.

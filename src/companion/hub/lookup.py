@@ -18,7 +18,7 @@ from companion.door import (
     is_file,
 )
 from companion.door.places import open_plain
-from companion.profile import ModelSource
+from companion.sources import ModelSource
 
 from . import notes
 from .endpoints import Endpoint

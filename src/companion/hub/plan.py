@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from companion.door import Checksum, Commit, RepositoryId, RepositoryPath, exists, inside, printable
-from companion.profile import ModelSource
+from companion.sources import ModelSource
 
 from .endpoints import Endpoint
 from .environment import small_disk

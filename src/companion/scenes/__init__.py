@@ -8,11 +8,13 @@ one.image, one.caption, one.masks
 
 from .captions import caption
 from .dataset import dataset, export_imagefolder
-from .scene import Placed, Scene, scene
+from .scene import HELD_OUT, VALIDATION, Placed, Scene, scene
 from .vocabulary import STYLES, Subset, backgrounds, groups, objects, subset, subsets
 
 __all__ = [
+    "HELD_OUT",
     "STYLES",
+    "VALIDATION",
     "Placed",
     "Scene",
     "Subset",

@@ -18,6 +18,11 @@ from .vocabulary import subset as named_subset
 
 T = TypeVar("T")
 
+# Seeds of scenes that no training sees begin here: those that a run is watched with, and those that
+# a finished model is measured on. Training draws from seeds far below.
+VALIDATION = 10**9
+HELD_OUT = 2 * 10**9
+
 # Side of an object as a part of the picture's side.
 SOLO_SIDE = (0.50, 0.75)
 PAIR_SIDE = (0.36, 0.46)

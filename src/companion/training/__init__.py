@@ -5,14 +5,13 @@ train(TrainingConfig(dataset_name="my-pictures", image_size=64))
 """
 
 from .assemble import make_dataloader, make_model, make_noise_scheduler, make_optimizer, train
-from .averaging import averaged, make_ema
 from .config import TrainingConfig, load_config
 from .dataset import PictureDataset, picture_loader
+from .ema import averaged, make_ema
+from .evaluation import draw
 from .loop import TrainingRun, train_loop
-from .loss import diffusion_loss, target
-from .noise import draw_noise
+from .loss import diffusion_loss, draw_noise, target
 from .pictures import load_pictures
-from .sampling import draw
 from .schedule import cosine_schedule, optimizer_steps
 
 __all__ = [

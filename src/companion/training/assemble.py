@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader
 from .arguments import checked_arguments
 from .config import TrainingConfig
 from .dataset import PictureDataset, picture_loader
-from .folder import check_folder, run_folder
-from .hub import check_hub
 from .loop import TrainingRun, check_arguments, train_loop
+from .order import processes
 from .pictures import CHANNELS, load_pictures
-from .processes import processes
+from .run_folder import check_folder, run_folder
 from .schedule import cosine_schedule
+from .upload import check_hub
 
 TUTORIAL_MODEL = Path(__file__).with_name("tutorial_model.toml")
 DEEPEST = 64  # blocks, and layers in each

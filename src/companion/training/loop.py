@@ -17,21 +17,19 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from companion.zoo.attention_on_cpu import attention_on_cpu
-
-from .averaging import make_ema
+from .attention_on_cpu import attention_on_cpu
 from .changes import describe
 from .checkpoint import Checkpoints, Progress
 from .compiling import compile_blocks
 from .config import TrainingConfig
+from .ema import make_ema
 from .evaluation import Evaluation
-from .folder import prepared, run_folder
-from .hub import check_hub, push
 from .log import Log, start_trackers
-from .loss import diffusion_loss, gradient_norm, target
-from .noise import draw_noise
+from .loss import diffusion_loss, draw_noise, gradient_norm, target
 from .order import RepeatableItems, RunOrder, batches_an_epoch, repeatable
+from .run_folder import prepared, run_folder
 from .schedule import optimizer_steps, warn_if_too_long
+from .upload import check_hub, push
 
 PRECISION = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

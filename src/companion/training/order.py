@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
-
-from .processes import processes
 
 
 def batches_an_epoch(dataloader: DataLoader) -> int:
@@ -132,3 +132,12 @@ def seeded(*numbers: int) -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+def processes() -> PartialState:
+    """How many there are, which one this is, and its device.
+
+    Asked before an `Accelerator` is made, accelerate takes no notice of `accelerate launch --cpu`
+    by itself.
+    """
+    return PartialState(cpu=bool(parse_flag_from_env("ACCELERATE_USE_CPU")))

@@ -19,7 +19,7 @@ from companion.door.pictures import Packed, Source
 from companion.door.places import read
 from companion.hub import HubError, endpoint, fetch
 from companion.hub.errors import explain
-from companion.hub.patience import PASSING
+from companion.hub.retry import PASSING
 from companion.hub.tokens import may_be_told, token_for
 
 from .walk import TABLES

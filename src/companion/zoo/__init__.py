@@ -4,7 +4,8 @@ from companion.zoo import folder
 StableDiffusionPipeline.from_pretrained(folder("stable-diffusion"))
 """
 
+from .assembled import folder
 from .recognise import Seen, recognise
-from .registry import Entry, entries, folder, verify
+from .registry import Entry, entries, verify
 
 __all__ = ["Entry", "Seen", "entries", "folder", "recognise", "verify"]

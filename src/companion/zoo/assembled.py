@@ -1,5 +1,5 @@
-"""A model that shares parts with others, put together once as the one folder `from_pretrained`
-wants."""
+"""The folder of a model for `from_pretrained`: its own, or one put together once of parts that it
+shares with others."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 from companion.door import is_file
 from companion.hub.environment import home_fault, is_unknown
 
-from .registry import WEIGHTS, Entry, entries, files_in, is_registered
+from .registry import STRANGE, WEIGHTS, Entry, entries, entry, files_in, is_registered, verify
 
 SCRATCH = ".new-"
 _OURS = re.compile(rf"{re.escape(SCRATCH)}[a-z0-9_]{{8}}")
@@ -23,7 +23,32 @@ _EARLIER = re.compile(rf"({'|'.join(entries())})-[a-z0-9_]{{8}}")
 _EARLIER_SECONDS = 3600
 
 
-def assembled(model: Entry) -> Path:
+def folder(name: str) -> Path:
+    """The folder of a model, for `from_pretrained`; one that shares parts with others is put
+    together the first time.
+
+    Each time, every file is checked against its SHA-256, and files that a loader might take in
+    its place are refused.
+
+    Raises:
+        ValueError: no such model.
+        FileNotFoundError: its files are missing from this installation, or damaged, or others are
+            among them.
+        PermissionError: it shares parts, and the cache where it is put together cannot be written.
+    """
+    model = entry(name)
+    if model.shared:
+        return _assembled(model)
+    faults = verify(name)
+    if faults:
+        fault = faults[0].rstrip(".")
+        # What is not ours stays where it is when the package is installed again.
+        remedy = "move it away" if fault.endswith(STRANGE) else "install diffusers-notes again"
+        raise FileNotFoundError(f"The zoo's {fault}, in {model.path}; {remedy}.")
+    return model.path
+
+
+def _assembled(model: Entry) -> Path:
     """The model's whole folder, copied together in the folder of the hub's cache (HF_HOME).
 
     Later calls find it there. Its name says which files are in it. It holds these and nothing

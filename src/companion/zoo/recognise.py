@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from companion.door import Untrusted
 
-from .registry import folder
+from .assembled import folder
 
 if TYPE_CHECKING:
     import torch

@@ -75,33 +75,6 @@ def entry(name: str) -> Entry:
         ) from None
 
 
-def folder(name: str) -> Path:
-    """The folder of a model, for `from_pretrained`; one that shares parts with others is put
-    together the first time.
-
-    Each time, every file is checked against its SHA-256, and files that a loader might take in
-    its place are refused.
-
-    Raises:
-        ValueError: no such model.
-        FileNotFoundError: its files are missing from this installation, or damaged, or others are
-            among them.
-        PermissionError: it shares parts, and the cache where it is put together cannot be written.
-    """
-    model = entry(name)
-    if model.shared:
-        from .assembled import assembled
-
-        return assembled(model)
-    faults = verify(name)
-    if faults:
-        fault = faults[0].rstrip(".")
-        # What is not ours stays where it is when the package is installed again.
-        remedy = "move it away" if fault.endswith(STRANGE) else "install diffusers-notes again"
-        raise FileNotFoundError(f"The zoo's {fault}, in {model.path}; {remedy}.")
-    return model.path
-
-
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:

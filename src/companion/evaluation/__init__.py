@@ -1,0 +1,1 @@
+"""How good the zoo's models are: what is measured, and the cards that say it."""

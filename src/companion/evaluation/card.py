@@ -1,0 +1,75 @@
+"""A model's card: a README.md beside its weights that says what it is, what made it and how good
+it is."""
+
+import json
+from pathlib import Path
+
+from companion.recipes.recipe import RECIPES, Recipe
+from companion.scenes import subset
+from companion.zoo.registry import Entry
+
+Figures = dict[str, float]  # what was measured, and its value
+
+LICENCE = (
+    "Weights: Apache-2.0, trained by this project from nothing but the scenes. The scenes are made"
+    " of Microsoft Fluent Emoji (MIT) and Noto Emoji (Apache-2.0), see NOTICE."
+)
+
+
+def write_card(entry: Entry, recipe: Recipe, figures: Figures, device: str) -> Path:
+    """Write `README.md` and `evaluation.json` into the model's folder; returns the card's path."""
+    (entry.path / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    comment = (RECIPES / f"{recipe.name}.toml").read_text(encoding="utf-8").splitlines()[0]
+    world = subset(recipe.subset)
+    lines = [
+        f"# {entry.name}",
+        "",
+        comment.removeprefix("# "),
+        "",
+        _loading(entry),
+        "",
+        "## Data",
+        "",
+        f"Scenes of the subset `{world.name}` ({', '.join(world.styles)} style): "
+        f"{', '.join(world.objects)}.",
+        "",
+        "## Recipe",
+        "",
+        f"`companion zoo train {recipe.name}`: seed {recipe.seed}, {recipe.steps:,} steps of "
+        f"{recipe.batch_size} scenes, AdamW at {recipe.learning_rate:g}, "
+        f"EMA {recipe.ema_decay or 'none'}.",
+        "",
+        "## Quality",
+        "",
+        f"Measured by `companion zoo evaluate {recipe.name}` on the {device}, on scenes and seeds "
+        "that training never saw.",
+        "",
+        "| what | figure |",
+        "|---|---|",
+        *(f"| {name} | {_short(value)} |" for name, value in figures.items()),
+        "",
+        "## Licence",
+        "",
+        LICENCE,
+        "",
+    ]
+    path = entry.path / "README.md"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _loading(entry: Entry) -> str:
+    if not entry.shared:
+        return f"Load it with `{entry.loads_with}.from_pretrained`."
+    parts = ", ".join(f"`{part}`" for part in entry.shared)
+    return (
+        f'Load the folder that `companion.zoo.folder("{entry.name}")` puts together with '
+        f"`{entry.loads_with}.from_pretrained`: other models' parts belong to it ({parts})."
+    )
+
+
+def _short(value: float) -> str:
+    """A figure at the precision that means something."""
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.4f}"

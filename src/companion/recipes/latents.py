@@ -1,0 +1,125 @@
+"""What the tasks that train a UNet in the VAE's latents share: scenes encoded once, captions as
+tokens, and the noise residual.
+
+Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.3.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from companion.door import Untrusted
+from companion.scenes import Scene
+from companion.training.loss import min_snr_loss
+
+from .pictures import scene_batch
+from .stored import checksum, read, store
+from .trainer import Task, step_generator
+
+
+class LatentTask(Task):
+    """Mean squared error of the predicted noise, min-SNR weighted; now and then without the
+    caption.
+
+    A subclass builds the parts below, then calls `fill_cache`.
+    """
+
+    vae: AutoencoderKL
+    tokenizer: CLIPTokenizer
+    scheduler: PNDMScheduler
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    cached: dict[str, Tensor]
+
+    def condition(
+        self, images: Tensor, scenes: Sequence[Scene], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """What else the UNet is given, by name: a row for each of the scenes.
+
+        Args:
+            images: the scenes' pixels, (batch, 3, 64, 64) in -1..1.
+            scenes: the scenes themselves.
+            generator: for what is random, on the CPU.
+        """
+        return {}
+
+    def words(self, ids: Tensor) -> Tensor:
+        """The text encoder's states of token ids (batch, 77): (batch, 77, width)."""
+        return self.text_encoder(ids.to(self.device)).last_hidden_state
+
+    def predict(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        words: Tensor,
+        given: dict[str, Tensor],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The noise in the latents; `given` holds the rows of `condition` that belong to them."""
+        return self.unet(noisy, timesteps, encoder_hidden_states=words).sample
+
+    def tokens(self, captions: list[str]) -> Tensor:
+        """Token ids, (captions, 77)."""
+        return self.tokenizer(
+            captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
+        ).input_ids
+
+    def fill_cache(self, path: Path) -> None:
+        """Token ids (scenes, 77), scaled latents (scenes, 4, 16, 16) and the rows of `condition`,
+        made once and kept beside the run; made again where the file is damaged or of others."""
+        count = self.recipe.settings["cached_scenes"]
+        told = {
+            "scenes": f"{count} of {self.recipe.subset}, seed {self.recipe.seed}",
+            "vae": checksum(self.vae.state_dict(), {}),
+        }
+        try:
+            self.cached, kept = read(path)
+        except (FileNotFoundError, Untrusted):
+            kept = {}
+        if kept != told:
+            parts: list[dict[str, Tensor]] = []
+            for start in tqdm(range(0, count, 50), desc="encoding scenes", unit="batch"):
+                seeds = range(start, min(start + 50, count))
+                images, scenes = scene_batch(seeds, self.recipe.subset, 64)
+                with torch.no_grad():
+                    latents = self.vae.encode(images.to(self.device)).latent_dist.mean
+                given = self.condition(images, scenes, step_generator(self.recipe.seed, start))
+                parts.append(
+                    {
+                        "ids": self.tokens([one.caption for one in scenes]),
+                        "latents": (latents * self.vae.config.scaling_factor).half().cpu(),
+                        **{name: rows.half() for name, rows in given.items()},
+                    }
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.cached = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            store(path, self.cached, told)
+
+    def loss(self, step: int, generator: torch.Generator) -> Tensor:
+        """The noise residual of cached latents, with or without their captions."""
+        batch = self.recipe.batch_size
+        chosen = torch.randint(len(self.cached["latents"]), (batch,), generator=generator)
+        given = {name: rows[chosen] for name, rows in self.cached.items()}
+        latents, ids = given.pop("latents").float(), given.pop("ids")
+        dropped = torch.rand(batch, generator=generator) < self.recipe.settings["caption_dropout"]
+        ids[dropped] = self.tokens([""])
+        noise = torch.randn(latents.shape, generator=generator)
+        timesteps = torch.randint(1000, (batch,), generator=generator)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps).to(self.device)
+        given = {name: rows.float() for name, rows in given.items()}
+        predicted = self.predict(
+            noisy, timesteps.to(self.device), self.words(ids), given, generator
+        )
+        return min_snr_loss(
+            predicted,
+            noise,
+            timesteps,
+            self.scheduler.alphas_cumprod,
+            self.recipe.settings["snr_gamma"],
+            self.recipe.settings["mean_weight"],
+        )

@@ -1,0 +1,61 @@
+"""Trains an unconditional model in pixel space: Ho et al. 2020, "Denoising Diffusion Probabilistic
+Models"."""
+
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from PIL import Image
+from torch import Tensor
+
+from companion.figures import tile
+from companion.training.loss import min_snr_loss
+
+from .pictures import scene_batch
+from .recipe import Recipe
+from .trainer import Task
+
+
+class Unconditional(Task):
+    """Mean squared error of the predicted noise (Ho et al. 2020, equation 14), min-SNR weighted."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
+        super().__init__(recipe, device, folder)
+        torch.manual_seed(recipe.seed)
+        self.trained = self.unet = UNet2DModel(**recipe.settings["model"]).to(device)
+        self.scheduler = DDPMScheduler(**recipe.settings["scheduler"])
+
+    def loss(self, step: int, generator: torch.Generator) -> Tensor:
+        """The noise residual of new scenes."""
+        size = self.unet.config.sample_size
+        images, _ = scene_batch(self.seeds(step), self.recipe.subset, size)
+        noise = torch.randn(images.shape, generator=generator)
+        timesteps = torch.randint(1000, (len(images),), generator=generator)
+        noisy = self.scheduler.add_noise(images, noise, timesteps).to(self.device)
+        predicted = self.unet(noisy, timesteps.to(self.device)).sample
+        settings = self.recipe.settings
+        return min_snr_loss(
+            predicted,
+            noise,
+            timesteps,
+            self.scheduler.alphas_cumprod,
+            settings["snr_gamma"],
+            settings["mean_weight"] if step >= settings["mean_weight_from"] else 0.0,
+        )
+
+    def grid(self) -> Image.Image:
+        """32 pictures, 50 DDIM steps."""
+        sampler = DDIMScheduler.from_config(self.scheduler.config)
+        sampler.set_timesteps(50)
+        size = self.unet.config.sample_size
+        sample = torch.randn((32, 3, size, size), generator=torch.Generator().manual_seed(0))
+        sample = sample.to(self.device)
+        for t in sampler.timesteps:
+            sample = sampler.step(self.unet(sample, t).sample, t, sample).prev_sample
+        return tile(sample)
+
+    def save(self, folder: Path) -> None:
+        """Write UNet and scheduler side by side at the top, as google/ddpm-cat-256 has them."""
+        DDPMPipeline(unet=self.unet, scheduler=self.scheduler).save_config(folder)
+        self.unet.save_pretrained(folder)
+        self.scheduler.save_pretrained(folder)
