@@ -187,7 +187,7 @@ def same(ours: list[Image.Image], theirs: list[Image.Image]) -> bool:
 
 def test_parts_load_from_a_pipelines_folder(folder: Path, parts: Parts) -> None:
     assert isinstance(parts.scheduler, PNDMScheduler)
-    assert parts.vae_factor == 4
+    assert parts.vae_scale_factor == 4
     assert parts.device == torch.device("cpu")
     assert not parts.unet.training
     assert load_parts(folder, dtype=torch.bfloat16).unet.dtype == torch.bfloat16
@@ -710,7 +710,7 @@ def test_sd14s_configuration_has_the_published_size(sd14: Parts) -> None:
     assert parameters(sd14.unet) == 859_520_964
     assert parameters(sd14.vae) == 83_653_863
     assert parameters(sd14.text_encoder) == 123_060_480
-    assert sd14.vae_factor == 8
+    assert sd14.vae_scale_factor == 8
 
 
 @pytest.mark.slow

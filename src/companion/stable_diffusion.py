@@ -57,7 +57,7 @@ class Parts:
         return self.unet.device
 
     @property
-    def vae_factor(self) -> int:
+    def vae_scale_factor(self) -> int:
         """Pixels to a latent along one side: each level of the VAE but the last halves the side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
@@ -214,7 +214,7 @@ def encode_image(
             they are its mean.
 
     Returns:
-        Latents of shape (b, channels, h / vae_factor, w / vae_factor).
+        Latents of shape (b, channels, h / vae_scale_factor, w / vae_scale_factor).
 
     Raises:
         ValueError: another shape, sides that the VAE's factor does not divide, pictures of several
@@ -272,13 +272,13 @@ def initial_noise(
 
     Args:
         parts: whose UNet the noise is for.
-        height: in pixels, a multiple of `parts.vae_factor`.
+        height: in pixels, a multiple of `parts.vae_scale_factor`.
         width: in pixels, likewise.
         generator: one for the whole batch, one for each picture, or None for any noise.
         batch: how many pictures.
 
     Returns:
-        Noise of shape (batch, channels, height / vae_factor, width / vae_factor).
+        Noise of shape (batch, channels, height / vae_scale_factor, width / vae_scale_factor).
 
     Raises:
         ValueError: a size that has no latents, no picture, or something else than generators, one
@@ -289,7 +289,7 @@ def initial_noise(
     _check_size(parts, height, width)
     if whole("batch", batch) < 1:
         raise ValueError(f"batch is {batch}, but at least 1 picture is needed.")
-    factor = parts.vae_factor
+    factor = parts.vae_scale_factor
     shape = (parts.unet.config.in_channels, height // factor, width // factor)
     if generator is None or isinstance(generator, Generator):
         noise = torch.randn((batch, *shape), generator=generator)
@@ -366,7 +366,7 @@ def text_to_image(
         prompt: what to draw: one text or several, a picture for each.
         negative_prompt: what to steer away from: one text for all, or one for each prompt. Of no
             effect without guidance.
-        height: in pixels, a multiple of `parts.vae_factor`; None is the size of the training.
+        height: in pixels, a multiple of `parts.vae_scale_factor`; None is the size of the training.
         width: in pixels, likewise.
         num_inference_steps: noise levels. PNDM calls the UNet once more than that.
         guidance_scale: as for `guided_noise`; 1 or less is no guidance, at half the work.
@@ -404,7 +404,7 @@ def text_to_image(
             f"levels: take no more steps than that."
         )
     guidance_scale = _guidance(guidance_scale)
-    default = parts.unet.config.sample_size * parts.vae_factor
+    default = parts.unet.config.sample_size * parts.vae_scale_factor
     height = default if height is None else height
     width = default if width is None else width
     latents = initial_noise(parts, height, width, generator, batch=len(prompts))
@@ -587,7 +587,7 @@ def _on_cpu(generator: Any) -> Generator:
 
 
 def _check_size(parts: Parts, height: int, width: int) -> None:
-    factor = parts.vae_factor
+    factor = parts.vae_scale_factor
     if min(height, width) < 1 or height % factor or width % factor:
         raise ValueError(
             f"A picture of height {height} and width {width} has no latents: both must be "

@@ -16,8 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from companion.hub import environment, fetch
-from companion.hub import retry as patience
+from companion.hub import environment, fetch, retry
 from companion.local_hub.server import Answer, LocalHub, Logged, Request
 
 MODEL = "google/ddpm-cat-256"
@@ -282,7 +281,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-    monkeypatch.setattr(patience, "PAUSE", 0.01)
+    monkeypatch.setattr(retry, "PAUSE", 0.01)
     return home / "hub"
 
 

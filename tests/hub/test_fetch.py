@@ -14,7 +14,7 @@ from companion.hub import plan as planning
 from companion.hub.lookup import make_plan
 from companion.hub.selection import select
 from companion.hub.speed import measure_speed
-from companion.hub.stock import right
+from companion.hub.stock import checksum_matches
 from companion.profile import source_folder
 from companion.sources import ModelSource, sources, wanted
 
@@ -265,9 +265,9 @@ def test_a_small_file_has_the_sum_of_its_git_object(tmp_path: Path) -> None:
     file.write_bytes(b"hello\n")
     # `printf 'hello\n' | git hash-object --stdin`
     checksum = Checksum("ce013625030ba8dba906f756967f9e9ca394464a")
-    assert right(file, checksum)
+    assert checksum_matches(file, checksum)
     file.write_bytes(b"hellO\n")
-    assert not right(file, checksum)
+    assert not checksum_matches(file, checksum)
 
 
 def test_without_patterns_each_weight_comes_once() -> None:

@@ -31,7 +31,7 @@ from .errors import DISK_FULL, TooSlow, damaged, explain, incomplete, moved, too
 from .listing import Remote, as_commit
 from .plan import Item, Plan
 from .retry import PASSING, SILENCES, SLOWEST, Pace, pause
-from .stock import right
+from .stock import checksum_matches
 from .tokens import Token
 
 GOODBYE = 1.0  # seconds that a thread gets to end
@@ -185,7 +185,7 @@ class _File:
         clear(part)
         for _ in range(2):
             self._transfer(part)
-            if right(part, self.file.etag):
+            if checksum_matches(part, self.file.etag):
                 part.replace(blob)
                 self.item.checked.is_right(blob, self.file)
                 return

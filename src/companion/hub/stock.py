@@ -50,7 +50,7 @@ class Checked:
             return False
         state = (str(file.etag), about.st_size, about.st_mtime_ns)
         if state not in self._known:
-            if not right(path, file.etag):
+            if not checksum_matches(path, file.etag):
                 return False
             self._known.add(state)
             self._write(state)
@@ -73,7 +73,7 @@ class Checked:
                 stream.write(b"%s %d %d\n" % (state[0].encode(), *state[1:]))
 
 
-def right(path: Path, etag: Checksum) -> bool:
+def checksum_matches(path: Path, etag: Checksum) -> bool:
     """Whether a file on the disk has a checksum; no, where it cannot be read."""
     try:
         return digest(path, git=len(etag) == 40) == etag

@@ -25,7 +25,7 @@ from companion.door import Untrusted, printable
 from companion.door.documents import read_json
 
 from .changes import SOURCE, compare
-from .files import explained, remove, to_disk
+from .files import explained, fsync_tree, remove
 from .state import (
     DoesNotFit,
     RandomState,
@@ -174,9 +174,9 @@ class Checkpoints:
                     text = json.dumps(asdict(record), indent=1)
                     (beside / _RUN).write_text(text, encoding="utf-8", newline="\n")
                     write_sums(beside)
-                    to_disk(beside)
+                    fsync_tree(beside)
                     beside.rename(place)
-                    to_disk(self._folder)
+                    fsync_tree(self._folder)
                 except BaseException:
                     shutil.rmtree(beside, ignore_errors=True)
                     raise

@@ -39,7 +39,7 @@ def explained(what: str, path: Path, kept: str) -> Iterator[None]:
         ) from error
 
 
-def to_disk(folder: Path) -> None:
+def fsync_tree(folder: Path) -> None:
     """Wait until everything in a folder is on the disk, not only on its way there."""
     for path in [*folder.rglob("*"), folder]:
         if path.is_file() or os.name == "posix":  # only there can a folder be opened

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from .checkpoint import all_in
 from .config import TrainingConfig
-from .files import explained, remove, to_disk
+from .files import explained, fsync_tree, remove
 from .log import is_log
 
 LOCK = ".lock"
@@ -212,7 +212,7 @@ def save_pipeline(unet: UNet2DModel, noise_scheduler: DDPMScheduler, folder: Pat
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as beside:
             pipeline = DDPMPipeline(unet=unet, scheduler=noise_scheduler)
             pipeline.save_pretrained(beside, max_shard_size="1TB")
-            to_disk(Path(beside))
+            fsync_tree(Path(beside))
             files = [path for path in Path(beside).rglob("*") if path.is_file()]
             # model_index.json last: it is what makes a folder a pipeline.
             for file in sorted(files, key=lambda path: path.name == "model_index.json"):
