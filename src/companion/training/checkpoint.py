@@ -79,6 +79,11 @@ class Progress:
     loss_sum: float = 0.0
     loss_count: Count = 0
 
+    @property
+    def where(self) -> str:
+        """Where in the data it is, for a sentence."""
+        return f"batch {self.batch} of epoch {self.epoch + 1}"
+
 
 @dataclass
 class Record:
@@ -142,10 +147,16 @@ class Checkpoints:
         self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
         self._began = optimizer_groups(optimizer)
         schedule_state(lr_scheduler)  # fails now, not after the first hundred steps
+        self._loaded: Path | None = None  # until its moments were looked at
 
     def newest(self) -> Path | None:
         """The newest checkpoint, or None."""
         return max(all_in(self._folder), key=_step, default=None)
+
+    def last_good(self) -> str:
+        """What there is to go on from, for a sentence."""
+        last = self.newest()
+        return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint, then remove all but the last two.
@@ -204,21 +215,25 @@ class Checkpoints:
                 raise Damaged(f"{SUMS} does not list the right files: {min(files ^ expected)}")
             self._place(record.progress)
             self._put(place, record)
+        self._loaded = place
         progress = record.progress
         if bool(self._settings["kid_samples"]) != bool(record.settings.get("kid_samples")):
             progress.best = None  # it was another measure
         return progress
 
-    def require_moments(self, place: Path) -> None:
-        """Refuse a checkpoint that lacks the optimiser's state of a parameter: only the gradients
-        of the first step after `load` say which ones have to have it.
+    def require_moments(self) -> None:
+        """Refuse what was loaded if it lacks the optimiser's state of a parameter: only the
+        gradients of the first step after `load` say which ones have to have it.
 
         Raises:
             ValueError: it is damaged.
         """
-        with self._read(place):
+        if self._loaded is None:
+            return
+        with self._read(self._loaded):
             if self._optimizer.state and lacks_state(self._optimizer):
                 raise Damaged("of some parameters the optimiser's state is missing")
+        self._loaded = None
 
     def _state(
         self, progress: Progress, chance: list[tuple[Tensors, RandomState]]
@@ -286,7 +301,7 @@ class Checkpoints:
                 for name in said
             ]
             warnings.warn(
-                f"Going on from {place} with other settings: {', '.join(told)}.", stacklevel=5
+                f"Going on from {place} with other settings: {', '.join(told)}.", stacklevel=6
             )
 
     def _place(self, progress: Progress) -> None:
