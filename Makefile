@@ -92,7 +92,7 @@ zoo: $(STAMP) ## train the embedded models from their recipes and measure them
 
 bench: $(STAMP) ## run the benchmarks and print their tables of ratios
 	$(call say,running the benchmarks)
-	@for script in $(filter-out %/side_by_side.py %/peak_memory.py,$(wildcard benchmarks/*.py)); do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/*.py; do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
 
 # The list that CI, environment.yml and .venv share: what a fresh install of the ranges resolves to.
 constraints: ## resolve the ranges anew and write constraints.txt

@@ -25,6 +25,7 @@ from companion.door import Untrusted, printable
 from companion.door.documents import read_json
 
 from .changes import SOURCE, compare
+from .config import shown
 from .files import explained, fsync_tree, remove
 from .state import (
     DoesNotFit,
@@ -280,10 +281,8 @@ class Checkpoints:
             changed = [name for name in SOURCE if before.get(name) != now[name]]
             refused = [name for name in refused if name != "content"] + changed
         if refused:
-            old = " and ".join(
-                f"{printable(name)} = {_shown(before.get(name))}" for name in refused
-            )
-            new = " and ".join(_shown(now.get(name)) for name in refused)
+            old = " and ".join(f"{printable(name)} = {shown(before.get(name))}" for name in refused)
+            new = " and ".join(shown(now.get(name)) for name in refused)
             raise _Refused(
                 f"The checkpoint {place} was made with {old}, but this run has {new}: set it back, "
                 "or begin anew in another output_dir."
@@ -297,7 +296,7 @@ class Checkpoints:
         if said and self._accelerator.is_main_process:
             told = [
                 _PLAIN.get(name)
-                or f"{name} = {_shown(now.get(name))} (it was {_shown(before.get(name))})"
+                or f"{name} = {shown(now.get(name))} (it was {shown(before.get(name))})"
                 for name in said
             ]
             warnings.warn(
@@ -433,8 +432,3 @@ def _refuse_pickles(place: Path) -> None:
             f"The checkpoint {place} holds the pickle {printable(pickles[0])}, which could run "
             f"code when it is read, so nothing was read: {remedy}."
         )
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

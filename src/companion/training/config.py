@@ -199,11 +199,11 @@ class TrainingConfig:
                 right = bool in kinds
             if not right:
                 wanted = " or ".join(IN_WORDS.get(kind, "a table") for kind in kinds)
-                raise ValueError(f"The setting {name} is {wanted}, but {_shown(value)} was given.")
+                raise ValueError(f"The setting {name} is {wanted}, but {shown(value)} was given.")
 
     def _require(self, name: str, right: bool, allowed: str) -> None:
         if not right:
-            given = _shown(getattr(self, name))
+            given = shown(getattr(self, name))
             raise ValueError(f"The setting {name} is {allowed}, but {given} was given.")
 
 
@@ -223,7 +223,8 @@ def explanations() -> dict[str, str]:
     return {name: " ".join(lines.split()) for name, lines in found}
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value in a sentence: not too long."""
     try:
         text = repr(value)
     except ValueError:  # Python writes out no number of more than 4300 digits
