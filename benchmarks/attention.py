@@ -95,11 +95,11 @@ def lift(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> 
     return float(heat[mask].mean() / heat.mean())
 
 
-def words_of(one: Scene) -> Iterator[tuple[str, str]]:
+def words_of(real: Scene) -> Iterator[tuple[str, str]]:
     """The kinds of words in a caption that name no object."""
-    words = one.caption.replace(",", "").split()
+    words = real.caption.replace(",", "").split()
     for kind, options in {
-        "colour": (one.background,),
+        "colour": (real.background,),
         "“background”": ("background",),
         "article": ("a", "an"),
         "“on”": ("on",),
@@ -115,28 +115,28 @@ def real(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
     """Scenes that the model has not seen, noised; with their captions, and with wrong ones."""
     numbers = range(start, stop)
     scenes = [scene(HELD_OUT + number, subset=WORLD, size=SIZE) for number in numbers]
-    pictures = [one.image for one in scenes]
-    captions = [one.caption for one in scenes]
+    pictures = [real.image for real in scenes]
+    captions = [real.caption for real in scenes]
     maps = attribute(pipe, pictures, captions, TIMESTEPS, seeds=list(numbers), by=("step", "layer"))
     rows: list[Row] = []
-    for i, (number, one) in enumerate(zip(numbers, scenes, strict=True)):
-        group = "real, one object" if len(one.objects) == 1 else "real, two objects"
+    for i, (number, real) in enumerate(zip(numbers, scenes, strict=True)):
+        group = "real, one object" if len(real.objects) == 1 else "real, two objects"
         for method, chosen in selections(maps, range(len(TIMESTEPS)), "t ="):
             heats = maps.compute_global_heat_map(image_idx=i, **chosen)
-            for thing, mask in zip(one.objects, one.masks, strict=True):
-                rows.append((group, method, number, score(heats, thing.name, one.image, mask)))
-        rows += [(group, name, number, found) for name, _, found in baselines(one.masks)]
+            for thing, mask in zip(real.objects, real.masks, strict=True):
+                rows.append((group, method, number, score(heats, thing.name, real.image, mask)))
+        rows += [(group, name, number, found) for name, _, found in baselines(real.masks)]
         heats = maps.compute_global_heat_map(image_idx=i)
-        both = one.masks.any(0)
-        for kind, word in words_of(one):
-            for mask in one.masks:
-                rows.append((group, f"word: {kind}", number, score(heats, word, one.image, mask)))
-            rows.append((group, f"lift: {kind}", number, [lift(heats, word, one.image, both)]))
-        for n, (thing, mask) in enumerate(zip(one.objects, one.masks, strict=True)):
-            value = lift(heats, thing.name, one.image, mask)
+        both = real.masks.any(0)
+        for kind, word in words_of(real):
+            for mask in real.masks:
+                rows.append((group, f"word: {kind}", number, score(heats, word, real.image, mask)))
+            rows.append((group, f"lift: {kind}", number, [lift(heats, word, real.image, both)]))
+        for n, (thing, mask) in enumerate(zip(real.objects, real.masks, strict=True)):
+            value = lift(heats, thing.name, real.image, mask)
             rows.append((group, "lift: its own object", number, [value]))
-            if len(one.objects) == 2:
-                other = lift(heats, thing.name, one.image, one.masks[1 - n])
+            if len(real.objects) == 2:
+                other = lift(heats, thing.name, real.image, real.masks[1 - n])
                 rows.append((group, "lift: the other object", number, [other]))
                 rows.append((group, "points at its own object", number, [float(value > other)]))
     return rows + controls(pipe, numbers, scenes)
@@ -146,21 +146,21 @@ def controls(pipe: StableDiffusionPipeline, numbers: range, scenes: list[Scene])
     """The same scenes with their words in another order, and with another scene's caption."""
     order = random.Random(numbers.start)
     shuffled = [
-        " ".join(order.sample(one.caption.replace(",", "").split(), len(one.caption.split())))
-        for one in scenes
+        " ".join(order.sample(real.caption.replace(",", "").split(), len(real.caption.split())))
+        for real in scenes
     ]
-    pictures = [one.image for one in scenes]
+    pictures = [real.image for real in scenes]
     others = [next_other(scenes, i) for i in range(len(scenes))]
     rows: list[Row] = []
     runs = {"words shuffled": shuffled, "another scene's caption": [o.caption for o in others]}
     for method, captions in runs.items():
         maps = attribute(pipe, pictures, captions, TIMESTEPS, seeds=list(numbers), by=("layer",))
-        for i, (number, one) in enumerate(zip(numbers, scenes, strict=True)):
+        for i, (number, real) in enumerate(zip(numbers, scenes, strict=True)):
             heats = maps.compute_global_heat_map(image_idx=i)
-            group = "real, one object" if len(one.objects) == 1 else "real, two objects"
-            names = [thing.name for thing in (others[i] if "another" in method else one).objects]
-            for name, mask in zip(names, one.masks, strict=True):
-                rows.append((group, method, number, score(heats, name, one.image, mask)))
+            group = "real, one object" if len(real.objects) == 1 else "real, two objects"
+            names = [thing.name for thing in (others[i] if "another" in method else real).objects]
+            for name, mask in zip(names, real.masks, strict=True):
+                rows.append((group, method, number, score(heats, name, real.image, mask)))
     return rows
 
 
@@ -179,14 +179,15 @@ def prompts() -> list[tuple[str, list[str], int]]:
     """Prompt, names of the objects in its order, and seed: those of the zoo's card."""
     world = subset(WORLD)
     single = list(one_object_prompts(world)) * 2
-    one = [(text, [name], seed) for seed, (text, name, _) in enumerate(single)]
+    alone = [(text, [name], seed) for seed, (text, name, _) in enumerate(single)]
     double = enumerate(two_object_prompts(world, 200))
     two = [
         (text, sorted(names, key=text.index), 10_000 + number)
         for number, (text, names, _) in double
     ]
     # Alternately, so that any first part holds both kinds.
-    return [*(pair for both in zip(one, two, strict=False) for pair in both), *one[200:]][:PICTURES]
+    pairs = [pair for both in zip(alone, two, strict=False) for pair in both]
+    return [*pairs, *alone[200:]][:PICTURES]
 
 
 def generated(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
@@ -270,9 +271,9 @@ def summarise(rows: list[Row]) -> dict[str, dict[str, dict]]:
             intervals = [bootstrap(column, numbers) for column in np.array(found).T]
             table.setdefault(group, {})[method] = {
                 "objects": len(found),
-                "mean": [round(one.mean, 4) for one in intervals],
-                "low": [round(one.low, 4) for one in intervals],
-                "high": [round(one.high, 4) for one in intervals],
+                "mean": [round(interval.mean, 4) for interval in intervals],
+                "low": [round(interval.low, 4) for interval in intervals],
+                "high": [round(interval.high, 4) for interval in intervals],
             }
     return table
 
@@ -301,7 +302,7 @@ def show(table: dict[str, dict[str, dict]]) -> None:
 def as_text(found: dict) -> str:
     """JSON with each list on a line, to be read and compared by people too."""
     text = json.dumps(found, ensure_ascii=False, indent=1)
-    return re.sub(r"\[[^\[\]]*\]", lambda one: " ".join(one[0].split()), text) + "\n"
+    return re.sub(r"\[[^\[\]]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 def main() -> int:

@@ -107,8 +107,8 @@ def compare(name: str, pipe: Any, steps: int, rounds: int) -> None:
     )
 
     found, reference = gathered["ours"], gathered["daam"]
-    held = sum(one.nbytes for one in found.sums.values()) / MIB
-    held_by_daam = sum(one.nbytes for _, one in reference.all_heat_maps) / MIB
+    held = sum(summed.nbytes for summed in found.sums.values()) / MIB
+    held_by_daam = sum(heat.nbytes for _, heat in reference.all_heat_maps) / MIB
     print(f"maps held after: {held:.1f} MiB ours, {held_by_daam:.1f} MiB daam")
     # daam has its own idea of sizes: 6 and 12 are its names for those of a model of 64 pixels.
     factors = {1, 2, 4, 6, 12}

@@ -291,7 +291,7 @@ def processes(rounds: int) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     for _ in range(rounds):
         for name, (count, threads) in cases.items():
-            command = [*launch, f"--nproc_per_node={count}", __file__, "one"]
+            command = [*launch, f"--nproc_per_node={count}", __file__, "share"]
             with tempfile.TemporaryDirectory() as shared:
                 answer = subprocess.run(
                     [*command, "--size", str(size())],
@@ -309,14 +309,14 @@ def processes(rounds: int) -> None:
             if int(started) != count:
                 raise RuntimeError(f"{started} processes trained together, not {count}.")
             rates[name].append(float(rate))
-    one = statistics.median(rates["one process"])
+    alone = statistics.median(rates["one process"])
     print(f"batches of {BATCH} in all, bf16, {size()}x{size()}:")
     for name, measured in rates.items():
         rate = statistics.median(measured)
-        print(f"{name:26} {rate:6.0f} pictures a second  {rate / one:.2f}")
+        print(f"{name:26} {rate:6.0f} pictures a second  {rate / alone:.2f}")
 
 
-def one(_: int) -> None:
+def share(_: int) -> None:
     """A run inside a process that accelerate launched: its pictures a second, without the ends."""
     state = processes_of_run()
     times: list[float] = []
@@ -335,7 +335,7 @@ PARTS = {
     "speed": speed,
     "quality": quality,
     "processes": processes,
-    "one": one,
+    "share": share,
 }
 
 
@@ -357,8 +357,8 @@ def main() -> None:
     SETTINGS["file_size"] = options.file_size
     if options.threads:
         torch.set_num_threads(options.threads)
-    for name in [options.part] if options.part else [name for name in PARTS if name != "one"]:
-        if name != "one":
+    for name in [options.part] if options.part else [name for name in PARTS if name != "share"]:
+        if name != "share":
             print(f"\n== {name}")
         PARTS[name](options.rounds)
 

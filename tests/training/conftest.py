@@ -118,16 +118,16 @@ def in_two_processes() -> Callable[..., Any]:
             fork.Process(target=_one_of_two, args=(rank, port, answers, task, given))
             for rank in range(2)
         ]
-        for one in both:
-            one.start()
+        for process in both:
+            process.start()
         both[0].join(0.01)
         answer = None
-        while any(one.is_alive() for one in both) or not answers.empty():
+        while any(process.is_alive() for process in both) or not answers.empty():
             if not answers.empty():
                 answer = answers.get()
             both[0].join(0.01)
-        for one in both:
-            one.join()
-        return answer, [one.exitcode for one in both]
+        for process in both:
+            process.join()
+        return answer, [process.exitcode for process in both]
 
     return run

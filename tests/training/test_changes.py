@@ -32,7 +32,7 @@ Make = Callable[..., TrainingConfig]
 
 
 def test_every_setting_has_its_rule() -> None:
-    assert {one.name for one in dataclasses.fields(TrainingConfig)} <= set(RULES)
+    assert {field.name for field in dataclasses.fields(TrainingConfig)} <= set(RULES)
     assert set(RULES.values()) == {REFUSED, SAID, FREE}
 
 

@@ -214,7 +214,8 @@ def test_a_step_of_the_optimiser_that_is_none_is_refused(
     tensors = load_file(cut / "optimizer.safetensors")
     steps = [name for name in tensors if name.endswith(".step")]
     save_file(
-        {n: one for n, one in tensors.items() if n not in steps}, cut / "optimizer.safetensors"
+        {name: tensor for name, tensor in tensors.items() if name not in steps},
+        cut / "optimizer.safetensors",
     )
     rewritten(cut, lambda record: record["optimizer"].update(dict.fromkeys(steps, step)))
     with pytest.raises(ValueError, match=r"does not fit .*\.step is no number of steps"):
@@ -223,7 +224,7 @@ def test_a_step_of_the_optimiser_that_is_none_is_refused(
 
 def without(path: Path, which: Callable[[str], bool]) -> None:
     """A file of tensors that has lost some, with a right checksum."""
-    kept = {name: one for name, one in load_file(path).items() if not which(name)}
+    kept = {name: tensor for name, tensor in load_file(path).items() if not which(name)}
     save_file(kept, path)
     (path.parent / SUMS).unlink()
     write_sums(path.parent)

@@ -28,7 +28,7 @@ def passes(loader: DataLoader, epoch: int, batch: int = 0, seed: int = 0) -> lis
     again, order, items = repeatable(loader, seed)
     items.epoch = epoch
     order.start_at(epoch, batch)
-    return [[part.tolist() for part in one] for one in again]
+    return [[part.tolist() for part in batch] for batch in again]
 
 
 def test_the_noise_of_a_picture_follows_from_its_number_alone() -> None:
@@ -68,7 +68,7 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 def test_random_transforms_draw_something_else_each_time() -> None:
     loader = DataLoader(Numbers(), batch_size=3)
-    drawn = [number for epoch in (0, 1) for one in passes(loader, epoch) for number in one[1]]
+    drawn = [number for epoch in (0, 1) for batch in passes(loader, epoch) for number in batch[1]]
     assert len(set(drawn)) == 22
 
 
@@ -85,7 +85,7 @@ def test_a_sampler_of_ones_own_is_repeated_too(generator: torch.Generator | None
 
 def test_a_batch_that_is_not_full_is_dropped_where_the_loader_says_so() -> None:
     loader = DataLoader(Numbers(), batch_size=3, drop_last=True)
-    assert [len(one[0]) for one in passes(loader, epoch=0)] == [3, 3, 3]
+    assert [len(batch[0]) for batch in passes(loader, epoch=0)] == [3, 3, 3]
     assert batches_an_epoch(loader) == 3
 
 

@@ -46,8 +46,8 @@ def test_scenes_are_the_scenes() -> None:
     pixels = load_pictures("scenes:flowers", 16, num_scenes=3)
     assert pixels.shape == (3, 3, 16, 16)
     assert pixels.dtype == torch.uint8
-    one = torch.from_numpy(scene(1, subset="flowers", size=16).pixels)
-    assert torch.equal(pixels[1], one.permute(2, 0, 1))
+    picture = torch.from_numpy(scene(1, subset="flowers", size=16).pixels)
+    assert torch.equal(pixels[1], picture.permute(2, 0, 1))
 
 
 @pytest.mark.parametrize(

@@ -83,20 +83,20 @@ class WritableHub(LocalHub):
         return as_json(
             {
                 "files": [
-                    {"path": one["path"], "uploadMode": mode(one["path"]), "shouldIgnore": False}
-                    for one in files
+                    {"path": file["path"], "uploadMode": mode(file["path"]), "shouldIgnore": False}
+                    for file in files
                 ]
             }
         )
 
     def batch(self, request: Request, repo_id: str) -> Answer:
-        def action(one: dict[str, Any]) -> dict[str, Any]:
-            if one["oid"] in self.objects:
+        def action(file: dict[str, Any]) -> dict[str, Any]:
+            if file["oid"] in self.objects:
                 return {}
-            return {"actions": {"upload": {"href": f"{self.files_address}/{one['oid']}"}}}
+            return {"actions": {"upload": {"href": f"{self.files_address}/{file['oid']}"}}}
 
         asked = json.loads(request.body)["objects"]
-        return as_json({"transfer": "basic", "objects": [one | action(one) for one in asked]})
+        return as_json({"transfer": "basic", "objects": [file | action(file) for file in asked]})
 
     def commit(self, request: Request, repo_id: str) -> Answer:
         for line in request.body.splitlines():

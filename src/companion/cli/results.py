@@ -38,7 +38,7 @@ def unfinished(folder: Path) -> Iterator[Path]:
             if os.path.lexists(folder) and not folder.is_dir():
                 raise FileExistsError(f"{folder} is there already; name a new folder with --out.")
             place = folder if folder.is_dir() else folder.parent
-            made = [one for one in (place, *place.parents) if not one.exists()]
+            made = [parent for parent in (place, *place.parents) if not parent.exists()]
             place.mkdir(parents=True, exist_ok=True)
             _clear(place)
             if place is not folder:
@@ -55,9 +55,9 @@ def unfinished(folder: Path) -> Iterator[Path]:
             shutil.rmtree(hidden, ignore_errors=True)
             _end(lock)
     finally:
-        for one in made:
+        for parent in made:
             with suppress(OSError):  # the results are in it
-                one.rmdir()
+                parent.rmdir()
 
 
 def put(hidden: Path, folder: Path) -> Path:
@@ -118,7 +118,7 @@ def _is_ours(path: Path) -> bool:
             return False
         if path.suffix:
             return path.suffix == ".lock" and path.stat().st_size == 0
-        return {one.name for one in path.iterdir()} <= set(FILES)
+        return {file.name for file in path.iterdir()} <= set(FILES)
     except OSError:  # gone meanwhile, or no folder
         return False
 

@@ -52,7 +52,7 @@ def checked_arguments(kind: type, table: Mapping[str, Any], name: str) -> dict[s
         ) from error
     for key, value in table.items():
         numbers = value if isinstance(value, (list, tuple)) else [value]
-        if any(isinstance(one, int) and abs(one) > LARGEST for one in numbers):
+        if any(isinstance(number, int) and abs(number) > LARGEST for number in numbers):
             raise ValueError(f"{refused}: {key} is beyond {LARGEST:,}, lower it.")
     return dict(table)
 

@@ -144,7 +144,7 @@ def _try_model(settings: dict[str, Any], image_size: int) -> None:
             f"The model has in_channels {channels[0]} and out_channels {channels[1]}, but pictures "
             "have 1 (grey), 3 (RGB) or 4 (RGBA): give both the same of these."
         )
-    if sum(one.numel() for one in model.parameters()) > MOST_WEIGHTS:
+    if sum(weights.numel() for weights in model.parameters()) > MOST_WEIGHTS:
         raise ValueError(
             f"The settings [model] make a model of more than {MOST_WEIGHTS:,} weights: lower its "
             "block_out_channels or layers_per_block."

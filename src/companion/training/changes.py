@@ -161,7 +161,7 @@ def compare(before: dict[str, Any], now: dict[str, Any]) -> tuple[list[str], lis
         if (
             (name == "ema_decay" and not (old and new))
             or (name == "learning_rate" and now["lr_scheduler"] != LambdaLR.__name__)
-            or (name == "content" and any(before.get(one) != now[one] for one in SOURCE))
+            or (name == "content" and any(before.get(source) != now[source] for source in SOURCE))
         ):
             rule = REFUSED
         if rule == REFUSED:

@@ -91,7 +91,7 @@ def _gradients(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -> li
 
 def _difference(first: list[Tensor], second: list[Tensor]) -> float:
     """Norm of the difference by the norm, of everything and of each large gradient: the worst."""
-    norms = torch.stack([one.norm() for one in first])
+    norms = torch.stack([gradient.norm() for gradient in first])
     apart = torch.stack([(a - b).norm() for a, b in zip(first, second, strict=True)])
     large = norms > 0.05 * norms.norm()
     return float(torch.stack([apart.norm() / norms.norm(), *(apart / norms)[large]]).max())

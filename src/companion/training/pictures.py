@@ -162,8 +162,8 @@ def _read(
     pixels = torch.empty(total, channels, image_size, image_size, dtype=torch.uint8)
     bad: list[str] = []
 
-    def attempt(one: Named) -> Tensor | str:
-        name, find = one
+    def attempt(picture: Named) -> Tensor | str:
+        name, find = picture
         try:
             with held_picture(find(), name, side=image_size) as image:
                 return to_square(image, image_size, channels, name)

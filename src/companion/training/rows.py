@@ -1,6 +1,8 @@
 """Datasets, of the hub or of a folder: which split, and each row's picture as bytes or a file of
 the dataset's own."""
 
+from __future__ import annotations
+
 import logging
 import os
 import re
@@ -195,7 +197,7 @@ def _check_saved(folder: Path, inside: Path) -> None:
         names = read_json(_Splits, splits, splits.name).splits
     else:
         state = read_json(_State, folder / "state.json", "state.json")
-        names = [one.filename for one in state.files]
+        names = [file.filename for file in state.files]
     if not names:
         raise _Wrong("it holds no data: give the folder of another.")
     for name in names:
@@ -210,7 +212,7 @@ def _check_saved(folder: Path, inside: Path) -> None:
 
 def _prepared(
     source: str, config_name: str | None, *, own: Callable[[str], bool], **options: Any
-) -> "DatasetDict":
+) -> DatasetDict:
     """What `load_dataset` gives, whose files were looked at before they are read."""
     from datasets import DatasetDict, get_dataset_config_names, load_dataset_builder
 
@@ -227,7 +229,7 @@ def _prepared(
             "dataset_config_name."
         ) from error
     files = getattr(builder.config, "data_files", None) or {}
-    for path in (str(one) for several in files.values() for one in several):
+    for path in (str(path) for paths in files.values() for path in paths):
         # A card may name any file of the reader's, or of another host.
         if not own(path):
             raise _Wrong(f"its card names {printable(path)}, which is no file of the dataset.")
@@ -252,7 +254,7 @@ def _silent() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _one_split(whole: "Dataset | DatasetDict", name: str, split: str | None) -> "Dataset":
+def _one_split(whole: Dataset | DatasetDict, name: str, split: str | None) -> Dataset:
     from datasets import DatasetDict
 
     if not isinstance(whole, DatasetDict):
@@ -272,11 +274,11 @@ def _one_split(whole: "Dataset | DatasetDict", name: str, split: str | None) -> 
     return whole[wanted]
 
 
-def _rows(dataset: "Dataset", name: str, inside: list[Path]) -> tuple[Iterator[Named], int]:
+def _rows(dataset: Dataset, name: str, inside: list[Path]) -> tuple[Iterator[Named], int]:
     return named_pictures(dataset, name, inside), len(dataset)
 
 
-def named_pictures(dataset: "Dataset", name: str, inside: list[Path]) -> Iterator[Named]:
+def named_pictures(dataset: Dataset, name: str, inside: list[Path]) -> Iterator[Named]:
     """Name and source of each picture of a dataset.
 
     Args:

@@ -154,7 +154,7 @@ def put_optimizer_state(optimizer: Optimizer, tensors: Tensors, values: Values) 
     Raises:
         DoesNotFit: it is of other parameters.
     """
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for full, value in {**values, **tensors}.items():
         number, _, name = full.partition(".")
@@ -266,8 +266,8 @@ def _check_schedule(
     for key, value in state.items():
         own = as_json(live[key], key)
         if key == "_schedulers" and of_torch and _are_like([{}] * len(inner), value):
-            for one, found in zip(inner, value, strict=True):
-                _check_schedule(one, one.state_dict(), found)
+            for schedule, found in zip(inner, value, strict=True):
+                _check_schedule(schedule, schedule.state_dict(), found)
             continue
         fits = value == own or ((not of_torch or key in _GOES_ON) and _are_like(own, value))
         # A later schedule of a SequentialLR stands at -1 until its turn comes, as a new one does.
