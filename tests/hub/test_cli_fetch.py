@@ -97,7 +97,7 @@ def test_a_fault_is_one_sentence_with_a_status(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    monkeypatch.setattr("companion.hub.clashes", list)
+    monkeypatch.setattr("companion.hub.narrate.clashes", list)
     assert command(*arguments) == status
     printed = capsys.readouterr()
     assert sentence in printed.err

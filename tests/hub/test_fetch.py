@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from companion.door import Checksum
-from companion.hub import HubError, NoRoom, NotAllowed, endpoint, fetch
+from companion.hub import HubError, NoRoom, NotAllowed, fetch, find_endpoint
 from companion.hub import plan as planning
 from companion.hub.lookup import make_plan
 from companion.hub.selection import select
@@ -205,7 +205,7 @@ def test_from_pretrained_finds_a_fetched_model_by_its_id_without_a_network(
 
 
 def test_the_plan_tells_files_bytes_and_room(hub: Any, cache: Path) -> None:
-    plan = make_plan(wanted(2, "full"), endpoint(hub.address))
+    plan = make_plan(wanted(2, "full"), find_endpoint(hub.address))
     lines = str(plan).splitlines()
     assert lines[0] == f"{MODEL} at 82ca0d5d: 4 files, 1 MB"
     assert lines[1].startswith(f"To fetch from {hub.address.removeprefix('http://')}: 1 MB, to")
@@ -218,7 +218,7 @@ def test_the_plan_tells_what_an_earlier_run_has_brought(hub: Any, cache: Path) -
     hub.cut(after=0, times=5)
     with pytest.raises(HubError):
         fetch(2, "full", where=hub.address, progress=False)
-    plan = make_plan(wanted(2, "full"), endpoint(hub.address))
+    plan = make_plan(wanted(2, "full"), find_endpoint(hub.address))
     assert str(plan).splitlines()[0].endswith("1 MB, 600 kB here already")
     assert plan.to_fetch <= 400_000 + 200  # the small files may have come or not
 
@@ -227,7 +227,7 @@ def test_the_speed_is_measured_on_the_large_file(
     hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("companion.hub.speed.WORTH_MEASURING", 0)
-    plan = measure_speed(make_plan(wanted(2, "full"), endpoint(hub.address)))
+    plan = measure_speed(make_plan(wanted(2, "full"), find_endpoint(hub.address)))
     assert plan.speed is not None
     assert plan.speed > 0
     assert "a second, as measured: about" in str(plan)

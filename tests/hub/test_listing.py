@@ -100,10 +100,10 @@ def test_the_same_weights_in_another_format_are_left_out(again: str, there: str)
 
 
 def test_what_is_left_out_is_said_in_the_plan(hub: Any, cache: Path) -> None:
-    from companion.hub import endpoint
+    from companion.hub import find_endpoint
 
     source = ModelSource(hub="google/ddpm-cat-256")
-    lines = str(make_plan({"x": source}, endpoint(hub.address))).splitlines()
+    lines = str(make_plan({"x": source}, find_endpoint(hub.address))).splitlines()
     assert lines[1].startswith(
         "  Left out as further copies of the weights: diffusion_pytorch_model.bin;"
     )
@@ -115,10 +115,10 @@ def test_a_listing_of_many_files_takes_seconds(hub: Any, cache: Path) -> None:
         for i in range(20_000)
     ]
     hub.tell(lambda told: told.update(siblings=many))
-    from companion.hub import endpoint
+    from companion.hub import find_endpoint
 
     started = time.process_time()
-    plan = make_plan({"x": ModelSource(hub="google/ddpm-cat-256")}, endpoint(hub.address))
+    plan = make_plan({"x": ModelSource(hub="google/ddpm-cat-256")}, find_endpoint(hub.address))
     assert plan.size == sum(range(20_000))
     assert f"{len(many)} files" in str(plan)
     assert time.process_time() - started < 10

@@ -134,7 +134,7 @@ def test_with_the_lines_for_a_mirror_the_library_sends_none(
 ) -> None:
     if not shutil.which("hf", path=shell.environment["PATH"]):
         pytest.skip("hf is not installed")
-    lines = hubs.export_lines(hubs.endpoint(hub.address))
+    lines = hubs.export_lines(hubs.find_endpoint(hub.address))
     done = shell("bash", "-ec", f"{lines}\nhf download {MODEL} {WEIGHTS}")
     assert done.returncode == 0, done.stderr
     assert hub.requests("files")
@@ -217,4 +217,4 @@ def test_a_token_file_that_cannot_be_read_is_no_token(
 
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache))
     cache.mkdir(parents=True)  # a folder in its place
-    assert token_for(hubs.endpoint("official")) is False
+    assert token_for(hubs.find_endpoint("official")) is False

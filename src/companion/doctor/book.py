@@ -1,9 +1,9 @@
 """What the chapters bring along: the embedded models, the profile, the builder of the pages."""
 
 import os
-import tomllib
 
 from companion.door import exists
+from companion.door.tables import read_table
 from companion.sources import PROFILES, VARIABLE
 
 from . import commands
@@ -16,7 +16,7 @@ SOURCE = "diffusers-notes @ git+https://github.com/diffusers-notes/diffusers-not
 
 def check_profile() -> list[Finding]:
     """That the profile exists."""
-    known = tomllib.loads(PROFILES.read_text(encoding="utf-8"))
+    known = read_table(PROFILES)
     name = os.environ.get(VARIABLE) or "small"
     if name not in known:
         text = f"{VARIABLE}={name}: there is none of that name"

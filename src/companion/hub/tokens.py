@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from companion.door import is_file
 
-from .endpoints import Endpoint, endpoint
+from .endpoints import Endpoint, find_endpoint
 from .environment import expanded, home, is_on
 
 Token = str | Literal[False]
@@ -27,14 +27,14 @@ def token_place() -> str | None:
     return str(path) if is_file(path) else None
 
 
-def token_for(place: Endpoint, send_token: bool = False) -> Token:
+def token_for(endpoint: Endpoint, send_token: bool = False) -> Token:
     """The token to send to an endpoint, or False for none.
 
     Args:
-        place: the endpoint; one that is not official gets none,
+        endpoint: the endpoint; one that is not official gets none,
         send_token: unless the reader says so.
     """
-    if not place.official and not send_token:
+    if not endpoint.official and not send_token:
         return False
     from huggingface_hub import get_token
 
@@ -67,7 +67,7 @@ def may_be_told() -> bool:
     constants = _constants()
     names = [os.environ.get("HF_ENDPOINT"), constants.ENDPOINT if constants else None]
     try:
-        return all(endpoint(name).official for name in names)
+        return all(find_endpoint(name).official for name in names)
     except ValueError:
         return False
 
