@@ -16,6 +16,7 @@ from companion import hub as hubs
 from companion.cli import main
 from companion.hub import HubError, fetch, find_endpoint, probe
 from companion.hub.proxies import proxy, proxy_fault
+from faulty_hub import FaultyHub
 
 MIRROR = "https://hf-mirror.com"
 OFFICIAL = "https://huggingface.co"
@@ -346,7 +347,7 @@ def test_a_name_that_is_one_by_older_rules_only_is_one_sentence(host: str) -> No
     assert "has no address here" in probe(f"http://{host}").sentence
 
 
-def test_a_name_and_a_password_in_the_endpoint_go_with_a_probe(hub: Any) -> None:
+def test_a_name_and_a_password_in_the_endpoint_go_with_a_probe(hub: FaultyHub) -> None:
     address = hub.address.replace("//", f"//me:p%23w{PASSWORD}@")
     assert probe(address).ok
     told = base64.b64encode(f"me:p#w{PASSWORD}".encode()).decode()
