@@ -240,7 +240,7 @@ for one in doctor.examine("Machine", "Cache", "Variables", "Token", "Models"):
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "folder"),
     [
         ("/data/hf/", "/data/hf"),
         ("hf", "hf"),
@@ -252,11 +252,11 @@ for one in doctor.examine("Machine", "Cache", "Variables", "Token", "Models"):
     ],
 )
 def test_the_home_of_downloads_is_where_the_library_puts_it(
-    monkeypatch: pytest.MonkeyPatch, name: str, place: str
+    monkeypatch: pytest.MonkeyPatch, name: str, folder: str
 ) -> None:
     monkeypatch.setenv("ELSEWHERE", "/else")
     monkeypatch.setenv("HF_HOME", name)
-    assert environment.home() == Path(place.replace("{home}", str(Path.home())))
+    assert environment.home() == Path(folder.replace("{home}", str(Path.home())))
     code = "from huggingface_hub import constants; print(constants.HF_HOME)"
     library = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -271,9 +271,9 @@ def test_a_slash_at_the_end_of_the_home_is_no_change(monkeypatch: pytest.MonkeyP
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("place", ["", "~nobody-of-this-name/hf\n"])
-def test_a_home_that_is_nowhere_is_a_fault(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    monkeypatch.setenv("HF_HOME", place)
+@pytest.mark.parametrize("folder", ["", "~nobody-of-this-name/hf\n"])
+def test_a_home_that_is_nowhere_is_a_fault(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.setenv("HF_HOME", folder)
     (sentence,) = map(str, hub.clashes())
     assert sentence.endswith("set HF_HOME to a folder of yours before Python starts.")
     assert sentence.isprintable()

@@ -99,12 +99,12 @@ def test_what_of_such_a_folder_cannot_be_read_is_named(
 ) -> None:
     folder = shutil.copytree(repositories, tmp_path / "brought") / MODEL
     (folder / "unet").mkdir()
-    place = str(folder / closed)
+    unreadable = str(folder / closed)
 
     def refuse(honest: Any) -> Any:
         def look(path: Any, *arguments: Any) -> Any:
-            if str(path) == place:
-                raise PermissionError(13, "Permission denied", place)
+            if str(path) == unreadable:
+                raise PermissionError(13, "Permission denied", unreadable)
             return honest(path, *arguments)
 
         return look
@@ -113,7 +113,9 @@ def test_what_of_such_a_folder_cannot_be_read_is_named(
     monkeypatch.setattr(Path, "read_bytes", refuse(Path.read_bytes))
     with pytest.raises(HubError) as caught:
         fetch(f"{MODEL}@main", where=str(tmp_path / "brought"), progress=False)
-    assert f"{place} cannot be read (permission denied): let yourself read it" in str(caught.value)
+    assert f"{unreadable} cannot be read (permission denied): let yourself read it" in str(
+        caught.value
+    )
 
 
 def test_a_folder_that_has_not_what_is_asked_for_is_named(cache: Path, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ PLACES = {
 
 
 @pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, hub: FaultyHub, cache: Path, storage: Path) -> Path:
+def path(request: pytest.FixtureRequest, hub: FaultyHub, cache: Path, storage: Path) -> Path:
     """Where `fetch` puts a file of its own."""
     pattern = PLACES[str(request.param)]
     return Path(pattern.format(storage=storage, cache=cache, sum=checksum(hub), commit=COMMIT))
@@ -221,42 +221,42 @@ def fetched(hub: FaultyHub) -> Path:
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 def test_a_link_where_a_file_of_ours_belongs_is_not_written_through(
-    hub: FaultyHub, place: Path, thesis: Path, weights: bytes, link: Any
+    hub: FaultyHub, path: Path, thesis: Path, weights: bytes, link: Any
 ) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    link(place, thesis)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    link(path, thesis)
     assert (fetched(hub) / WEIGHTS).read_bytes() == weights
     assert thesis.read_bytes() == PRECIOUS
 
 
 def test_a_link_that_leads_nowhere_makes_no_file_there(
-    hub: FaultyHub, place: Path, tmp_path: Path, weights: bytes
+    hub: FaultyHub, path: Path, tmp_path: Path, weights: bytes
 ) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(tmp_path / "made.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(tmp_path / "made.txt")
     assert (fetched(hub) / WEIGHTS).read_bytes() == weights
     assert not (tmp_path / "made.txt").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are Unix's")
 def test_a_pipe_where_a_file_of_ours_belongs_does_not_hang(
-    hub: FaultyHub, place: Path, weights: bytes
+    hub: FaultyHub, path: Path, weights: bytes
 ) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    os.mkfifo(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
     assert (fetched(hub) / WEIGHTS).read_bytes() == weights
 
 
 def test_a_folder_where_a_file_of_ours_belongs_is_one_sentence_or_the_file(
-    hub: FaultyHub, place: Path, weights: bytes
+    hub: FaultyHub, path: Path, weights: bytes
 ) -> None:
-    place.mkdir(parents=True)
-    (place / "thesis.txt").write_bytes(PRECIOUS)
+    path.mkdir(parents=True)
+    (path / "thesis.txt").write_bytes(PRECIOUS)
     try:
         assert (fetched(hub) / WEIGHTS).read_bytes() == weights
     except HubError as error:
         assert "is in the way: look at what it is" in str(error)  # noqa: PT017
-    assert (place / "thesis.txt").read_bytes() == PRECIOUS
+    assert (path / "thesis.txt").read_bytes() == PRECIOUS
 
 
 @pytest.mark.parametrize(
@@ -269,9 +269,9 @@ def test_a_folder_of_ours_that_is_a_link_leads_nowhere(
     outside.mkdir()
     (outside / WEIGHTS).write_bytes(PRECIOUS)
     (outside / "main").write_bytes(PRECIOUS)
-    place = storage / folder
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(outside)
+    path = storage / folder
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(outside)
     try:
         fetched(hub)
     except HubError as error:

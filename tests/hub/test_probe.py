@@ -91,8 +91,8 @@ def test_auto_takes_the_official_endpoint_where_it_works(
     hub: FaultyHub, endpoints_are: EndpointsAre
 ) -> None:
     endpoints_are(hub.address, mirror=DEAD)
-    place, why = choose("auto")
-    assert place.name == "official"
+    endpoint, why = choose("auto")
+    assert endpoint.name == "official"
     assert why == f"{hub.address} is taken. It is the first that works, large files too."
 
 

@@ -262,10 +262,16 @@ def test_a_password_in_the_endpoint_is_shown_nowhere(
     monkeypatch.setenv("HF_ENDPOINT", f"http://me:{PASSWORD}{rest}{PASSWORD}@127.0.0.1:9")
     said = list(map(str, hubs.clashes()))
     try:
-        place = find_endpoint()
-        said += [place.host, place.shown, place.bare, place.name, hubs.export_lines(place)]
-        said += [part.url for part in probe(place).parts] + [probe(place).sentence]
-        said += [hubs.choose(place.address)[1]]
+        endpoint = find_endpoint()
+        said += [
+            endpoint.host,
+            endpoint.shown,
+            endpoint.bare,
+            endpoint.name,
+            hubs.export_lines(endpoint),
+        ]
+        said += [part.url for part in probe(endpoint).parts] + [probe(endpoint).sentence]
+        said += [hubs.choose(endpoint.address)[1]]
         with pytest.raises(HubError) as caught:
             fetch(2, "full", progress=False)
         said.append(str(caught.value))

@@ -215,8 +215,8 @@ def test_a_name_of_an_endpoint_is_the_endpoint_whatever_folder_is_here(
 
     (tmp_path / "official").mkdir()
     monkeypatch.chdir(tmp_path)
-    with opened("official") as place:
-        assert place.official
+    with opened("official") as endpoint:
+        assert endpoint.official
 
 
 def test_two_files_of_one_content_are_checked_by_one_line(tmp_path: Path) -> None:

@@ -15,24 +15,25 @@ from companion.zoo import folder, recognise
 
 def test_the_classifier_names_scenes_it_never_saw() -> None:
     scenes = [scene(HELD_OUT + 10**9 + n) for n in range(200)]
-    seen = recognise([one.image for one in scenes])
+    seen = recognise([shown.image for shown in scenes])
     right = [
-        {thing.name for thing in one.objects} == set(what.objects)
-        for one, what in zip(scenes, seen, strict=True)
+        {thing.name for thing in shown.objects} == set(what.objects)
+        for shown, what in zip(scenes, seen, strict=True)
     ]
     assert sum(right) / len(right) > 0.9
     assert (
-        sum(one.background == what.background for one, what in zip(scenes, seen, strict=True)) > 190
+        sum(shown.background == what.background for shown, what in zip(scenes, seen, strict=True))
+        > 190
     )
 
 
 def test_the_classifier_takes_pictures_and_tensors_of_any_size() -> None:
-    one = scene(5, subset="pets", size=128)
-    tensor = torch.from_numpy(one.pixels.copy()).permute(2, 0, 1)[None] / 127.5 - 1
-    expected = (one.objects[0].name,)
-    assert recognise(one.image)[0].objects == expected
+    shown = scene(5, subset="pets", size=128)
+    tensor = torch.from_numpy(shown.pixels.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    expected = (shown.objects[0].name,)
+    assert recognise(shown.image)[0].objects == expected
     assert recognise(tensor)[0].objects == expected
-    assert str(recognise(one.image)[0]) == f"{expected[0]} on {one.background}"
+    assert str(recognise(shown.image)[0]) == f"{expected[0]} on {shown.background}"
 
 
 def test_the_classifiers_labels_are_the_objects_and_the_backgrounds() -> None:

@@ -73,8 +73,8 @@ def download(
     ]
     waiting: SimpleQueue[_File] = SimpleQueue()
     done: SimpleQueue[BaseException | None] = SimpleQueue()
-    for one in files:
-        waiting.put(one)
+    for file in files:
+        waiting.put(file)
     # Left behind if they do not end when they are told to: none may wait for a silent host.
     threads = [
         Thread(target=_work, args=(waiting, done, stop), daemon=True) for _ in range(workers)
@@ -87,8 +87,8 @@ def download(
                 raise fault
     finally:
         stop.set()
-        for one in files:
-            one.hang_up()
+        for file in files:
+            file.hang_up()
         for thread in threads:
             thread.join(GOODBYE)
 

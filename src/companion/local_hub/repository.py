@@ -99,10 +99,10 @@ def find(
 
 def _files(folder: Path) -> Iterator[Stored]:
     found = {}
-    for place, folders, names in os.walk(folder, onerror=_refuse):
-        below = Path(place).relative_to(folder)
+    for inner, folders, names in os.walk(folder, onerror=_refuse):
+        below = Path(inner).relative_to(folder)
         folders[:] = [name for name in folders if _served(f"{(below / name).as_posix()}/")]
-        found.update({below / name: Path(place, name) for name in names})
+        found.update({below / name: Path(inner, name) for name in names})
     for name, file in sorted(found.items()):
         if is_file(file):
             yield _looked_at(name.as_posix(), file)

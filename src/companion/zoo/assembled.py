@@ -98,13 +98,15 @@ def _assembled(model: Entry) -> Path:
 def _sources(model: Entry) -> dict[str, tuple[Path, str]]:
     """Where every file of the whole folder comes from, and its SHA-256, by its name in there."""
     registered = {
-        one.path / name: kept for one in entries().values() for name, kept in one.sha256.items()
+        other.path / name: kept
+        for other in entries().values()
+        for name, kept in other.sha256.items()
     }
     found = {name: (model.path / name, kept) for name, kept in model.sha256.items()}
-    for part, place in model.shared.items():
+    for part, home in model.shared.items():
         for path, kept in registered.items():
-            if path.is_relative_to(WEIGHTS / place):
-                found[f"{part}/{path.relative_to(WEIGHTS / place).as_posix()}"] = (path, kept)
+            if path.is_relative_to(WEIGHTS / home):
+                found[f"{part}/{path.relative_to(WEIGHTS / home).as_posix()}"] = (path, kept)
     missing = [path for path, _ in found.values() if not is_file(path)]
     if missing:
         raise FileNotFoundError(
