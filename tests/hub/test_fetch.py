@@ -102,15 +102,15 @@ def test_what_of_such_a_folder_cannot_be_read_is_named(
     unreadable = str(folder / closed)
 
     def refuse(honest: Any) -> Any:
-        def look(path: Any, *arguments: Any) -> Any:
+        def look(path: Any, *arguments: Any, **named: Any) -> Any:
             if str(path) == unreadable:
                 raise PermissionError(13, "Permission denied", unreadable)
-            return honest(path, *arguments)
+            return honest(path, *arguments, **named)
 
         return look
 
     monkeypatch.setattr(os, "scandir", refuse(os.scandir))
-    monkeypatch.setattr(Path, "read_bytes", refuse(Path.read_bytes))
+    monkeypatch.setattr(Path, "open", refuse(Path.open))
     with pytest.raises(HubError) as caught:
         fetch(f"{MODEL}@main", where=str(tmp_path / "brought"), progress=False)
     assert f"{unreadable} cannot be read (permission denied): let yourself read it" in str(

@@ -107,7 +107,7 @@ def too_late() -> list[Advice]:
 
     Empty while huggingface_hub is not imported: then everything is still in time.
     """
-    constants: Any = sys.modules.get("huggingface_hub.constants")
+    constants = library_constants()
     if constants is None:
         return []
     now: dict[str, Any] = {
@@ -132,6 +132,11 @@ def too_late() -> list[Advice]:
         for name in now
         if now[name] != read[name]
     ]
+
+
+def library_constants() -> Any:
+    """The module with what huggingface_hub has read, or None while it is not imported."""
+    return sys.modules.get("huggingface_hub.constants")
 
 
 def clashes() -> list[Advice]:

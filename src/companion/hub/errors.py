@@ -44,7 +44,7 @@ class NoRoom(HubError):
 
 @cache
 def replacements() -> dict[str, str]:
-    """Ids that are gone from the hub, with what has taken their endpoint."""
+    """Ids that are gone from the hub, with what has taken their place."""
     return read_table(TABLE)
 
 
@@ -237,7 +237,7 @@ def _refused(response: Any, endpoint: Endpoint, host: str, what: str) -> HubErro
         )
     if code == "RepoNotFound" or (status == 404 and host == endpoint.host):
         if new := replacements().get(what):
-            return NotAllowed(f"{what} was removed from the hub: use {new} in its endpoint.")
+            return NotAllowed(f"{what} was removed from the hub: use {new} in its place.")
         return NotAllowed(
             f"{at} has no {what}, or does not show it to you: check its name; if it is private, "
             "set HF_TOKEN before Python starts."

@@ -14,7 +14,7 @@ from pathlib import Path
 from companion.door import is_file
 from companion.hub.environment import home_fault, is_unknown
 
-from .registry import STRANGE, WEIGHTS, Entry, entries, entry, files_in, is_registered, verify
+from .registry import WEIGHTS, Entry, entries, entry, faults, files_in, is_registered
 
 SCRATCH = ".new-"
 _OURS = re.compile(rf"{re.escape(SCRATCH)}[a-z0-9_]{{8}}")
@@ -39,12 +39,8 @@ def folder(name: str) -> Path:
     model = entry(name)
     if model.shared:
         return _assembled(model)
-    faults = verify(name)
-    if faults:
-        fault = faults[0].rstrip(".")
-        # What is not ours stays where it is when the package is installed again.
-        remedy = "move it away" if fault.endswith(STRANGE) else "install diffusers-notes again"
-        raise FileNotFoundError(f"The zoo's {fault}, in {model.path}; {remedy}.")
+    for fault in faults(name):
+        raise FileNotFoundError(f"The zoo's {fault.text}, in {model.path}; {fault.remedy}.")
     return model.path
 
 

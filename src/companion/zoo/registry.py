@@ -8,10 +8,10 @@ from pathlib import Path
 from companion.door import is_file
 from companion.door.checksums import sha256
 from companion.door.tables import read_table
+from companion.hub.advice import Advice
 
 ZOO = Path(__file__).parent
 WEIGHTS = ZOO / "weights"
-STRANGE = "does not belong there"
 
 
 @dataclass(frozen=True)
@@ -90,26 +90,34 @@ def files_in(folder: Path) -> list[str]:
     return found
 
 
-def verify(name: str) -> list[str]:
-    """What is wrong with a model's files, one sentence each; empty when every file is as
-    registered, and no other is there that a loader might take."""
+def faults(name: str) -> list[Advice]:
+    """What is wrong with a model's files; empty when every file is as registered, and no other is
+    there that a loader might take."""
     model = entry(name)
-    faults = []
+    again = "install diffusers-notes again"
+    found = []
     for file, expected in model.sha256.items():
         path = model.path / file
         try:
             if not is_file(path):
-                faults.append(f"{name}: {file} is missing.")
+                found.append(Advice(f"{name}: {file} is missing", again))
             elif not is_registered(path, expected):
-                faults.append(f"{name}: {file} is not the registered file (its SHA-256 differs).")
+                text = f"{name}: {file} is not the registered file (its SHA-256 differs)"
+                found.append(Advice(text, again))
         except OSError as error:
-            faults.append(f"{name}: {file} cannot be read ({error.strerror}).")
-    faults += [
-        f"{name}: {file} {STRANGE}."
+            found.append(Advice(f"{name}: {file} cannot be read ({error.strerror})", again))
+    # What is not ours stays where it is when the package is installed again.
+    found += [
+        Advice(f"{name}: {file} does not belong there", "move it away")
         for file in files_in(model.path)
         if file not in model.sha256 and not _is_card(file)
     ]
-    return faults
+    return found
+
+
+def verify(name: str) -> list[str]:
+    """What is wrong with a model's files, one sentence each (see `faults`)."""
+    return [f"{fault.text}." for fault in faults(name)]
 
 
 def _is_card(file: str) -> bool:
