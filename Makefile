@@ -92,7 +92,7 @@ zoo: $(STAMP) ## train the embedded models from their recipes and measure them
 
 bench: $(STAMP) ## run the benchmarks and print their tables of ratios
 	$(call say,running the benchmarks)
-	@for script in $(filter-out %/side_by_side.py %/peak_memory.py,$(wildcard benchmarks/*.py)); do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/*.py; do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
 
 floors: $(STAMP) ## draw the rooms of the package by floor, for CONTRIBUTING.md
 	@$(BIN)/python tools/floors.py
