@@ -76,7 +76,7 @@ def make_dataloader(config: TrainingConfig, channels: int = 3) -> DataLoader:
 
 
 def make_model(config: TrainingConfig) -> UNet2DModel:
-    """The model of the settings; its first weights follow from the seed.
+    """The model of the settings; its first weights follow from the seed. Chapter 5, "The UNet".
 
     Raises:
         ValueError: settings of which no model can be made, or one that pictures do not fit.
@@ -169,7 +169,7 @@ def _first_line(error: Exception) -> str:
 
 
 def make_noise_scheduler(config: TrainingConfig) -> DDPMScheduler:
-    """The noise scheduler of the settings.
+    """The noise scheduler of the settings. Chapter 5, "The scheduler, and noise".
 
     Raises:
         ValueError: settings of which none can be made.

@@ -39,7 +39,7 @@ def compile_blocks(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -
     A compiled model can be a wrong one: with torch 2.13 on a CPU, up blocks of 8 channels that
     were compiled whole let no gradient through to the blocks before them; those of 64 channels did.
     So one step's gradients are compared first, and a model that does not agree, or cannot be
-    compiled, stays eager, with a warning.
+    compiled, stays eager, with a warning. Chapter 5, "Compile".
 
     Args:
         unet: on its device.

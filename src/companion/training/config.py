@@ -69,7 +69,7 @@ class TrainingConfig:
     """Settings of a run. A mistake is a ValueError of one sentence when the object is made.
 
     The first fields are those of the Diffusers tutorial, "Train a diffusion model", under its
-    names.
+    names. Chapter 5, "Configuration".
 
     Attributes:
         image_size: side of the square pictures, in pixels.

@@ -12,8 +12,9 @@ from .config import TrainingConfig
 def make_ema(config: TrainingConfig, unet: nn.Module) -> EMAModel | None:
     """Diffusers' own average, or None where `ema_decay` is 0.
 
-    It begins with the weights of the first step, and its decay grows as 1 - (1 + step)^(-3/4) up to
-    the setting: so a short run is not an average with its beginning.
+    It begins with the weights of the first step, and its decay d grows as 1 - (1 + step)^(-3/4) up
+    to the setting: so a short run is not an average with its beginning.
+    Chapter 5, "An average of the weights".
     """
     if not config.ema_decay:
         return None

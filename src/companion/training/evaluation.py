@@ -130,7 +130,7 @@ def draw(
     """Pictures from noise, by DDIM (Song et al. 2020): in 25 steps what DDPM takes 1000 for.
 
     By Diffusers' own steps, which know every prediction type; `companion.denoise.ddim`, chapter 2's
-    loop, knows the noise only.
+    loop, knows the noise only. Chapter 5, "Evaluation: a grid of samples".
 
     Args:
         unet: the model.

@@ -48,7 +48,7 @@ def train_loop(
 
     The loop of the Diffusers tutorial, "Train a diffusion model", made exact and able to go on
     after any end. The same script runs in one process, or in several by `accelerate launch` or
-    `torchrun`.
+    `torchrun`. Chapter 5, "The loop".
 
     Args:
         config: the settings.
@@ -79,7 +79,7 @@ def train_loop(
             step_loss = torch.zeros((), device=accelerator.device)
             for clean in run.rest_of_epoch():
                 noise, t = draw_noise(clean, timesteps, seed=config.seed, first=run.first_picture())
-                noisy = noise_scheduler.add_noise(clean, noise, t)
+                noisy = noise_scheduler.add_noise(clean, noise, t)  # Ho et al. 2020, equation 4
                 wanted = target(noise_scheduler, clean, noise, t)
                 tried = noisy, t, wanted
                 with accelerator.accumulate(run.model):

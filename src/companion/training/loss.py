@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 def target(noise_scheduler: DDPMScheduler, images: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """What the model is to predict, by the scheduler's `prediction_type`.
+    """What the model is to predict, by the scheduler's `prediction_type`: the noise, the clean
+    picture, or the velocity. Chapter 5, "What to predict".
 
     Args:
         noise_scheduler: knows the type and alpha_bar.
@@ -32,7 +33,9 @@ def diffusion_loss(
     noise_scheduler: DDPMScheduler,
     snr_gamma: float | None = None,
 ) -> Tensor:
-    """Mean squared error, a scalar; with `snr_gamma` weighted by timestep (Hang et al. 2023).
+    """Mean squared error, a scalar: Ho et al. 2020, equation 14. Chapter 5, "The loss".
+
+    With `snr_gamma` it is weighted by timestep, see `min_snr_weights`.
 
     Args:
         predicted: the model's output, (batch, channels, height, width).
@@ -62,6 +65,7 @@ def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str = "epsilon")
     Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", section 3.4:
     the error of the clean picture counts min(SNR, gamma). The error of the noise is SNR times, that
     of the velocity SNR + 1 times that of the picture, so these divide by it.
+    Chapter 5, "Which timesteps count".
 
     Args:
         snr: signal-to-noise ratios, alpha_bar / (1 - alpha_bar), (batch,).
@@ -119,7 +123,10 @@ def _squared_error(
 def draw_noise(
     images: Tensor, num_train_timesteps: int, *, seed: int, first: int
 ) -> tuple[Tensor, Tensor]:
-    """Gaussian noise and uniform timesteps for a batch.
+    """Gaussian noise and uniform timesteps for a batch. Chapter 5, "The loop".
+
+    Each picture's follow from the seed and its number in the run, so they are the same however many
+    processes share a batch.
 
     Args:
         images: (batch, channels, height, width); its shape, type and device are the noise's.

@@ -207,7 +207,7 @@ def to_square(image: Image.Image, size: int, channels: int = 3, what: str = "") 
     """The middle square of a picture as uint8 of shape (channels, size, size).
 
     Turned as its EXIF data say; what is transparent becomes white, except where there is a channel
-    for it.
+    for it. Chapter 5, "Make it fit".
 
     Raises:
         Untrusted: it cannot be read; the sentence calls it `what`.

@@ -198,7 +198,7 @@ def _acquire(lock: FileLock) -> None:
 
 
 def save_pipeline(unet: UNet2DModel, noise_scheduler: DDPMScheduler, folder: Path) -> None:
-    """Write a folder that `DDPMPipeline.from_pretrained` reads.
+    """Write a folder that `DDPMPipeline.from_pretrained` reads. Chapter 5, "Keep it, share it".
 
     All files but the weights are the same throughout a run, and the weights are one file: so the
     folder is a whole pipeline at every moment, before and after this one.

@@ -19,6 +19,7 @@ def optimizer_steps(config: TrainingConfig, train_dataloader: DataLoader) -> int
 
     Not the micro-batches: with accumulation there are fewer steps than batches, and several
     processes share the batches of an epoch. The last step of an epoch may hold fewer micro-batches.
+    Chapter 5, "A schedule that never ends".
     """
     batches = batches_an_epoch(train_dataloader)
     return math.ceil(batches / config.gradient_accumulation_steps) * config.num_epochs
@@ -28,6 +29,7 @@ def cosine_schedule(
     config: TrainingConfig, optimizer: Optimizer, train_dataloader: DataLoader
 ) -> LambdaLR:
     """Warm-up in a straight line, then half a cosine that is zero after the last optimiser step.
+    Chapter 5, "The optimiser and the learning rate".
 
     Raises:
         ValueError: the warm-up is as long as the run.
