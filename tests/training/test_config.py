@@ -107,3 +107,11 @@ def test_every_setting_is_explained() -> None:
     assert explanations()["snr_gamma"].endswith(
         "min-SNR: 5); None for the plain mean squared error."
     )
+
+
+def test_every_name_that_a_reader_imports_is_there() -> None:
+    for name in companion.training.__all__:
+        assert callable(getattr(companion.training, name))
+        assert name in dir(companion.training)
+    with pytest.raises(AttributeError, match="has no attribute 'paint'"):
+        _ = companion.training.paint
