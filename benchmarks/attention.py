@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from companion.evaluation.measure import one_object_prompts, two_object_prompts
 from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from diffusers.utils.logging import disable_progress_bar
 from transformers import logging
 
 from companion.attention import GlobalHeatMap, HeatMaps, attribute, trace
 from companion.attention.agreement import TABLE, centre_square, object_masks
-from companion.evaluation.measure import one_object_prompts, two_object_prompts
 from companion.metrics import bootstrap, iou
 from companion.scenes import HELD_OUT, Scene, scene, subset
 from companion.zoo import folder

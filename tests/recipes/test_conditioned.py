@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from companion.evaluation.depth import NEAR, object_masks
+from companion.recipes.upscaler import enlarge, shrink
 from diffusers import StableDiffusionDepth2ImgPipeline, StableDiffusionUpscalePipeline
 
-from companion.evaluation.depth import NEAR, object_masks
 from companion.metrics import overlap, peak_signal_to_noise
 from companion.recipes.depth import scene_depths
 from companion.recipes.pictures import scene_batch
-from companion.recipes.upscaler import enlarge, shrink
 from companion.scenes import HELD_OUT, Scene
 from companion.zoo import folder, recognise
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from companion.recipes.upscaler import rescale, shrink
 from diffusers import AutoencoderKL, StableDiffusionDepth2ImgPipeline, UNet2DConditionModel
 from filelock import FileLock
 from hypothesis import given, settings
@@ -27,7 +28,6 @@ from companion.recipes.recipe import Recipe, load_recipe, recipe_names
 from companion.recipes.stored import read, store
 from companion.recipes.tasks import make_task
 from companion.recipes.trainer import CHECKPOINT, Task, train
-from companion.recipes.upscaler import rescale, shrink
 from companion.zoo import folder
 
 CPU = torch.device("cpu")

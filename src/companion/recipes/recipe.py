@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from companion.zoo.registry import entries
+
 RECIPES = Path(__file__).parent
 
 
@@ -52,15 +54,7 @@ class Recipe:
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes, in the order in which they are trained: later ones need earlier
     ones."""
-    return (
-        "classifier",
-        "vae",
-        "stable-diffusion",
-        "ddpm",
-        "upscaler",
-        "depth-estimator",
-        "depth",
-    )
+    return tuple(entries())
 
 
 def load_recipe(name: str) -> Recipe:

@@ -6,22 +6,21 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, StableDiffusionUpscalePipeline
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from companion.figures import save_enlarged, tile
-from companion.metrics import peak_signal_to_noise, percent
-from companion.recipes.pictures import scene_batch
+from companion.figures import save_enlarged
+from companion.metrics import peak_signal_noise_ratio, percent
+from companion.recipes.pictures import compared
 from companion.recipes.recipe import Recipe
-from companion.recipes.upscaler import enlarge, shrink
-from companion.scenes import HELD_OUT
+from companion.recipes.tasks.upscaling import enlarge, shrink
 from companion.zoo.recognise import Seen, recognise
 
-from .card import Figures
+from ..card import Figures
+from ..held_out import generators, held_out
 
 COUNT, BATCH, STEPS, NOISE_LEVEL = 500, 20, 20, 5
 
 
-def upscaler(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
+def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     """PSNR and what the classifier names, of the model's pictures and of bicubic ones."""
     pipeline = StableDiffusionUpscalePipeline.from_pretrained(
         home, dtype=torch.float32, use_safetensors=True
@@ -31,28 +30,26 @@ def upscaler(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -
     scenes, seen = [], {}
     psnr: dict[str, list[Tensor]] = {"upscaler": [], "bicubic": [], "autoencoder": []}
     named: dict[str, list[Seen]] = {name: [] for name in psnr}
-    for start in tqdm(range(0, COUNT, BATCH), desc="held-out scenes", unit="batch"):
-        seeds = range(HELD_OUT + start, HELD_OUT + start + BATCH)
-        images, part = scene_batch(seeds, recipe.subset, 64)
+    for start, images, part in held_out(recipe.subset, COUNT, BATCH):
         small = shrink(images)
         drawn = {
-            "upscaler": draw(pipeline, [one.caption for one in part], small, scale, start),
+            "upscaler": draw(pipeline, [scene.caption for scene in part], small, scale, start),
             "bicubic": enlarge(small),
             "autoencoder": _through(pipeline.vae, images.to(device)),
         }
         scenes += part
         for name, batch in drawn.items():
-            psnr[name].append(peak_signal_to_noise(images, batch))
+            psnr[name].append(peak_signal_noise_ratio(images, batch))
             named[name] += recognise(batch)
         if start == 0:
-            rows = [F.interpolate(small, scale_factor=4), drawn["bicubic"], drawn["upscaler"]]
-            sets = [row[n : n + 8] for n in (0, 8) for row in (*rows, images)]
-            save_enlarged(tile(torch.cat(sets)), pictures / "samples.png", 2)
+            coarse = F.interpolate(small, scale_factor=4)
+            rows = coarse, drawn["bicubic"], drawn["upscaler"], images
+            save_enlarged(compared(*rows), pictures / "samples.png", 2)
     every = {name: torch.cat(parts) for name, parts in psnr.items()}
     for name, answers in named.items():
         seen[name] = percent(
-            {thing.name for thing in one.objects} == set(what.objects)
-            for one, what in zip(scenes, answers, strict=True)
+            {thing.name for thing in scene.objects} == set(what.objects)
+            for scene, what in zip(scenes, answers, strict=True)
         )
     return {
         "held-out scenes": COUNT,
@@ -84,7 +81,7 @@ def draw(
         num_inference_steps=STEPS,
         guidance_scale=scale,
         noise_level=NOISE_LEVEL,
-        generator=[torch.Generator().manual_seed(first_seed + n) for n in range(len(prompts))],
+        generator=generators(first_seed, len(prompts)),
         output_type="pt",
     ).images
     return images.cpu() * 2 - 1
