@@ -100,7 +100,7 @@ def verify(name: str) -> list[str]:
     """What is wrong with a model's files, one sentence each; empty when every file is as
     registered, and no other is there that a loader might take."""
     model = entry(name)
-    faults = []
+    faults = [] if model.sha256 else [f"{name}: its files are not made yet."]
     for file, expected in model.sha256.items():
         path = model.path / file
         try:
