@@ -51,7 +51,7 @@ class LatentTask(Task):
         """The text encoder's states of token ids (batch, 77): (batch, 77, width)."""
         return self.text_encoder(ids.to(self.device)).last_hidden_state
 
-    def seen(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
+    def unet_inputs(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
         """What the UNet is given besides timesteps and words, by the names of its arguments.
 
         Args:
@@ -70,8 +70,8 @@ class LatentTask(Task):
         generator: torch.Generator,
     ) -> Tensor:
         """The noise residual in the latents, (batch, 4, 16, 16)."""
-        seen = self.seen(noisy, given, generator)
-        return self.unet(timestep=timesteps, encoder_hidden_states=words, **seen).sample
+        inputs = self.unet_inputs(noisy, given, generator)
+        return self.unet(timestep=timesteps, encoder_hidden_states=words, **inputs).sample
 
     def tokens(self, captions: list[str]) -> Tensor:
         """Token ids, (captions, 77)."""

@@ -25,7 +25,10 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
     noise = torch.randn((count, 3, size, size), generator=generator)
     scheduler = DDPMScheduler.from_pretrained(home)
     drawn = torch.cat(
-        [ddim(unet, part, scheduler=scheduler).cpu() for part in tqdm(noise.split(100))]
+        [
+            ddim(unet, part, scheduler=scheduler, num_steps=50).cpu()
+            for part in tqdm(noise.split(100))
+        ]
     )
     real, _ = scene_batch(range(HELD_OUT, HELD_OUT + count), recipe.subset, size)
     others, _ = scene_batch(range(HELD_OUT + count, HELD_OUT + 2 * count), recipe.subset, size)

@@ -47,7 +47,7 @@ class DepthToImage(FineTuned):
         ]
         return {"depth": to_latent_size(scene_depths(shown))}
 
-    def seen(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
+    def unet_inputs(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
         """The depth as a further channel."""
         return {"sample": torch.cat([noisy, given["depth"].to(self.device)], dim=1)}
 

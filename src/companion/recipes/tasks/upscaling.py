@@ -68,7 +68,7 @@ class Upscaling(FineTuned):
         """The small pictures, (batch, 3, 16, 16)."""
         return {"low_res": shrink(images)}
 
-    def seen(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
+    def unet_inputs(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
         """The small picture as further channels, with noise of a level of its own."""
         low_res = given["low_res"]
         levels = torch.randint(self.max_noise_level + 1, (len(low_res),), generator=generator)
