@@ -107,8 +107,8 @@ def test_a_rescaled_autoencoder_gives_the_same_pictures_and_the_same_scaled_late
     images, _ = scene_batch(range(2), "all", 64)
     with torch.no_grad():
         ours, theirs = (v.encode(images).latent_dist for v in (vae, other))
-        for own, other_s in ((ours.mean, theirs.mean), (ours.std, theirs.std)):
-            torch.testing.assert_close(own * vae.config.scaling_factor, other_s * 0.08333)
+        for mean, rescaled in ((ours.mean, theirs.mean), (ours.std, theirs.std)):
+            torch.testing.assert_close(mean * vae.config.scaling_factor, rescaled * 0.08333)
         torch.testing.assert_close(
             vae.decode(ours.mean).sample,
             other.decode(theirs.mean).sample,

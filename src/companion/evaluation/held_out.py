@@ -1,8 +1,7 @@
-"""What every measure begins with: scenes that no training saw, and a seed for each picture."""
+"""What every measure begins with: scenes that no training saw."""
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -20,8 +19,3 @@ def held_out(subset: str, count: int, batch: int) -> Iterator[tuple[int, Tensor,
     for start in tqdm(range(0, count, batch), desc="held-out scenes", unit="batch"):
         seeds = range(HELD_OUT + start, HELD_OUT + start + batch)
         yield start, *scene_batch(seeds, subset, 64)
-
-
-def generators(first_seed: int, count: int) -> list[torch.Generator]:
-    """A CPU generator for each picture, of the seeds from the first on."""
-    return [torch.Generator().manual_seed(first_seed + n) for n in range(count)]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
+from torch import Tensor
 
 from companion.figures import save_enlarged
 from companion.metrics import peak_signal_noise_ratio
@@ -14,14 +15,20 @@ from ..card import Figures
 from ..held_out import held_out
 
 
+@torch.inference_mode()
+def reconstructed(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Pictures (batch, 3, height, width) in -1..1, encoded and decoded, without noise."""
+    latents = vae.encode(images.to(vae.device)).latent_dist.mean
+    return vae.decode(latents).sample.cpu().clamp(-1, 1)
+
+
 def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     """PSNR of what comes back."""
     vae = AutoencoderKL.from_pretrained(home, use_safetensors=True).to(device).eval()
     count, psnr = 1000, []
     for start, images, _ in held_out(recipe.subset, count, 50):
-        with torch.inference_mode():
-            decoded = vae.decode(vae.encode(images.to(device)).latent_dist.mean).sample.cpu()
-        psnr.append(peak_signal_noise_ratio(images, decoded.clamp(-1, 1)))
+        decoded = reconstructed(vae, images)
+        psnr.append(peak_signal_noise_ratio(images, decoded))
         if start == 0:
             save_enlarged(compared(images, decoded), pictures / "samples.png", 2)
     every = torch.cat(psnr)

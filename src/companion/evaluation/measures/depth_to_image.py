@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionDepth2ImgPipeline
 from torch import Tensor
 
 from companion.figures import save_enlarged, to_pil
@@ -16,7 +15,8 @@ from companion.zoo.recognise import Seen, recognise
 from companion.zoo.segmentation import foreground
 
 from ..card import Figures
-from ..held_out import generators, held_out
+from ..drawing import draw, load
+from ..held_out import held_out
 
 COUNT, BATCH, STEPS = 320, 16, 20
 
@@ -29,20 +29,20 @@ def foregrounds(images: Tensor) -> Tensor:
 
 def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     """Drawn from a plain gray picture, so that the depth alone says where things are."""
-    pipeline = StableDiffusionDepth2ImgPipeline.from_pretrained(
-        home, dtype=torch.float32, use_safetensors=True
-    ).to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    scale = recipe.settings["guidance_scale"]
+    pipeline, scale = load(home, device), recipe.settings["guidance_scale"]
+    settings = {"strength": 1.0, "num_inference_steps": STEPS, "guidance_scale": scale}
     world = subset(recipe.subset)
     batches, scenes, others = [], [], []
     for start, images, part in held_out(recipe.subset, COUNT, BATCH):
         depths = scene_depths(part)
         swapped = [_another(scene, world.objects, start + n) for n, scene in enumerate(part)]
-        drawn = draw(pipeline, [scene.caption for scene in part], depths, scale, start)
+        captions, gray = [scene.caption for scene in part], torch.full_like(images, 0.5)
+        drawn = draw(pipeline, captions, start, image=gray, depth_map=depths, **settings)
         alone = [n for n, scene in enumerate(part) if len(scene.objects) == 1]
         prompts = [swapped[n][0] for n in alone]
-        changed = draw(pipeline, prompts, depths[alone], scale, start)
+        changed = draw(
+            pipeline, prompts, start, image=gray[alone], depth_map=depths[alone], **settings
+        )
         others += [
             (swapped[n][1] in what.objects, iou(mask, depths[n] > NEAR).item())
             for n, what, mask in zip(alone, recognise(changed), foregrounds(changed), strict=True)
@@ -83,24 +83,3 @@ def _another(scene: Scene, names: tuple[str, ...], number: int) -> tuple[str, st
     rest = [name for name in names if name not in {thing.name for thing in scene.objects}]
     name = rest[number % len(rest)]
     return caption([name], background=scene.background), name
-
-
-def draw(
-    pipeline: StableDiffusionDepth2ImgPipeline,
-    prompts: list[str],
-    depths: Tensor,
-    scale: float,
-    first_seed: int,
-) -> Tensor:
-    """The model's pictures, (batch, 3, 64, 64) in -1..1, a seed for each."""
-    images = pipeline(
-        prompts,
-        image=torch.full((len(prompts), 3, 64, 64), 0.5),
-        depth_map=depths,
-        strength=1.0,
-        num_inference_steps=STEPS,
-        guidance_scale=scale,
-        generator=generators(first_seed, len(prompts)),
-        output_type="pt",
-    ).images
-    return images.cpu() * 2 - 1

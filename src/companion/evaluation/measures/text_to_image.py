@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+from diffusers import UniPCMultistepScheduler
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -15,7 +15,7 @@ from companion.scenes import HELD_OUT, Subset, backgrounds, caption, scene, subs
 from companion.zoo.recognise import recognise
 
 from ..card import Figures
-from ..held_out import generators
+from ..drawing import generators, load
 
 
 def one_object_prompts(world: Subset) -> Iterator[tuple[str, str, str]]:
@@ -38,14 +38,11 @@ def two_object_prompts(world: Subset, count: int) -> Iterator[tuple[str, set[str
 
 def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     """What the classifier names on pictures of prompts with one object and with two."""
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        home, dtype=torch.float32, use_safetensors=True
-    ).to(device)
+    pipeline = load(home, device)
     # Pure noise belongs to the last timestep; "leading", from the file, would begin below it.
     pipeline.scheduler = UniPCMultistepScheduler.from_config(
         pipeline.scheduler.config, timestep_spacing="linspace"
     )
-    pipeline.set_progress_bar_config(disable=True)
     scale = recipe.settings["guidance_scale"]
     world = subset(recipe.subset)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, StableDiffusionUpscalePipeline
 from torch import Tensor
 
 from companion.figures import save_enlarged
@@ -15,27 +14,31 @@ from companion.recipes.tasks.upscaling import enlarge, shrink
 from companion.zoo.recognise import Seen, recognise
 
 from ..card import Figures
-from ..held_out import generators, held_out
+from ..drawing import draw, load
+from ..held_out import held_out
+from .autoencoder import reconstructed
 
 COUNT, BATCH, STEPS, NOISE_LEVEL = 500, 20, 20, 5
 
 
 def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     """PSNR and what the classifier names, of the model's pictures and of bicubic ones."""
-    pipeline = StableDiffusionUpscalePipeline.from_pretrained(
-        home, dtype=torch.float32, use_safetensors=True
-    ).to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    scale = recipe.settings["guidance_scale"]
+    pipeline, scale = load(home, device), recipe.settings["guidance_scale"]
+    settings = {
+        "num_inference_steps": STEPS,
+        "guidance_scale": scale,
+        "noise_level": NOISE_LEVEL,
+    }
     scenes, seen = [], {}
     psnr: dict[str, list[Tensor]] = {"upscaler": [], "bicubic": [], "autoencoder": []}
     named: dict[str, list[Seen]] = {name: [] for name in psnr}
     for start, images, part in held_out(recipe.subset, COUNT, BATCH):
-        small = shrink(images)
+        small, captions = shrink(images), [scene.caption for scene in part]
         drawn = {
-            "upscaler": draw(pipeline, [scene.caption for scene in part], small, scale, start),
+            "upscaler": draw(pipeline, captions, start, image=(small + 1) / 2, **settings),
             "bicubic": enlarge(small),
-            "autoencoder": _through(pipeline.vae, images.to(device)),
+            # No upscaler in these latents can be nearer.
+            "autoencoder": reconstructed(pipeline.vae, images),
         }
         scenes += part
         for name, batch in drawn.items():
@@ -65,29 +68,3 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
         "exactly the right objects named, %": seen["upscaler"],
         "the same of bicubic, %": seen["bicubic"],
     }
-
-
-def draw(
-    pipeline: StableDiffusionUpscalePipeline,
-    prompts: list[str],
-    small: Tensor,
-    scale: float,
-    first_seed: int,
-) -> Tensor:
-    """The model's pictures, (batch, 3, 64, 64) in -1..1, a seed for each."""
-    images = pipeline(
-        prompts,
-        image=(small + 1) / 2,
-        num_inference_steps=STEPS,
-        guidance_scale=scale,
-        noise_level=NOISE_LEVEL,
-        generator=generators(first_seed, len(prompts)),
-        output_type="pt",
-    ).images
-    return images.cpu() * 2 - 1
-
-
-@torch.inference_mode()
-def _through(vae: AutoencoderKL, images: Tensor) -> Tensor:
-    """The pictures encoded and decoded: no upscaler in these latents can be nearer."""
-    return vae.decode(vae.encode(images).latent_dist.mean).sample.cpu().clamp(-1, 1)
