@@ -26,11 +26,12 @@ from diffusers.utils.logging import disable_progress_bar
 from transformers import logging
 
 from companion.attention import GlobalHeatMap, HeatMaps, attribute, trace
-from companion.attention.agreement import TABLE, centre_square, object_masks
-from companion.evaluation.measure import one_object_prompts, two_object_prompts
+from companion.attention.agreement import TABLE, centre_square
+from companion.evaluation.measures.text_to_image import one_object_prompts, two_object_prompts
 from companion.metrics import bootstrap, iou
 from companion.scenes import HELD_OUT, Scene, scene, subset
 from companion.zoo import folder
+from companion.zoo.segmentation import object_masks
 
 CACHE = Path("runs/attention")
 THRESHOLDS = [round(0.05 * n, 2) for n in range(1, 20)]
@@ -62,10 +63,14 @@ def load() -> StableDiffusionPipeline:
     return pipe
 
 
+def at_each(heat: np.ndarray, mask: np.ndarray) -> list[float]:
+    """A map's IoU with a mask at each threshold."""
+    return iou(heat > np.array(THRESHOLDS)[:, None, None], mask).round(5).tolist()
+
+
 def score(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> list[float]:
     """A word's IoU with a mask at each threshold."""
-    heat = heats.compute_word_heat_map(word).expand_as(picture).numpy()
-    return iou(heat[None], mask[None], THRESHOLDS)[0].round(5).tolist()
+    return at_each(heats.compute_word_heat_map(word).expand_as(picture).numpy(), mask)
 
 
 def selections(maps: HeatMaps, steps: Sequence[int], name: str) -> Iterator[tuple[str, dict]]:
@@ -84,9 +89,9 @@ def baselines(masks: np.ndarray) -> Iterator[tuple[str, int, list[float]]]:
     """The whole picture and squares in its middle: one IoU, whatever the threshold."""
     for side in (SIZE, 48, 40, 32, 24):
         name = "whole picture" if side == SIZE else f"centre square, side {side}"
-        guess = centre_square(SIZE, side).astype(float)
+        guess = centre_square(SIZE, side)
         for number, mask in enumerate(masks):
-            yield name, number, iou(guess[None], mask[None], THRESHOLDS)[0].round(5).tolist()
+            yield name, number, at_each(guess, mask)
 
 
 def lift(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> float:
@@ -95,11 +100,11 @@ def lift(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> 
     return float(heat[mask].mean() / heat.mean())
 
 
-def words_of(real: Scene) -> Iterator[tuple[str, str]]:
+def words_of(shown: Scene) -> Iterator[tuple[str, str]]:
     """The kinds of words in a caption that name no object."""
-    words = real.caption.replace(",", "").split()
+    words = shown.caption.replace(",", "").split()
     for kind, options in {
-        "colour": (real.background,),
+        "colour": (shown.background,),
         "“background”": ("background",),
         "article": ("a", "an"),
         "“on”": ("on",),
@@ -115,28 +120,28 @@ def real(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
     """Scenes that the model has not seen, noised; with their captions, and with wrong ones."""
     numbers = range(start, stop)
     scenes = [scene(HELD_OUT + number, subset=WORLD, size=SIZE) for number in numbers]
-    pictures = [real.image for real in scenes]
-    captions = [real.caption for real in scenes]
+    pictures = [shown.image for shown in scenes]
+    captions = [shown.caption for shown in scenes]
     maps = attribute(pipe, pictures, captions, TIMESTEPS, seeds=list(numbers), by=("step", "layer"))
     rows: list[Row] = []
-    for i, (number, real) in enumerate(zip(numbers, scenes, strict=True)):
-        group = "real, one object" if len(real.objects) == 1 else "real, two objects"
+    for i, (number, shown) in enumerate(zip(numbers, scenes, strict=True)):
+        group = "real, one object" if len(shown.objects) == 1 else "real, two objects"
         for method, chosen in selections(maps, range(len(TIMESTEPS)), "t ="):
             heats = maps.compute_global_heat_map(image_idx=i, **chosen)
-            for thing, mask in zip(real.objects, real.masks, strict=True):
-                rows.append((group, method, number, score(heats, thing.name, real.image, mask)))
-        rows += [(group, name, number, found) for name, _, found in baselines(real.masks)]
+            for thing, mask in zip(shown.objects, shown.masks, strict=True):
+                rows.append((group, method, number, score(heats, thing.name, shown.image, mask)))
+        rows += [(group, name, number, found) for name, _, found in baselines(shown.masks)]
         heats = maps.compute_global_heat_map(image_idx=i)
-        both = real.masks.any(0)
-        for kind, word in words_of(real):
-            for mask in real.masks:
-                rows.append((group, f"word: {kind}", number, score(heats, word, real.image, mask)))
-            rows.append((group, f"lift: {kind}", number, [lift(heats, word, real.image, both)]))
-        for n, (thing, mask) in enumerate(zip(real.objects, real.masks, strict=True)):
-            value = lift(heats, thing.name, real.image, mask)
+        both = shown.masks.any(0)
+        for kind, word in words_of(shown):
+            for mask in shown.masks:
+                rows.append((group, f"word: {kind}", number, score(heats, word, shown.image, mask)))
+            rows.append((group, f"lift: {kind}", number, [lift(heats, word, shown.image, both)]))
+        for n, (thing, mask) in enumerate(zip(shown.objects, shown.masks, strict=True)):
+            value = lift(heats, thing.name, shown.image, mask)
             rows.append((group, "lift: its own object", number, [value]))
-            if len(real.objects) == 2:
-                other = lift(heats, thing.name, real.image, real.masks[1 - n])
+            if len(shown.objects) == 2:
+                other = lift(heats, thing.name, shown.image, shown.masks[1 - n])
                 rows.append((group, "lift: the other object", number, [other]))
                 rows.append((group, "points at its own object", number, [float(value > other)]))
     return rows + controls(pipe, numbers, scenes)
@@ -146,21 +151,21 @@ def controls(pipe: StableDiffusionPipeline, numbers: range, scenes: list[Scene])
     """The same scenes with their words in another order, and with another scene's caption."""
     order = random.Random(numbers.start)
     shuffled = [
-        " ".join(order.sample(real.caption.replace(",", "").split(), len(real.caption.split())))
-        for real in scenes
+        " ".join(order.sample(shown.caption.replace(",", "").split(), len(shown.caption.split())))
+        for shown in scenes
     ]
-    pictures = [real.image for real in scenes]
+    pictures = [shown.image for shown in scenes]
     others = [next_other(scenes, i) for i in range(len(scenes))]
     rows: list[Row] = []
     runs = {"words shuffled": shuffled, "another scene's caption": [o.caption for o in others]}
     for method, captions in runs.items():
         maps = attribute(pipe, pictures, captions, TIMESTEPS, seeds=list(numbers), by=("layer",))
-        for i, (number, real) in enumerate(zip(numbers, scenes, strict=True)):
+        for i, (number, shown) in enumerate(zip(numbers, scenes, strict=True)):
             heats = maps.compute_global_heat_map(image_idx=i)
-            group = "real, one object" if len(real.objects) == 1 else "real, two objects"
-            names = [thing.name for thing in (others[i] if "another" in method else real).objects]
-            for name, mask in zip(names, real.masks, strict=True):
-                rows.append((group, method, number, score(heats, name, real.image, mask)))
+            group = "real, one object" if len(shown.objects) == 1 else "real, two objects"
+            names = [thing.name for thing in (others[i] if "another" in method else shown).objects]
+            for name, mask in zip(names, shown.masks, strict=True):
+                rows.append((group, method, number, score(heats, name, shown.image, mask)))
     return rows
 
 
@@ -181,13 +186,13 @@ def prompts() -> list[tuple[str, list[str], int]]:
     single = list(one_object_prompts(world)) * 2
     alone = [(text, [name], seed) for seed, (text, name, _) in enumerate(single)]
     double = enumerate(two_object_prompts(world, 200))
-    two = [
+    pairs = [
         (text, sorted(names, key=text.index), 10_000 + number)
         for number, (text, names, _) in double
     ]
     # Alternately, so that any first part holds both kinds.
-    pairs = [pair for both in zip(alone, two, strict=False) for pair in both]
-    return [*pairs, *alone[200:]][:PICTURES]
+    alternating = (prompt for both in zip(alone, pairs, strict=False) for prompt in both)
+    return [*alternating, *alone[200:]][:PICTURES]
 
 
 def generated(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:

@@ -96,6 +96,10 @@ def faults(name: str) -> list[Advice]:
     model = entry(name)
     again = "install diffusers-notes again"
     found = []
+    if not model.sha256:
+        found.append(
+            Advice(f"{name}: its files are not made yet", f"run companion zoo train {name}")
+        )
     for file, expected in model.sha256.items():
         path = model.path / file
         try:
