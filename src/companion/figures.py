@@ -23,8 +23,8 @@ from companion.door.pictures import as_rgb
 if TYPE_CHECKING:
     from torch import Tensor
 
-Picture: TypeAlias = "Image.Image | Tensor"
-Pictures: TypeAlias = "Picture | Iterable[Picture]"
+    Picture: TypeAlias = Image.Image | Tensor
+    Pictures: TypeAlias = Picture | Iterable[Picture]
 
 PAPER, INK = "white", "#222222"
 # Widths in pixels. A page's column is about half of PAGE, so that pictures stay sharp on it.

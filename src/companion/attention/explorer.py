@@ -5,6 +5,8 @@ slider goes through the steps. One piece of HTML that loads nothing; where scrip
 still figure with every word stands in its place.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 import json
@@ -35,14 +37,14 @@ MOST_STEPS = 12
 
 
 def explore(
-    maps: "HeatMaps",
+    maps: HeatMaps,
     picture: Image.Image,
     phrases: Sequence[str] | None = None,
     *,
     image_idx: int = 0,
     alt: str | None = None,
     title: str | None = None,
-) -> "Explorer":
+) -> Explorer:
     """Make a traced picture explorable: its words, at some of the steps and over all.
 
     Args:
@@ -63,7 +65,7 @@ def explore(
     scale = min(1, LARGEST_MAP / max(maps.height, maps.width))
     size = round(maps.height * scale), round(maps.width * scale)
 
-    def together_at(step: int | None) -> "GlobalHeatMap":
+    def together_at(step: int | None) -> GlobalHeatMap:
         return maps.compute_global_heat_map(step_idx=step, image_idx=image_idx, size=size)
 
     together = together_at(None)
@@ -102,7 +104,7 @@ def explorer(
     *,
     alt: str,
     title: str | None = None,
-) -> "Explorer":
+) -> Explorer:
     """Make a picture's words explorable.
 
     Args:

@@ -1,5 +1,7 @@
 """Maps of tokens and of words, laid over pictures."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,9 +79,9 @@ class WordHeatMap:
         image: Image.Image,
         out_file: str | Path | None = None,
         color_normalize: bool = True,
-        ax: "Axes | None" = None,
+        ax: Axes | None = None,
         **expand_kwargs: Any,
-    ) -> "Axes":
+    ) -> Axes:
         """Draw the map over the picture: where the map is high, its colour hides the picture.
 
         Args:
@@ -118,7 +120,7 @@ class WordHeatMap:
             figure.savefig(out_file, bbox_inches="tight")
         return ax
 
-    def compute_ioa(self, other: "WordHeatMap") -> float:
+    def compute_ioa(self, other: WordHeatMap) -> float:
         """How much of this map lies where the other one is: sum(a * b) / sum(a).
 
         Meant for masks, or maps of 0 to 1. If the sizes differ, this one is brought to the other's
