@@ -11,7 +11,7 @@ import copy
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from PIL import Image
 from torch import Generator, Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from companion.door.numbers import number, shown, whole
+from companion.door.numbers import listed, number, shown, whole
 from companion.door.pictures import as_rgb
+from companion.door.pipelines import try_steps
+from companion.door.prompts import check_text
 from companion.figures import to_pil
 
 LARGEST_SIDE = 4096  # pixels, of what is drawn
@@ -159,7 +161,7 @@ def token_pieces(tokenizer: CLIPTokenizer, prompt: str) -> TokenPieces:
     """
     if not hasattr(tokenizer, "model_max_length"):
         raise ValueError(f"tokenizer is {shown(tokenizer)}, but it is that of a model's parts.")
-    _check_text("A prompt", prompt)
+    check_text("A prompt", prompt)
     limit = tokenizer.model_max_length
     ids = tokenizer(prompt, padding="max_length", max_length=limit, truncation=True).input_ids
     everything = tokenizer(prompt, verbose=False).input_ids
@@ -294,7 +296,7 @@ def initial_noise(
     if generator is None or isinstance(generator, Generator):
         noise = torch.randn((batch, *shape), generator=generator)
     else:
-        several = [_on_cpu(one) for one in _listed(generator)]
+        several = [_on_cpu(one) for one in listed(generator)]
         if len(several) != batch:
             raise ValueError(
                 f"There are {len(several)} generators, but batch is {batch}: give one for each "
@@ -391,7 +393,7 @@ def text_to_image(
     prompts = _prompts(prompt)
     negatives = _one_each("negative prompt", negative_prompt, prompts, shared=True)
     for one in negatives:
-        _check_text("A negative prompt", one)
+        check_text("A negative prompt", one)
     generator = _generators(generator, seeds, prompts)
     num_inference_steps = whole("num_inference_steps", num_inference_steps)
     if num_inference_steps < 1:
@@ -448,41 +450,13 @@ def _fresh(scheduler: SchedulerMixin) -> SchedulerMixin:
 
 def _check_scheduler(scheduler: Any) -> None:
     """It scales the noise, and steps from what the UNet says of latents, and from nothing else."""
-    step = getattr(scheduler, "step", None)
-    needed = {
-        name
-        for name, parameter in (inspect.signature(step).parameters if step else {}).items()
-        if parameter.default is parameter.empty
-    }
-    unfit = ValueError(
-        f"A {type(scheduler).__name__} cannot draw with Stable Diffusion, as it steps in "
-        f"another way: take PNDMScheduler, DDIMScheduler or another that does."
-    )
-    if needed != {"model_output", "timestep", "sample"} or not all(
-        hasattr(scheduler, name) for name in ("set_timesteps", "scale_model_input")
-    ):
-        raise unfit
-    try:  # Wuerstchen's looks the same, but has a timestep for each picture
+    try:
         try_steps(_fresh(scheduler), {"num_inference_steps": 10}, 1)
     except Exception as error:  # each class has its own
-        raise unfit from error
-
-
-def try_steps(scheduler: Any, given: Mapping[str, Any], steps: int | None = None) -> None:
-    """Take the first steps of a scheduler as a loop does, or all, each with zeros as the answer.
-
-    Args:
-        scheduler: one that nobody else uses, as its state changes.
-        given: what its `set_timesteps` is called with.
-        steps: how many.
-    """
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # some draw noise
-        warnings.simplefilter("ignore")  # what they say is said again when they really step
-        scheduler.set_timesteps(**given)
-        latents = torch.zeros(1, 4, 2, 2) * float(scheduler.init_noise_sigma)
-        for t in scheduler.timesteps[:steps]:
-            scheduler.scale_model_input(latents, t)
-            latents = scheduler.step(latents, t, latents, return_dict=False)[0]
+        raise ValueError(
+            f"A {type(scheduler).__name__} cannot draw with Stable Diffusion, as it steps in "
+            f"another way: take PNDMScheduler, DDIMScheduler or another that does."
+        ) from error
 
 
 def _guidance(scale: Any) -> float:
@@ -517,26 +491,12 @@ def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
 
 
 def _prompts(prompt: Any) -> list[str]:
-    prompts = _listed(prompt)
+    prompts = listed(prompt)
     if not prompts:
         raise ValueError("The list of prompts is empty: give one at least.")
     for one in prompts:
-        _check_text("A prompt", one)
+        check_text("A prompt", one)
     return prompts
-
-
-def _listed(given: Any) -> list[Any]:
-    """Several as a list, and one as a list of itself."""
-    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
-    several = several and getattr(given, "ndim", 1) > 0  # torch's number of no side is iterable
-    return list(given) if several else [given]
-
-
-def _check_text(what: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise ValueError(f"{what} is a text, but {shown(value)} was given.")
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise ValueError(f"{what} holds bytes that are no UTF-8, {shown(value)}: type it anew.")
 
 
 def _one_each(what: str, given: Any, prompts: Sequence[str], *, shared: bool = False) -> list[Any]:
@@ -602,7 +562,7 @@ def _check_size(parts: Parts, height: int, width: int) -> None:
 
 def _to_tensor(images: Image.Image | Sequence[Image.Image]) -> Tensor:
     """PIL pictures as float32 (b, 3, h, w) in -1..1."""
-    images = _listed(images)
+    images = listed(images)
     for one in images:
         if not isinstance(one, Image.Image):
             raise ValueError(f"A picture is a PIL picture, but {shown(one)} was given.")

@@ -12,8 +12,9 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
+from companion.attention import drawing
 from companion.attention.explorer import Explorer, explorer
-from companion.cli import attend, main
+from companion.cli import main
 from companion.cli.results import FILES, unfinished
 from companion.zoo import folder as zoo
 
@@ -112,7 +113,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         maps = np.ones((1, 1, 2, 2))
         return picture, explorer(picture, "a cat", [(2, 5)], maps, ["all steps"], alt="A cat")
 
-    monkeypatch.setattr(attend, "_draw", draw)
+    monkeypatch.setattr(drawing, "draw", draw)
     return prompts
 
 
@@ -151,14 +152,14 @@ def test_a_folder_that_was_made_meanwhile_is_not_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[str], capsys: Any
 ):
     out = tmp_path / "out"
-    draw = attend._draw
+    draw = drawing.draw
 
     def slowly(*given: Any) -> Any:
         out.mkdir()
         (out / "mine").touch()
         return draw(*given)
 
-    monkeypatch.setattr(attend, "_draw", slowly)
+    monkeypatch.setattr(drawing, "draw", slowly)
     assert main(["attend", PROMPT, "--out", str(out)]) == 0
     assert f"open {out}-1/index.html" in capsys.readouterr().out
     assert [path.name for path in out.iterdir()] == ["mine"]
@@ -187,7 +188,7 @@ def test_a_failure_leaves_no_folder_behind(
     def fails(*_: object) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr(attend, "_draw", fails)
+    monkeypatch.setattr(drawing, "draw", fails)
     assert main(["attend", PROMPT, "--out", str(tmp_path / "a" / "b" / "out")]) == 1
     assert capsys.readouterr().err == "companion: no\n"
     assert not list(tmp_path.iterdir())
@@ -259,7 +260,6 @@ def test_a_mirror_gets_no_token_and_only_safetensors_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
     import diffusers
-    import huggingface_hub
 
     asked = {}
 
@@ -272,14 +272,14 @@ def test_a_mirror_gets_no_token_and_only_safetensors_come(
         return str(zoo("stable-diffusion"))
 
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", index)
+    monkeypatch.setattr(drawing, "hf_hub_download", index)
     monkeypatch.setenv("HF_TOKEN", "hf_" + "a" * 34)
     for address, token in (
         ("https://mirror.example", False),
         ("https://huggingface.co", "hf_" + "a" * 34),
     ):
         monkeypatch.setenv("HF_ENDPOINT", address)
-        assert attend._folder("me/model") == Path(zoo("stable-diffusion"))
+        assert drawing._folder("me/model") == Path(zoo("stable-diffusion"))
         assert asked.pop("index") == ("me/model", {"token": token})
         assert asked == {"model": "me/model", "use_safetensors": True, "token": token}
 
@@ -301,11 +301,10 @@ def test_a_model_of_the_hub_is_looked_at_before_the_library_takes_it(
     index: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
     import diffusers
-    import huggingface_hub
 
     (tmp_path / "model_index.json").write_text(index)
     fetched = str(tmp_path / "model_index.json")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: fetched)
+    monkeypatch.setattr(drawing, "hf_hub_download", lambda *_, **__: fetched)
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", pytest.fail)
     out = str(tmp_path / "out")
     assert main(["attend", PROMPT, "--model", "evil/model", "--out", out]) == 1

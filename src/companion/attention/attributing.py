@@ -8,12 +8,12 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
-from companion.door.numbers import whole
+from companion.door.numbers import is_several, listed, whole
 from companion.door.pictures import as_rgb
+from companion.door.prompts import check_text
 
 from .sums import HeatMaps
-from .tracing import trace
-from .words import check_text
+from .tracing import trace, uncompiled
 
 
 @torch.no_grad()
@@ -48,20 +48,20 @@ def attribute(
         ValueError: a pipeline without such a UNet, not as many prompts or seeds as pictures,
             pictures of several sizes, or a timestep that the model was not trained on.
     """
-    given = _listed(image)
+    given = listed(image)
     if not all(isinstance(one, Image.Image) for one in given):
         raise ValueError("A picture to attribute has to be a PIL image: open it with Image.open.")
     images = [as_rgb(one) for one in given]
-    prompts = _listed(prompt)
+    prompts = listed(prompt)
     for one in prompts:
         check_text("A prompt", one)
-    times = [whole("A timestep", one) for one in _listed(timesteps)]
-    per_picture = [whole("A seed", one) for one in _listed(seeds)]
-    if not _is_several(seeds):
+    times = [whole("A timestep", one) for one in listed(timesteps)]
+    per_picture = [whole("A seed", one) for one in listed(seeds)]
+    if not is_several(seeds):
         per_picture *= len(images)
     _check(pipe, images, prompts, times, per_picture)
     device = pipe._execution_device
-    latents = _encode(pipe, images)
+    latents = _encode(pipe, images, device)
     noise = torch.cat(
         [
             torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(seed))
@@ -89,16 +89,6 @@ def attribute(
     return maps
 
 
-def _is_several(given: Any) -> bool:
-    """Whether it is a list of any kind; a text is one, and so is a tensor of no side."""
-    iterable = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0
-    return iterable and not isinstance(given, str | bytes | Image.Image)
-
-
-def _listed(given: Any) -> list[Any]:
-    return list(given) if _is_several(given) else [given]
-
-
 def _check(
     pipe: Any,
     images: Sequence[Image.Image],
@@ -106,8 +96,7 @@ def _check(
     times: Sequence[int],
     seeds: Sequence[int],
 ) -> None:
-    unet = getattr(pipe, "unet", None)
-    unet = getattr(unet, "_orig_mod", unet)
+    unet = uncompiled(getattr(pipe, "unet", None))
     vae = getattr(pipe, "vae", None)
     if (
         not isinstance(unet, UNet2DConditionModel)
@@ -138,7 +127,7 @@ def _check(
         raise ValueError(f"timesteps={list(times)}, but the model knows 0 to {count - 1}.")
 
 
-def _encode(pipe: Any, images: Sequence[Image.Image]) -> Tensor:
+def _encode(pipe: Any, images: Sequence[Image.Image], device: torch.device) -> Tensor:
     """The VAE's mean, scaled as the UNet knows it, in float32."""
     vae = pipe.vae
     pixels = pipe.image_processor.preprocess(list(images))
@@ -146,7 +135,7 @@ def _encode(pipe: Any, images: Sequence[Image.Image]) -> Tensor:
     overflows = precision == torch.float16 and vae.config.force_upcast  # SDXL's does
     if overflows:
         vae.to(torch.float32)
-    latents = vae.encode(pixels.to(pipe._execution_device, vae.dtype)).latent_dist.mode().float()
+    latents = vae.encode(pixels.to(device, vae.dtype)).latent_dist.mode().float()
     if overflows:
         vae.to(precision)
     return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor

@@ -21,8 +21,7 @@ from PIL import Image
 from companion import figures
 from companion.door.numbers import shown, whole
 from companion.door.pictures import as_rgb
-
-from .words import check_text
+from companion.door.prompts import check_text
 
 if TYPE_CHECKING:
     from .heat_map import GlobalHeatMap

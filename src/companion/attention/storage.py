@@ -2,7 +2,7 @@
 
 import json
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 
 from companion.door import Untrusted, exists, is_file, is_folder, printable
 from companion.door.documents import parse_json
-from companion.door.numbers import whole
+from companion.door.numbers import is_several, listed, whole
 from companion.door.paths import file_path
+from companion.door.prompts import LONGEST
 
 from .sums import HeatMaps, Key
-from .words import LONGEST, PromptTokens
+from .words import PromptTokens
 
 FORMAT = "companion.attention 1"
 
@@ -76,10 +77,8 @@ def save(
 
 
 def _seeds(seed: Any) -> int | list[int]:
-    several = isinstance(seed, Iterable) and not isinstance(seed, str | bytes)
-    if several and getattr(seed, "ndim", 1) > 0:
-        return [whole("A seed", one) for one in seed]
-    return whole("A seed", seed)
+    seeds = [whole("A seed", number) for number in listed(seed)]
+    return seeds if is_several(seed) else seeds[0]
 
 
 def _text(described: dict[str, Any]) -> str:

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from companion.door.numbers import shown, whole
+from companion.door.prompts import check_text
 
 from .heat_map import GlobalHeatMap
-from .words import PromptTokens, check_text
+from .words import PromptTokens
 
 AXES = ("step", "layer", "head")
 LARGEST_SIDE = 4096  # of maps that are asked for

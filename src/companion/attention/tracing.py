@@ -10,9 +10,11 @@ import torch
 from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor, nn
 
+from companion.door.prompts import check_text
+
 from .layers import Layer, Seen, find_layers, grid, probabilities, watched
 from .sums import HeatMaps
-from .words import PromptTokens, check_text, tokenize
+from .words import PromptTokens, tokenize
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def trace(
         ValueError: a pipeline that cannot be traced.
     """
     whole = _denoiser(pipe)
-    denoiser = getattr(whole, "_orig_mod", whole)  # what torch.compile wraps
+    denoiser = uncompiled(whole)
     layers = find_layers(denoiser)
     maps = HeatMaps(by, [layer.name for layer in layers], [layer.heads for layer in layers])
     run = _Run(maps, layers, inspect.signature(type(denoiser).forward), negative)
@@ -132,7 +134,7 @@ class _Run:
         self.maps.settings = {
             "pipeline": type(pipe).__name__,
             "negative": self.negative,
-            "guidance_scale": getattr(pipe, "_guidance_scale", None) if self.guided else None,
+            "guidance_scale": getattr(pipe, "guidance_scale", None) if self.guided else None,
         }
 
     def step(self, module: nn.Module, inputs: Any, arguments: Mapping[str, Any]) -> None:
@@ -214,9 +216,14 @@ def _denoiser(pipe: Any) -> nn.Module:
 def _is_compiled(denoiser: nn.Module) -> bool:
     """Whether any part of it is, by `torch.compile`, `compile`, or `compile_repeated_blocks`."""
     return any(
-        module._compiled_call_impl is not None or "_orig_mod" in module._modules
+        module._compiled_call_impl is not None or uncompiled(module) is not module
         for module in denoiser.modules()
     )
+
+
+def uncompiled(module: Any) -> Any:
+    """What `torch.compile` wrapped, or the module itself."""
+    return getattr(module, "_orig_mod", module)
 
 
 def _tokenizers(pipe: Any, given: Mapping[str, Any]) -> tuple[list[Any], list[int]]:

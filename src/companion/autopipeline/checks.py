@@ -13,12 +13,14 @@ from PIL import Image
 from companion.door import printable
 from companion.door.numbers import shown
 from companion.door.pictures import as_rgb
+from companion.door.pipelines import check_scheduler
+from companion.door.prompts import check_text
+from companion.door.text import fault_of
 from companion.stable_diffusion import token_pieces
 
-from .arguments import ARGUMENTS, LARGEST_SIDE, checked, fault_of, seeds_of, text, unknown
+from .arguments import ARGUMENTS, LARGEST_SIDE, checked, seeds_of, unknown
 from .loading import TASKS, task_of
 from .passed import check_passed
-from .schedulers import check_scheduler
 
 # Diffusers refuses sides that are no multiples of this, whatever the VAE's factor is.
 PIPELINE_FACTOR = 8
@@ -102,7 +104,7 @@ def _prompts(prompt: Any) -> list[str]:
     prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
     if not prompts or not all(isinstance(one, str) for one in prompts):
         raise ValueError("A prompt is a text or a list of texts, but something else was given.")
-    return [text("The prompt", one) for one in prompts]
+    return [check_text("The prompt", text) for text in prompts]
 
 
 def _check_inputs(task: str, arguments: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from PIL import Image
 
 from companion.door.numbers import shown
+from companion.door.pipelines import looked_at, nan_in_a_sentence
 
 from .checks import Call, prepare, warn_of_cut_prompts
 from .passed import SAME_EVERYWHERE, is_flat
@@ -133,50 +134,8 @@ def _flat_depth_in_a_sentence(pipe: Any) -> Iterator[None]:
         if is_flat(estimated.predicted_depth):
             raise ValueError(f"The depth that is seen in the picture {SAME_EVERYWHERE}")
 
-    with _looked_at(getattr(pipe, "depth_estimator", None), look):
+    with looked_at(getattr(pipe, "depth_estimator", None), look):
         yield
-
-
-@contextmanager
-def nan_in_a_sentence(pipe: Any) -> Iterator[None]:
-    """Look at what goes into the VAE's decoder and comes out: of NaN a pipeline makes black.
-
-    Raises:
-        ValueError: one of them holds NaN.
-    """
-
-    def look(_: Any, latents: tuple[torch.Tensor, ...], picture: torch.Tensor) -> None:
-        if latents[0].isnan().any():
-            dtype = latents[0].dtype if unet is None else unet.dtype
-            raise ValueError(f"The picture holds NaN: {_why_nan('UNet', dtype)}.")
-        if picture.isnan().any():
-            raise ValueError(f"The picture holds NaN: {_why_nan('VAE', picture.dtype)}.")
-
-    unet = getattr(pipe, "unet", None)  # a transformer is in its place in others
-    with _looked_at(getattr(getattr(pipe, "vae", None), "decoder", None), look):
-        yield
-
-
-@contextmanager
-def _looked_at(module: Any, look: Any) -> Iterator[None]:
-    """Hand what goes into a part and comes out of it to `look`, if the pipeline has that part."""
-    if not isinstance(module, torch.nn.Module):
-        yield
-        return
-    hook = module.register_forward_hook(look)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _why_nan(network: str, dtype: torch.dtype) -> str:
-    if dtype in (torch.float16, torch.bfloat16):
-        return f"in half precision the {network} can overflow, so load the pipeline in float32"
-    return (
-        f"{network} and scheduler computed in float32, so half precision is not the cause; try a "
-        f"smaller guidance_scale or another scheduler, else the model's weights are damaged"
-    )
 
 
 @contextmanager

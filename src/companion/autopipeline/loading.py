@@ -12,10 +12,9 @@ from companion.door import Untrusted, printable
 from companion.door.documents import read_json
 from companion.door.models import check_model_folder, check_weights
 from companion.door.numbers import shown
+from companion.door.text import fault_of
 from companion.profile import Profile
 from companion.profile import profile as default_profile
-
-from .arguments import fault_of
 
 
 @dataclass(frozen=True)

@@ -336,6 +336,9 @@ def _answer(pipe: Any) -> Tensor:
 
 def _fast_bfloat16() -> bool:
     """Whether this CPU multiplies in bfloat16: AVX-512 BF16 or AMX."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        can = torch.cpu.get_capabilities()  # no AVX where the CPU is no x86
+        return any(can.get(name, False) for name in ("avx512_bf16", "amx_tile"))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -14,8 +14,8 @@ from companion.door import exists, is_file, is_folder, printable
 from companion.door.paths import file_path
 from companion.door.pictures import as_rgb, open_picture
 from companion.door.places import replace
+from companion.door.text import fault_of
 
-from .arguments import fault_of
 from .checks import prepare
 from .loading import task_of
 from .note import from_json, to_json

@@ -42,3 +42,10 @@ def printable(text: str) -> str:
 def without_password(text: str) -> str:
     """The text with names and passwords taken out of its addresses: http://a:b@host is http://host."""
     return _USER.sub("", text)
+
+
+def fault_of(error: Exception) -> str:
+    """What a library says of a fault, in one short line."""
+    kind, lines = type(error).__name__, str(error).strip().splitlines()
+    told = printable(lines[0]).rstrip(".") if lines else ""
+    return f"{kind}: {told[:300]}{'…' if len(told) > 300 else ''}" if told else kind
