@@ -273,7 +273,7 @@ def _corrector(lam: Tensor) -> tuple[Any, Any]:
         √ᾱ_t h ∫ e^{-(1 - r) h} r^n dr = √ᾱ_t h n! φ_{n+1}(-h),
 
     where φ_1(z) = (e^z - 1) / z and φ_{n+1}(z) = (φ_n(z) - 1/n!) / z. The sum of differences adds
-    the same for n = 1 and n = 2 if R ρ = b (the paper's name for it), that is
+    the same for n = 1 and n = 2 if R ρ = b (so Diffusers' scheduler calls it), that is
 
         Σ_m ρ_m r_m^{n-1} = b_n = -h n! φ_{n+1}(-h) / B(h).
 

@@ -89,6 +89,8 @@ def load_parts(
 ) -> Parts:
     """Load the five parts of a Stable Diffusion 1.x for inference.
 
+    Chapter 3, "Load the parts".
+
     Args:
         folder_or_id: a folder in `StableDiffusionPipeline`'s layout, or a model's id on the hub.
         device: where the three networks go.
@@ -156,6 +158,8 @@ def _scheduler(name: Any) -> Any:
 def token_pieces(tokenizer: CLIPTokenizer, prompt: str) -> TokenPieces:
     """Split a prompt into the tokens that the text encoder sees, padded and cut to their number.
 
+    Chapter 3, "The prompt becomes tokens".
+
     Raises:
         ValueError: what is no tokenizer, or no text.
     """
@@ -177,6 +181,8 @@ def token_pieces(tokenizer: CLIPTokenizer, prompt: str) -> TokenPieces:
 @torch.no_grad()
 def encode_prompt(parts: Parts, prompt: str | Sequence[str]) -> Tensor:
     """Embed one prompt or several, as CLIP's last hidden states (Radford et al. 2021, section 2.4).
+
+    Chapter 3, "Tokens become embeddings".
 
     Warns, naming the words, when the end of a prompt does not fit.
 
@@ -207,6 +213,8 @@ def encode_image(
     generator: Generator | None = None,
 ) -> Tensor:
     """Encode pictures into latents of about unit size (Rombach et al. 2022, section 3.1).
+
+    Chapter 3, "Pictures become latents, and back".
 
     Args:
         parts: whose VAE and scaling factor are used.
@@ -240,6 +248,8 @@ def encode_image(
 def decode_latents(parts: Parts, latents: Tensor) -> Tensor:
     """Decode latents, as `encode_image` gives them, into pictures (b, 3, h, w) of about -1..1.
 
+    Chapter 3, "Pictures become latents, and back".
+
     Raises:
         ValueError: something else, or latents of another shape.
     """
@@ -269,6 +279,8 @@ def initial_noise(
     batch: int = 1,
 ) -> Tensor:
     """Draw standard normal latents for pictures of a size in pixels.
+
+    Chapter 3, "The loop".
 
     Drawn on the CPU in float32 and then moved, so that one seed gives one noise everywhere.
 
@@ -316,6 +328,8 @@ def guided_noise(
 ) -> Tensor:
     """Predict the noise with classifier-free guidance (Ho and Salimans 2022, equation 6).
 
+    Chapter 3, "Guidance".
+
     noise = unconditional + guidance_scale * (conditional - unconditional). The scale is the paper's
     w plus 1: at 1 the unconditional half cancels out, so at 1 or less it is not computed.
 
@@ -344,6 +358,7 @@ def guided_noise(
         return unet(latents, timestep, encoder_hidden_states=embeddings).sample
     both = unet(torch.cat([latents] * 2), timestep, encoder_hidden_states=embeddings).sample
     unconditional, conditional = both.chunk(2)
+    # Equation 6, with s = w + 1: ε̂ = ε_uncond + s (ε_text - ε_uncond)
     return unconditional + guidance_scale * (conditional - unconditional)
 
 
@@ -362,6 +377,8 @@ def text_to_image(
     callback: Callback | None = None,
 ) -> list[Image.Image]:
     """Draw a picture for each prompt (Rombach et al. 2022, section 3.3), by a plain loop.
+
+    Chapter 3, "The loop".
 
     Args:
         parts: the model; its scheduler is copied, so calls do not disturb each other.

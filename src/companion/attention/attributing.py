@@ -28,6 +28,8 @@ def attribute(
 ) -> HeatMaps:
     """Gather which words the pixels of real pictures attend to.
 
+    Chapter 6, "A picture that nobody generated".
+
     Each picture is encoded, noised to a timestep as in training, and given to the UNet once with
     its prompt, without guidance; with several timesteps, once for each.
 

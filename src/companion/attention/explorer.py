@@ -46,6 +46,8 @@ def explore(
 ) -> Explorer:
     """Make a traced picture explorable: its words, at some of the steps and over all.
 
+    Chapter 6, "Explore it yourself".
+
     Args:
         maps: of `trace(pipe, by="step")`, or more kept apart.
         picture: what was drawn.

@@ -123,6 +123,8 @@ class WordHeatMap:
     def compute_ioa(self, other: WordHeatMap) -> float:
         """How much of this map lies where the other one is: sum(a * b) / sum(a).
 
+        Chapter 6, "Two things in one picture".
+
         Meant for masks, or maps of 0 to 1. If the sizes differ, this one is brought to the other's
         and becomes a mask: 1 where it is 1 or more.
 
@@ -169,6 +171,8 @@ class GlobalHeatMap:
         occurrence: int | None = None,
     ) -> WordHeatMap:
         """The mean map of a word's or phrase's tokens.
+
+        Chapter 6, "One word's map".
 
         Args:
             word: it, as it stands in the prompt, in any case. A part of a word is not found.

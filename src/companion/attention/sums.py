@@ -96,6 +96,7 @@ class HeatMaps:
             self.sums[key] = probabilities.new_zeros(pictures, rows, tokens, height, width)
             self.members[key] = set()
         self.members[key].add(layer)
+        # Tang et al. 2023, the sum over the steps: S_{k,l,h} = Σ_t A_{l,h}^{(t)}[·, k]
         maps = probabilities.unflatten(-1, (height, width))
         if "head" in self.by:
             self.sums[key][:, heads] += maps
@@ -131,6 +132,8 @@ class HeatMaps:
     ) -> GlobalHeatMap:
         """One map for each token of a picture's prompt.
 
+        Chapter 6, "All steps, all heads, all layers".
+
         Each layer's and head's sum over the steps is brought to one size by bicubic interpolation,
         clamped at 0, for bicubic curves undershoot, and the mean is taken over layers and heads.
         That is daam's order. Where layers or heads are not kept apart, their sum is interpolated
@@ -160,6 +163,7 @@ class HeatMaps:
         maps_in_total = 0
         for key, summed in self._chosen(factors, head_idx, layer_idx, step_idx).items():
             heads = slice(None) if head_idx is None else slice(head_idx, head_idx + 1)
+            # Tang et al. 2023, as their code has it: D_k = 1/N Σ_{l,h} max(0, bicubic(S_{k,l,h}))
             maps = _resize(summed[picture, heads][:, rows], size).sum(0)
             total = maps if total is None else total.add_(maps)
             for layer in self.members[key]:

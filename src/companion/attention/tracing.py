@@ -23,6 +23,8 @@ def trace(
 ) -> Iterator[HeatMaps]:
     """Gather which words the pixels attend to, while a pipeline draws.
 
+    Chapter 6, "All steps, all heads, all layers".
+
         with trace(pipe) as maps:
             image = pipe("a cat on a blue background").images[0]
         maps.compute_global_heat_map().compute_word_heat_map("cat").plot_overlay(image)

@@ -25,6 +25,8 @@ def draw(
 ) -> list[Image.Image]:
     """Draw pictures with a pipeline of one of the tasks of `TASKS`.
 
+    Chapter 4, "Batches and seeds".
+
     Each picture has a generator of its own, on the CPU, so it depends on its seed alone: not on
     the device, and not on how many others are drawn at once.
 
@@ -81,7 +83,10 @@ def run(pipe: Any, call: Call) -> list[Image.Image]:
 
 
 def _without_guidance_after(guided: float) -> dict[str, Any]:
-    """What makes a pipeline drop the unconditional half of its batch after a part of the steps."""
+    """What makes a pipeline drop the unconditional half of its batch after a part of the steps.
+
+    Chapter 4, "Half of the work in a third of the steps".
+    """
 
     def drop(pipe: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if pipe.do_classifier_free_guidance and step + 1 >= guided * pipe.num_timesteps:

@@ -45,6 +45,8 @@ TASKS = {
 def load(task: str, profile: Profile | None = None) -> Any:
     """Load the profile's pipeline for a task onto the profile's device, in its precision.
 
+    Chapter 4, "Three lines".
+
     Args:
         task: a name of `TASKS`.
         profile: by default `companion.profile()`.
@@ -106,6 +108,8 @@ def _has_old_extractor(folder: Path) -> bool:
 
 def task_of(pipe: Any) -> str:
     """The task that a pipeline does, by the mappings that AutoPipeline itself chooses from.
+
+    Chapter 4, "Which class, and why".
 
     Raises:
         ValueError: a pipeline of no task of `TASKS`.

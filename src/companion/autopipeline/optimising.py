@@ -77,6 +77,8 @@ def this_machine(device: torch.device) -> Machine:
 def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool = False) -> Report:
     """Make a pipeline as fast as its device allows with the pictures the same.
 
+    Chapter 4, "Faster".
+
     On a GPU: half precision, channels_last, a compiled UNet, and where memory is short, parts that
     wait in the machine's memory. On a CPU that computes in bfloat16: the UNet in it. The pipeline
     itself is changed, and with it all that share its networks.

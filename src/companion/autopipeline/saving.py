@@ -30,6 +30,8 @@ def save_with_settings(
 ) -> Settings:
     """Write a picture as PNG with the settings that drew it.
 
+    Chapter 4, "Keep a picture with its settings".
+
     Call it as `draw` was called. The file appears whole or not at all, and replaces one of that
     name; a link of that name makes way, and what it leads to stays.
 

@@ -33,6 +33,8 @@ def scheduler_names() -> tuple[str, ...]:
 def make_scheduler(name: str, like: Any) -> Any:
     """Make a scheduler that fits a model.
 
+    Chapter 4, "Another scheduler".
+
     Args:
         name: one of `scheduler_names()`.
         like: the model's own scheduler: the noise levels it was trained with are taken from it.

@@ -49,6 +49,8 @@ def sweep(
 ) -> list[Drawn]:
     """Draw a prompt with every combination of settings.
 
+    Chapter 4, "Another scheduler".
+
     Args:
         pipe: as for `draw`; its own scheduler is back in the end.
         prompt: what to draw.
