@@ -121,7 +121,7 @@ def ddpm(
         variance = (1 - alpha_bar[i + 1]) / (1 - alpha_bar[i]) * beta
         if variance_type == "fixed_large":
             variance = beta
-        # Algorithm 2, line 4: x_{t-1} = μ̃_t + √β̃_t z, and z = 0 in the last step.
+        # Algorithm 2, line 4: x_{t-1} = μ̃_t + √β̃_t times fresh noise, and none in the last step.
         sample = mean
         if i < num_steps - 1:
             sample = mean + variance**0.5 * _noise_like(mean, generator)
@@ -176,13 +176,13 @@ def ddim(
             callback(Step(i, t, sample, residual, x_0))
         if use_clipped_model_output:  # Ho et al. 2020, equation 4, solved for ε
             residual = (sample - alpha_bar[i] ** 0.5 * x_0) / (1 - alpha_bar[i]) ** 0.5
-        # Equation 16: η √((1 - ᾱ_{t-1}) / (1 - ᾱ_t)) √(1 - ᾱ_t / ᾱ_{t-1}), of the fresh noise
+        # Equation 16: added = η √((1 - ᾱ_{t-1}) / (1 - ᾱ_t)) √(1 - ᾱ_t / ᾱ_{t-1})
         removed = 1 - alpha_bar[i] / alpha_bar[i + 1]
-        fresh = eta * ((1 - alpha_bar[i + 1]) / (1 - alpha_bar[i]) * removed) ** 0.5
-        # Equation 12: x_{t-1} = √ᾱ_{t-1} x_0 + √(1 - ᾱ_{t-1} - fresh²) ε + fresh z
-        sample = alpha_bar[i + 1] ** 0.5 * x_0 + (1 - alpha_bar[i + 1] - fresh**2) ** 0.5 * residual
+        added = eta * ((1 - alpha_bar[i + 1]) / (1 - alpha_bar[i]) * removed) ** 0.5
+        # Equation 12: x_{t-1} = √ᾱ_{t-1} x_0 + √(1 - ᾱ_{t-1} - added²) ε + fresh noise times added
+        sample = alpha_bar[i + 1] ** 0.5 * x_0 + (1 - alpha_bar[i + 1] - added**2) ** 0.5 * residual
         if eta > 0:
-            sample = sample + fresh * _noise_like(sample, generator)
+            sample = sample + added * _noise_like(sample, generator)
     return sample
 
 

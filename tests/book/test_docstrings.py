@@ -19,10 +19,15 @@ def links() -> Iterator[tuple[str, int, str]]:
                     yield f"{path.stem}.{node.name}", int(chapter), " ".join(title.split())
 
 
+def text_of(chapter: int) -> str:
+    """A chapter's text."""
+    (twin,) = (twin for twin in TWINS if twin.stem.startswith(f"{chapter:02}_"))
+    return twin.read_text(encoding="utf-8")
+
+
 def titles(chapter: int) -> set[str]:
     """The titles of a chapter's sections."""
-    (text,) = (twin for twin in TWINS if twin.stem.startswith(f"{chapter:02}_"))
-    return set(re.findall(r"^#+ (.+)$", text.read_text(encoding="utf-8"), re.MULTILINE))
+    return set(re.findall(r"^##+ (.+)$", text_of(chapter), re.MULTILINE))
 
 
 def test_links_of_docstrings_lead_to_sections_that_exist() -> None:
