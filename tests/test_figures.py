@@ -269,3 +269,14 @@ def test_a_very_wide_picture_is_shown():
     wide = Image.new("RGB", (5000, 1), "red")
     assert has_colour(figures.grid([wide]), (255, 0, 0))
     assert figures.data_uri(wide)
+
+
+def test_settings_of_matplotlib_and_random_numbers_stay_as_they_were() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams), torch.get_rng_state()
+    pictures = figures.to_pil(torch.zeros(3, 3, 8, 8))
+    figures.grid(pictures, ["a", "b", "c"])
+    figures.scrubber(pictures, ["a", "b", "c"], alt="Grey")._repr_html_()
+    assert dict(matplotlib.rcParams) == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])

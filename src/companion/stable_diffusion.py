@@ -194,14 +194,14 @@ def encode_prompt(parts: Parts, prompt: str | Sequence[str]) -> Tensor:
     """
     _check_parts(parts)
     split = [token_pieces(parts.tokenizer, text) for text in _prompts(prompt)]
-    for one in split:
-        if one.truncated:
+    for pieces in split:
+        if pieces.truncated:
             warnings.warn(
-                f"The text encoder takes {len(one.ids)} tokens, with start and end among them, "
-                f"so this end of the prompt was cut off: '{one.truncated}'.",
+                f"The text encoder takes {len(pieces.ids)} tokens, with start and end among them, "
+                f"so this end of the prompt was cut off: '{pieces.truncated}'.",
                 stacklevel=2,
             )
-    ids = torch.tensor([one.ids for one in split], device=parts.text_encoder.device)
+    ids = torch.tensor([pieces.ids for pieces in split], device=parts.text_encoder.device)
     return parts.text_encoder(ids).last_hidden_state.to(parts.device, parts.unet.dtype)
 
 
@@ -308,13 +308,13 @@ def initial_noise(
     if generator is None or isinstance(generator, Generator):
         noise = torch.randn((batch, *shape), generator=generator)
     else:
-        several = [_on_cpu(one) for one in listed(generator)]
+        several = [_on_cpu(each) for each in listed(generator)]
         if len(several) != batch:
             raise ValueError(
                 f"There are {len(several)} generators, but batch is {batch}: give one for each "
                 f"picture."
             )
-        noise = torch.cat([torch.randn((1, *shape), generator=one) for one in several])
+        noise = torch.cat([torch.randn((1, *shape), generator=each) for each in several])
     return noise.to(parts.device, parts.unet.dtype)
 
 
@@ -349,9 +349,9 @@ def guided_noise(
     """
     if not callable(unet):
         raise ValueError(f"unet is {shown(unet)}, but it is that of a model's parts.")
-    for what, one, sides in (("latents", latents, 4), ("embeddings", embeddings, 3)):
-        if not isinstance(one, Tensor) or one.ndim != sides:
-            raise ValueError(f"{what} is {shown(one)}, but it is a tensor of {sides} sides.")
+    for what, value, sides in (("latents", latents, 4), ("embeddings", embeddings, 3)):
+        if not isinstance(value, Tensor) or value.ndim != sides:
+            raise ValueError(f"{what} is {shown(value)}, but it is a tensor of {sides} sides.")
     if not isinstance(timestep, Tensor):
         number("timestep", timestep)
     if number("guidance_scale", guidance_scale) <= 1:
@@ -409,8 +409,8 @@ def text_to_image(
         raise ValueError(f"callback is {shown(callback)}, but it is a function.")
     prompts = _prompts(prompt)
     negatives = _one_each("negative prompt", negative_prompt, prompts, shared=True)
-    for one in negatives:
-        check_text("A negative prompt", one)
+    for text in negatives:
+        check_text("A negative prompt", text)
     generator = _generators(generator, seeds, prompts)
     num_inference_steps = whole("num_inference_steps", num_inference_steps)
     if num_inference_steps < 1:
@@ -511,8 +511,8 @@ def _prompts(prompt: Any) -> list[str]:
     prompts = listed(prompt)
     if not prompts:
         raise ValueError("The list of prompts is empty: give one at least.")
-    for one in prompts:
-        check_text("A prompt", one)
+    for text in prompts:
+        check_text("A prompt", text)
     return prompts
 
 
@@ -539,7 +539,7 @@ def _generators(
         return [_seeded(seed) for seed in _one_each("seed", seeds, prompts)]
     if generator is None or isinstance(generator, Generator):
         return generator and _on_cpu(generator)
-    return [_on_cpu(one) for one in _one_each("generator", generator, prompts)]
+    return [_on_cpu(each) for each in _one_each("generator", generator, prompts)]
 
 
 def _seeded(seed: Any) -> Generator:
@@ -580,10 +580,10 @@ def _check_size(parts: Parts, height: int, width: int) -> None:
 def _to_tensor(images: Image.Image | Sequence[Image.Image]) -> Tensor:
     """PIL pictures as float32 (b, 3, h, w) in -1..1."""
     images = listed(images)
-    for one in images:
-        if not isinstance(one, Image.Image):
-            raise ValueError(f"A picture is a PIL picture, but {shown(one)} was given.")
-    images = [as_rgb(one) for one in images]
+    for image in images:
+        if not isinstance(image, Image.Image):
+            raise ValueError(f"A picture is a PIL picture, but {shown(image)} was given.")
+    images = [as_rgb(image) for image in images]
     sizes = {image.size for image in images}
     if len(sizes) != 1:
         raise ValueError(

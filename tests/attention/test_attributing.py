@@ -78,6 +78,20 @@ def test_a_vae_that_overflows_in_half_precision_encodes_in_single(sdxl: Any) -> 
     torch.testing.assert_close(found.heat_maps, expected.heat_maps, atol=1e-3, rtol=1e-2)
 
 
+def test_the_vae_has_its_precision_back_when_it_raises(
+    sdxl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(_: Any) -> None:
+        raise MemoryError
+
+    own = copy.copy(sdxl)
+    own.vae = copy.deepcopy(own.vae).half()
+    monkeypatch.setattr(own.vae, "encode", encode)
+    with pytest.raises(MemoryError):
+        attribute(own, SCENES[0].image, "a cat")
+    assert own.vae.dtype == torch.float16
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

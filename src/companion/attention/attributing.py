@@ -51,14 +51,14 @@ def attribute(
             pictures of several sizes, or a timestep that the model was not trained on.
     """
     given = listed(image)
-    if not all(isinstance(one, Image.Image) for one in given):
+    if not all(isinstance(picture, Image.Image) for picture in given):
         raise ValueError("A picture to attribute has to be a PIL image: open it with Image.open.")
-    images = [as_rgb(one) for one in given]
+    images = [as_rgb(picture) for picture in given]
     prompts = listed(prompt)
-    for one in prompts:
-        check_text("A prompt", one)
-    times = [whole("A timestep", one) for one in listed(timesteps)]
-    per_picture = [whole("A seed", one) for one in listed(seeds)]
+    for text in prompts:
+        check_text("A prompt", text)
+    times = [whole("A timestep", timestep) for timestep in listed(timesteps)]
+    per_picture = [whole("A seed", number) for number in listed(seeds)]
     if not is_several(seeds):
         per_picture *= len(images)
     _check(pipe, images, prompts, times, per_picture)
@@ -135,11 +135,13 @@ def _encode(pipe: Any, images: Sequence[Image.Image], device: torch.device) -> T
     pixels = pipe.image_processor.preprocess(list(images))
     precision = vae.dtype
     overflows = precision == torch.float16 and vae.config.force_upcast  # SDXL's does
-    if overflows:
-        vae.to(torch.float32)
-    latents = vae.encode(pixels.to(device, vae.dtype)).latent_dist.mode().float()
-    if overflows:
-        vae.to(precision)
+    try:
+        if overflows:
+            vae.to(torch.float32)
+        latents = vae.encode(pixels.to(device, vae.dtype)).latent_dist.mode().float()
+    finally:
+        if overflows:
+            vae.to(precision)
     return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
 

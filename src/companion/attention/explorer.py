@@ -121,8 +121,12 @@ def explorer(
     Raises:
         ValueError: words that overlap or lie outside of the prompt, or maps of another shape.
     """
-    for what, one in (("prompt", prompt), ("alt", alt), ("title", "" if title is None else title)):
-        check_text(f"The {what}", one)
+    for what, text in (
+        ("prompt", prompt),
+        ("alt", alt),
+        ("title", "" if title is None else title),
+    ):
+        check_text(f"The {what}", text)
     labels, words = _labels(labels), _places(words)
     try:
         maps = np.asarray(maps, dtype=np.float32)
@@ -166,7 +170,7 @@ class Explorer:
 
     def sheet(self) -> Image.Image:
         """The picture under each word's last map: what stands in where scripts do not run."""
-        lit = [light_up(self.picture, one) for one in self.maps[-1]]
+        lit = [light_up(self.picture, heat) for heat in self.maps[-1]]
         return figures.grid([self.picture, *lit], ["", *self.words])
 
     def page(self) -> str:
@@ -230,7 +234,7 @@ def _labels(labels: Any) -> list[str]:
         several = [] if isinstance(labels, str | bytes) else list(labels)
     except TypeError:
         several = []
-    if not all(isinstance(one, str) for one in several):
+    if not all(isinstance(label, str) for label in several):
         several = []
     if not several:
         raise ValueError(f"labels is {shown(labels)}, but it is a list of texts.")

@@ -224,7 +224,7 @@ class HeatMaps:
         if index is None:
             return
         if axis not in self.by:
-            kept = tuple(one for one in AXES if one in self.by or one == axis)
+            kept = tuple(name for name in AXES if name in self.by or name == axis)
             raise ValueError(
                 f"{axis}_idx={index} asks for one {axis}, but the trace summed over them: "
                 f"trace(pipe, by={kept!r}) keeps them apart."
@@ -245,7 +245,7 @@ class HeatMaps:
         return image_idx
 
     def _tokens(self, prompt: str | None, picture: int) -> PromptTokens:
-        known = {one.prompt: one for one in self.prompts if one is not None}
+        known = {tokens.prompt: tokens for tokens in self.prompts if tokens is not None}
         if prompt is None:
             tokens = self.prompts[picture]
             if tokens is None:
@@ -264,7 +264,7 @@ class HeatMaps:
             )
         tokens = self.tokenize(prompt)
         if None not in self.prompts and tokens.prompt not in {*known, *self.others}:
-            drawn = ", ".join(repr(one) for one in known)
+            drawn = ", ".join(repr(text) for text in known)
             raise ValueError(
                 f"{shown(prompt)} is not what was drawn last in the trace, so there are no maps of "
                 f"it: ask for {drawn if len(drawn) <= 200 else 'one that was'}."

@@ -121,18 +121,19 @@ class _Run:
             None if prompt is None else self.maps.tokenize(prompt)
             for prompt in _prompts(given, self.negative)
         ]
-        positions = {token.position for one in tokens if one is not None for token in one.tokens}
+        known = [prompt for prompt in tokens if prompt is not None]
+        positions = {token.position for prompt in known for token in prompt.tokens}
         if None in tokens:
             positions = set(range(sum(limits)))
         # SDXL's second prompt stands at the same places, and may be the longer one.
         second = "negative_prompt_2" if self.negative else "prompt_2"
         others = [self.maps.tokenize(prompt) for prompt in _texts(given.get(second))]
-        positions |= {token.position for one in others for token in one.tokens}
-        self.maps.others = {one.prompt for one in others}
+        positions |= {token.position for prompt in others for token in prompt.tokens}
+        self.maps.others = {prompt.prompt for prompt in others}
         kept = sorted(positions)
         self.tokens = slice(len(kept)) if kept == list(range(len(kept))) else kept
         each = given.get("num_images_per_prompt") or 1
-        self.maps.begin([one for one in tokens for _ in range(each)], kept)
+        self.maps.begin([prompt for prompt in tokens for _ in range(each)], kept)
         self.maps.settings = {
             "pipeline": type(pipe).__name__,
             "negative": self.negative,
@@ -259,8 +260,8 @@ def _prompts(given: Mapping[str, Any], negative: bool) -> list[str] | list[None]
     return negatives * count if len(negatives) == 1 else negatives
 
 
-def _differ(given: Mapping[str, Any], one: str, other: str) -> bool:
-    return bool(given.get(other)) and _texts(given[other]) != _texts(given[one])
+def _differ(given: Mapping[str, Any], name: str, other: str) -> bool:
+    return bool(given.get(other)) and _texts(given[other]) != _texts(given[name])
 
 
 def _texts(prompt: str | Sequence[str] | None) -> list[str]:

@@ -31,10 +31,10 @@ def seeds_of(seeds: Any) -> list[int]:
         raise ValueError("There are no seeds: give one for each picture.")
     if len(several) > MOST_PICTURES:
         raise ValueError(f"There are more than {MOST_PICTURES:,} seeds: draw fewer at once.")
-    checked = [whole("A seed", one) for one in several]
-    for one in checked:
-        if not 0 <= one <= LARGEST_SEED:
-            raise ValueError(f"A seed is {shown(one)}, but it is a whole number of 0 to 2^64 - 1.")
+    checked = [whole("A seed", seed) for seed in several]
+    for seed in checked:
+        if not 0 <= seed <= LARGEST_SEED:
+            raise ValueError(f"A seed is {shown(seed)}, but it is a whole number of 0 to 2^64 - 1.")
     return checked
 
 
@@ -70,7 +70,7 @@ def _picture(turn: Callable[[Image.Image, str], Image.Image]) -> Check:
     return check
 
 
-def _several(one: Check) -> Check:
+def _several(check_part: Check) -> Check:
     def check(name: str, value: Any) -> list[Any]:
         try:
             unordered = isinstance(value, str | bytes | Mapping | Set)
@@ -79,7 +79,7 @@ def _several(one: Check) -> Check:
             several = []
         if not 1 <= len(several) <= 1000:
             raise ValueError(f"{name} is {shown(value)}, but it is a list of 1 to 1,000 numbers.")
-        return [one(f"A number of {name}", part) for part in several]
+        return [check_part(f"A number of {name}", part) for part in several]
 
     return check
 

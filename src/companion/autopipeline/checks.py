@@ -87,8 +87,8 @@ def prepare(pipe: Any, prompt: Any, seeds: Any, arguments: Mapping[str, Any]) ->
 
 def warn_of_cut_prompts(pipe: Any, prompts: Sequence[str]) -> None:
     """Name the end of each prompt that the text encoder does not read."""
-    for one in dict.fromkeys(prompts):
-        cut_off = printable(token_pieces(pipe.tokenizer, one).truncated)
+    for text in dict.fromkeys(prompts):
+        cut_off = printable(token_pieces(pipe.tokenizer, text).truncated)
         if cut_off:
             if len(cut_off) > LONGEST_QUOTE:
                 cut_off = f"{cut_off[:LONGEST_QUOTE]}…"
@@ -102,7 +102,7 @@ def warn_of_cut_prompts(pipe: Any, prompts: Sequence[str]) -> None:
 
 def _prompts(prompt: Any) -> list[str]:
     prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
-    if not prompts or not all(isinstance(one, str) for one in prompts):
+    if not prompts or not all(isinstance(text, str) for text in prompts):
         raise ValueError("A prompt is a text or a list of texts, but something else was given.")
     return [check_text("The prompt", text) for text in prompts]
 
@@ -137,7 +137,7 @@ def _check_names(pipe: Any, arguments: Mapping[str, Any]) -> None:
 def _upright(value: Any) -> Any:
     """The pictures in it, lists of lists included, as RGB."""
     if isinstance(value, list):
-        return [_upright(one) for one in value]
+        return [_upright(part) for part in value]
     return as_rgb(value) if isinstance(value, Image.Image) else value
 
 

@@ -112,15 +112,16 @@ def _may_give_nothing(callback: Any) -> Any:
         if given is None:
             return {}
         if not isinstance(given, dict) or not all(
-            isinstance(one, torch.Tensor) or one is tensors.get(name) for name, one in given.items()
+            isinstance(value, torch.Tensor) or value is tensors.get(name)
+            for name, value in given.items()
         ):
             raise ValueError(
                 f"callback_on_step_end gave {shown(given)} back, but it gives a dict of the "
                 f"tensors that go on, or nothing."
             )
-        sides = [tuple(one["latents"].shape) for one in (tensors, given) if "latents" in one]
+        sides = [tuple(held["latents"].shape) for held in (tensors, given) if "latents" in held]
         if len(set(sides)) > 1:
-            was, now = ("x".join(map(str, one)) for one in sides)
+            was, now = ("x".join(map(str, shape)) for shape in sides)
             raise ValueError(f"callback_on_step_end gave latents of {now} back in place of {was}.")
         return given
 
