@@ -661,8 +661,14 @@ def test_the_embedded_model_draws_what_the_prompts_say() -> None:
     settings = {"num_inference_steps": 20, "guidance_scale": 4.0}
     ours = text_to_image(replace(embedded, scheduler=unipc), prompts, seeds=range(4), **settings)
     seen = recognise(ours)
-    assert sum(one.objects == (thing,) for one, (thing, _) in zip(seen, wanted, strict=True)) >= 3
-    assert sum(one.background == what for one, (_, what) in zip(seen, wanted, strict=True)) >= 3
+    assert (
+        sum(picture.objects == (thing,) for picture, (thing, _) in zip(seen, wanted, strict=True))
+        >= 3
+    )
+    assert (
+        sum(picture.background == what for picture, (_, what) in zip(seen, wanted, strict=True))
+        >= 3
+    )
 
 
 # Stable Diffusion 1.4's exact configuration
