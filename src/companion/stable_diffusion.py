@@ -26,11 +26,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from companion.door.numbers import listed, number, shown, whole
 from companion.door.pictures import as_rgb
-from companion.door.pipelines import try_steps
+from companion.door.pipelines import check_first_level, check_steps, try_steps
 from companion.door.prompts import check_text
 from companion.figures import to_pil
 
-LARGEST_SIDE = 4096  # pixels, of what is drawn
+LARGEST_SIDE = 4096  # pixels, of what is drawn, and of what it is drawn from
 # Called after every step with the step's number from 0, its timestep, and the latents it led to.
 Callback = Callable[[int, Tensor, Tensor], None]
 
@@ -240,7 +240,7 @@ def encode_image(
     _check_size(parts, *pixels.shape[-2:])
     gaussian = parts.vae.encode(pixels.to(parts.vae.device, parts.vae.dtype)).latent_dist
     latents = gaussian.mean if generator is None else gaussian.sample(_on_cpu(generator))
-    scale, shift = _scale_and_shift(parts.vae)
+    scale, shift = scale_and_shift(parts.vae)
     return (latents - shift) * scale
 
 
@@ -266,7 +266,7 @@ def decode_latents(parts: Parts, latents: Tensor) -> Tensor:
             f"Latents are fractions, at least one a side, but {latents.dtype} of shape {shape} was "
             f"given."
         )
-    scale, shift = _scale_and_shift(parts.vae)
+    scale, shift = scale_and_shift(parts.vae)
     latents = latents / scale + shift
     return parts.vae.decode(latents.to(parts.vae.device, parts.vae.dtype)).sample
 
@@ -416,12 +416,7 @@ def text_to_image(
     if num_inference_steps < 1:
         raise ValueError(f"num_inference_steps is {num_inference_steps}, but at least 1 is needed.")
     _check_scheduler(parts.scheduler)
-    most = parts.scheduler.config.get("num_train_timesteps", 1000)
-    if num_inference_steps > most:
-        raise ValueError(
-            f"num_inference_steps is {num_inference_steps}, but the model knows {most} noise "
-            f"levels: take no more steps than that."
-        )
+    check_steps(parts.scheduler, num_inference_steps)
     guidance_scale = _guidance(guidance_scale)
     default = parts.unet.config.sample_size * parts.vae_scale_factor
     height = default if height is None else height
@@ -434,7 +429,7 @@ def text_to_image(
 
     scheduler = _fresh(parts.scheduler)
     scheduler.set_timesteps(num_inference_steps, device=parts.device)
-    _check_first_level(scheduler)
+    check_first_level(scheduler, scheduler.timesteps[0])
     # Schedulers that draw noise at every step (DDPM, Euler ancestral) draw it from our generator.
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     drawn_from = {"generator": generator} if takes_generator else {}
@@ -489,20 +484,7 @@ def _guidance(scale: Any) -> float:
     return number
 
 
-def _check_first_level(scheduler: SchedulerMixin) -> None:
-    """From pure noise the picture cannot be told by the noise in it: that divides by zero."""
-    kept = getattr(scheduler, "alphas_cumprod", None)
-    if kept is None or scheduler.config.get("prediction_type", "epsilon") != "epsilon":
-        return
-    if kept[int(scheduler.timesteps[0])] <= 0:
-        raise ValueError(
-            "The scheduler begins with pure noise (rescale_betas_zero_snr), but the model predicts "
-            "epsilon, which gives NaN there: set rescale_betas_zero_snr=False, or take a model "
-            "that predicts v."
-        )
-
-
-def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
+def scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
     """By what the VAE's own latents are shifted, then multiplied, to give the UNet unit size."""
     return vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
 
@@ -536,16 +518,21 @@ def _generators(
     if seeds is not None:
         if generator is not None:
             raise ValueError("Both seeds and generator were given: give one of them.")
-        return [_seeded(seed) for seed in _one_each("seed", seeds, prompts)]
+        return [seeded(seed) for seed in _one_each("seed", seeds, prompts)]
     if generator is None or isinstance(generator, Generator):
         return generator and _on_cpu(generator)
     return [_on_cpu(each) for each in _one_each("generator", generator, prompts)]
 
 
-def _seeded(seed: Any) -> Generator:
+def seeded(seed: Any) -> Generator:
+    """A generator on the CPU.
+
+    Raises:
+        ValueError: the seed is no whole number, or has more than 64 bits.
+    """
     number = whole("A seed", seed)
     if not -(2**63) <= number < 2**64:
-        raise ValueError(f"A seed has 64 bits at most, but {number} was given.")
+        raise ValueError(f"A seed has 64 bits at most, but {shown(number)} was given.")
     return Generator().manual_seed(number)
 
 

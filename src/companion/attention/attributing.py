@@ -11,6 +11,7 @@ from torch import Tensor
 from companion.door.numbers import is_several, listed, whole
 from companion.door.pictures import as_rgb
 from companion.door.prompts import check_text
+from companion.stable_diffusion import scale_and_shift, seeded
 
 from .sums import HeatMaps
 from .tracing import trace, uncompiled
@@ -58,17 +59,13 @@ def attribute(
     for text in prompts:
         check_text("A prompt", text)
     times = [whole("A timestep", timestep) for timestep in listed(timesteps)]
-    per_picture = [whole("A seed", number) for number in listed(seeds)]
-    if not is_several(seeds):
-        per_picture *= len(images)
-    _check(pipe, images, prompts, times, per_picture)
+    per_picture = listed(seeds) if is_several(seeds) else [seeds] * len(images)
+    generators = [seeded(seed) for seed in per_picture]
+    _check(pipe, images, prompts, times, len(generators))
     device = pipe._execution_device
     latents = _encode(pipe, images, device)
     noise = torch.cat(
-        [
-            torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(seed))
-            for seed in per_picture
-        ]
+        [torch.randn(latents[:1].shape, generator=generator) for generator in generators]
     ).to(latents)
     # What the UNet was trained to see, whatever scheduler the pipeline samples with.
     training = DDPMScheduler.from_config(pipe.scheduler.config)
@@ -96,7 +93,7 @@ def _check(
     images: Sequence[Image.Image],
     prompts: Sequence[str],
     times: Sequence[int],
-    seeds: Sequence[int],
+    seeds: int,
 ) -> None:
     unet = uncompiled(getattr(pipe, "unet", None))
     vae = getattr(pipe, "vae", None)
@@ -109,9 +106,9 @@ def _check(
             f"The denoiser of a {type(pipe).__name__} does not take noised latents alone: "
             f"attribute needs a text-to-image pipeline of Stable Diffusion 1, 2 or XL."
         )
-    if not images or len(prompts) != len(images) or len(seeds) != len(images):
+    if not images or len(prompts) != len(images) or seeds != len(images):
         raise ValueError(
-            f"There are {len(images)} pictures, {len(prompts)} prompts and {len(seeds)} seeds: "
+            f"There are {len(images)} pictures, {len(prompts)} prompts and {seeds} seeds: "
             f"give a prompt and a seed for each picture."
         )
     if len({image.size for image in images}) > 1:
@@ -122,8 +119,6 @@ def _check(
             f"A picture of {images[0].width}x{images[0].height} pixels has no latents: give one of "
             f"at least {factor} a side."
         )
-    if not all(-(2**63) <= seed < 2**64 for seed in seeds):
-        raise ValueError("A seed has 64 bits at most, but a larger number was given.")
     count = pipe.scheduler.config.num_train_timesteps
     if not times or not all(0 <= time < count for time in times):
         raise ValueError(f"timesteps={list(times)}, but the model knows 0 to {count - 1}.")
@@ -142,7 +137,8 @@ def _encode(pipe: Any, images: Sequence[Image.Image], device: torch.device) -> T
     finally:
         if overflows:
             vae.to(precision)
-    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    scale, shift = scale_and_shift(vae)
+    return (latents - shift) * scale
 
 
 def _conditions(pipe: Any, embeddings: Any, image: Image.Image) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from companion.door.numbers import shown, whole
 from companion.door.prompts import check_text
+from companion.stable_diffusion import LARGEST_SIDE
 
 from .heat_map import GlobalHeatMap
 from .words import PromptTokens
 
 AXES = ("step", "layer", "head")
-LARGEST_SIDE = 4096  # of maps that are asked for
 
 
 class Key(NamedTuple):

@@ -13,7 +13,6 @@ from companion.door.prompts import check_text
 
 LARGEST_SEED = 2**64 - 1  # what torch's generators take
 MOST_PICTURES = 10_000  # at once; far more than any device holds
-LARGEST_SIDE = 4096  # pixels, of what is drawn and of what it is drawn from
 
 
 def seeds_of(seeds: Any) -> list[int]:

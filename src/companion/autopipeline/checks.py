@@ -13,25 +13,20 @@ from PIL import Image
 from companion.door import printable
 from companion.door.numbers import shown
 from companion.door.pictures import as_rgb
-from companion.door.pipelines import check_scheduler
+from companion.door.pipelines import check_first_level, check_scheduler, check_steps
 from companion.door.prompts import check_text
 from companion.door.text import fault_of
-from companion.stable_diffusion import token_pieces
+from companion.stable_diffusion import LARGEST_SIDE, token_pieces
 
-from .arguments import ARGUMENTS, LARGEST_SIDE, checked, seeds_of, unknown
+from .arguments import ARGUMENTS, checked, seeds_of, unknown
 from .loading import TASKS, task_of
 from .passed import check_passed
 
 # Diffusers refuses sides that are no multiples of this, whatever the VAE's factor is.
 PIPELINE_FACTOR = 8
 LONGEST_QUOTE = 200  # characters of a prompt's end
-OURS = (
-    "prompt",
-    "prompt_embeds",
-    "seeds",
-    "generator",
-    "num_images_per_prompt",
-)  # said by prompt and seeds
+# What prompt and seeds say.
+OURS = ("prompt", "prompt_embeds", "seeds", "generator", "num_images_per_prompt")
 
 
 @dataclass(frozen=True)
@@ -159,12 +154,7 @@ def _check_steps(pipe: Any, values: Mapping[str, Any]) -> None:
     given = _levels(pipe.scheduler, values)
     steps = len(next(iter(given.values()))) if given else values.get("num_inference_steps", 50)
     strength = values.get("strength", 1.0)
-    levels = pipe.scheduler.config.get("num_train_timesteps", 1000)
-    if steps > levels:
-        raise ValueError(
-            f"num_inference_steps is {shown(steps)}, but the model knows {levels} noise levels: "
-            f"take no more steps than that."
-        )
+    check_steps(pipe.scheduler, steps)
     if int(steps * strength) < 1:
         raise ValueError(
             f"strength {strength} of {steps} steps is less than one step: give a strength of at "
@@ -207,19 +197,12 @@ def _check_range(scheduler: Any, name: str, several: Sequence[float]) -> None:
 
 
 def _check_first_level(scheduler: Any, given: Mapping[str, Any], strength: float) -> None:
-    """From pure noise the picture cannot be told by the noise in it: that divides by zero."""
     kept = getattr(scheduler, "alphas_cumprod", None)
-    if kept is None or kept.min() > 0 or scheduler.config.get("prediction_type") != "epsilon":
+    if kept is None or kept.min() > 0:
         return
     own = type(scheduler).from_config(scheduler.config)  # the pipeline's own stays as it is
     own.set_timesteps(**given)
-    first = own.timesteps[len(own.timesteps) - int(len(own.timesteps) * strength)]
-    if kept[int(first)] <= 0:
-        raise ValueError(
-            "The scheduler begins with pure noise (zero terminal SNR), but the model predicts "
-            "epsilon, which says nothing there and gives NaN: set rescale_betas_zero_snr=False, or "
-            "take a model that predicts v."
-        )
+    check_first_level(own, own.timesteps[len(own.timesteps) - int(len(own.timesteps) * strength)])
 
 
 def _check_guided(task: str, values: Mapping[str, Any], guided: float) -> None:

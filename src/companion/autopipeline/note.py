@@ -10,8 +10,9 @@ from typing import Any, Literal
 from companion.door.documents import parse_json
 from companion.door.numbers import number, shown
 from companion.door.pictures import open_picture
+from companion.stable_diffusion import LARGEST_SIDE
 
-from .arguments import ARGUMENTS, LARGEST_SIDE, checked, unknown
+from .arguments import ARGUMENTS, checked, unknown
 from .loading import TASKS
 from .settings import Settings
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .numbers import shown
 from .text import fault_of
 
 STEPS_OTHERWISE = (
@@ -67,6 +68,41 @@ def try_steps(scheduler: Any, given: Mapping[str, Any], steps: int | None = None
         for t in scheduler.timesteps[:steps]:
             scheduler.scale_model_input(latents, t)
             latents = scheduler.step(latents, t, latents, return_dict=False)[0]
+
+
+def check_steps(scheduler: Any, steps: int) -> None:
+    """A model knows so many noise levels as it was trained with.
+
+    Raises:
+        ValueError: there are more steps than that.
+    """
+    levels = scheduler.config.get("num_train_timesteps", 1000)
+    if steps > levels:
+        raise ValueError(
+            f"num_inference_steps is {shown(steps)}, but the model knows {levels} noise levels: "
+            f"take no more steps than that."
+        )
+
+
+def check_first_level(scheduler: Any, timestep: Any) -> None:
+    """From pure noise the picture cannot be told by the noise in it: that divides by zero.
+
+    Args:
+        scheduler: the pipeline's.
+        timestep: the first that will be taken.
+
+    Raises:
+        ValueError: the model is asked for the noise where there is nothing else.
+    """
+    kept = getattr(scheduler, "alphas_cumprod", None)
+    if kept is None or scheduler.config.get("prediction_type", "epsilon") != "epsilon":
+        return
+    if kept[int(timestep)] <= 0:
+        raise ValueError(
+            "The scheduler begins with pure noise (zero terminal SNR), but the model predicts "
+            "epsilon, which says nothing there and gives NaN: set rescale_betas_zero_snr=False, or "
+            "take a model that predicts v."
+        )
 
 
 @contextmanager
