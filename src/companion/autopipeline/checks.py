@@ -19,8 +19,8 @@ from companion.door.text import fault_of
 from companion.stable_diffusion import LARGEST_SIDE, token_pieces
 
 from .arguments import ARGUMENTS, checked, seeds_of, unknown
+from .live_arguments import check_live_arguments
 from .loading import TASKS, task_of
-from .passed import check_passed
 
 # Diffusers refuses sides that are no multiples of this, whatever the VAE's factor is.
 PIPELINE_FACTOR = 8
@@ -74,7 +74,7 @@ def prepare(pipe: Any, prompt: Any, seeds: Any, arguments: Mapping[str, Any]) ->
         # Diffusers would squeeze the picture into the model's square.
         values = {"height": values["image"].height, "width": values["image"].width, **values}
     _check_limits(pipe, values)
-    check_passed(pipe, task, values, len(prompts), len(several))
+    check_live_arguments(pipe, task, values, len(prompts), len(several))
     if "callback" in values:
         values.setdefault("callback_steps", 1)  # without, most pipelines count in steps of None
     return Call(prompts, several, guided, values)

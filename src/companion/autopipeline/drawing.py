@@ -12,7 +12,7 @@ from companion.door.numbers import shown
 from companion.door.pipelines import looked_at, nan_in_a_sentence
 
 from .checks import Call, prepare, warn_of_cut_prompts
-from .passed import SAME_EVERYWHERE, is_flat
+from .live_arguments import SAME_EVERYWHERE, is_flat
 
 
 def draw(

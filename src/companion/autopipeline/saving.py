@@ -18,8 +18,8 @@ from companion.door.text import fault_of
 
 from .checks import prepare
 from .loading import task_of
-from .note import from_json, to_json
 from .settings import Settings, model_of
+from .settings_json import from_json, to_json
 
 KEY = "companion.autopipeline"
 PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")

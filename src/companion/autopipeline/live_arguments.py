@@ -1,4 +1,4 @@
-"""The arguments that a pipeline takes as they are: of a kind and a shape that it can work with."""
+"""The arguments that no file can tell, such as tensors: each is one a pipeline can work with."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,9 @@ CALLBACKS = {
 }
 
 
-def check_passed(pipe: Any, task: str, values: Mapping[str, Any], prompts: int, seeds: int) -> None:
+def check_live_arguments(
+    pipe: Any, task: str, values: Mapping[str, Any], prompts: int, seeds: int
+) -> None:
     """Look at what no file can tell: tensors, callbacks, names.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a pipeline takes as it is: of a wrong kind it is refused in one sentence, else passed on."""
+"""Arguments that no file can tell: a wrong one is refused in one sentence, others are passed on."""
 
 from typing import Any
 

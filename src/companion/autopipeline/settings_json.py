@@ -1,4 +1,4 @@
-"""Settings as the text that lies in a PNG file: written, and read back as checked values."""
+"""Settings as JSON, the text that lies in a PNG file: written, and read back as checked values."""
 
 import base64
 import io

@@ -195,7 +195,7 @@ def test_what_draw_would_refuse_is_not_kept(pipe: Any, tmp_path: Path) -> None:
 def test_settings_that_would_not_be_read_again_are_not_written(
     pipes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("companion.autopipeline.note.LONGEST", 1000)
+    monkeypatch.setattr("companion.autopipeline.settings_json.LONGEST", 1000)
     with pytest.raises(ValueError, match=r"more than 1,000 bytes .* smaller pictures\."):
         save_with_settings(
             tmp_path / "a.png", GREY, pipes["image-to-image"], "a", seed=1, image=FROG.image
