@@ -26,11 +26,12 @@ from diffusers.utils.logging import disable_progress_bar
 from transformers import logging
 
 from companion.attention import GlobalHeatMap, HeatMaps, attribute, trace
-from companion.attention.agreement import TABLE, centre_square, object_masks
-from companion.evaluation.measure import one_object_prompts, two_object_prompts
+from companion.attention.agreement import TABLE, centre_square
+from companion.evaluation.measures.text_to_image import one_object_prompts, two_object_prompts
 from companion.metrics import bootstrap, iou
 from companion.scenes import HELD_OUT, Scene, scene, subset
 from companion.zoo import folder
+from companion.zoo.segmentation import object_masks
 
 CACHE = Path("runs/attention")
 THRESHOLDS = [round(0.05 * n, 2) for n in range(1, 20)]
@@ -62,10 +63,14 @@ def load() -> StableDiffusionPipeline:
     return pipe
 
 
+def at_each(heat: np.ndarray, mask: np.ndarray) -> list[float]:
+    """A map's IoU with a mask at each threshold."""
+    return iou(heat > np.array(THRESHOLDS)[:, None, None], mask).round(5).tolist()
+
+
 def score(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> list[float]:
     """A word's IoU with a mask at each threshold."""
-    heat = heats.compute_word_heat_map(word).expand_as(picture).numpy()
-    return iou(heat[None], mask[None], THRESHOLDS)[0].round(5).tolist()
+    return at_each(heats.compute_word_heat_map(word).expand_as(picture).numpy(), mask)
 
 
 def selections(maps: HeatMaps, steps: Sequence[int], name: str) -> Iterator[tuple[str, dict]]:
@@ -84,9 +89,9 @@ def baselines(masks: np.ndarray) -> Iterator[tuple[str, int, list[float]]]:
     """The whole picture and squares in its middle: one IoU, whatever the threshold."""
     for side in (SIZE, 48, 40, 32, 24):
         name = "whole picture" if side == SIZE else f"centre square, side {side}"
-        guess = centre_square(SIZE, side).astype(float)
+        guess = centre_square(SIZE, side)
         for number, mask in enumerate(masks):
-            yield name, number, iou(guess[None], mask[None], THRESHOLDS)[0].round(5).tolist()
+            yield name, number, at_each(guess, mask)
 
 
 def lift(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> float:
@@ -95,11 +100,11 @@ def lift(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> 
     return float(heat[mask].mean() / heat.mean())
 
 
-def words_of(one: Scene) -> Iterator[tuple[str, str]]:
+def words_of(shown: Scene) -> Iterator[tuple[str, str]]:
     """The kinds of words in a caption that name no object."""
-    words = one.caption.replace(",", "").split()
+    words = shown.caption.replace(",", "").split()
     for kind, options in {
-        "colour": (one.background,),
+        "colour": (shown.background,),
         "“background”": ("background",),
         "article": ("a", "an"),
         "“on”": ("on",),
@@ -115,28 +120,28 @@ def real(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
     """Scenes that the model has not seen, noised; with their captions, and with wrong ones."""
     numbers = range(start, stop)
     scenes = [scene(HELD_OUT + number, subset=WORLD, size=SIZE) for number in numbers]
-    pictures = [one.image for one in scenes]
-    captions = [one.caption for one in scenes]
+    pictures = [shown.image for shown in scenes]
+    captions = [shown.caption for shown in scenes]
     maps = attribute(pipe, pictures, captions, TIMESTEPS, seeds=list(numbers), by=("step", "layer"))
     rows: list[Row] = []
-    for i, (number, one) in enumerate(zip(numbers, scenes, strict=True)):
-        group = "real, one object" if len(one.objects) == 1 else "real, two objects"
+    for i, (number, shown) in enumerate(zip(numbers, scenes, strict=True)):
+        group = "real, one object" if len(shown.objects) == 1 else "real, two objects"
         for method, chosen in selections(maps, range(len(TIMESTEPS)), "t ="):
             heats = maps.compute_global_heat_map(image_idx=i, **chosen)
-            for thing, mask in zip(one.objects, one.masks, strict=True):
-                rows.append((group, method, number, score(heats, thing.name, one.image, mask)))
-        rows += [(group, name, number, found) for name, _, found in baselines(one.masks)]
+            for thing, mask in zip(shown.objects, shown.masks, strict=True):
+                rows.append((group, method, number, score(heats, thing.name, shown.image, mask)))
+        rows += [(group, name, number, found) for name, _, found in baselines(shown.masks)]
         heats = maps.compute_global_heat_map(image_idx=i)
-        both = one.masks.any(0)
-        for kind, word in words_of(one):
-            for mask in one.masks:
-                rows.append((group, f"word: {kind}", number, score(heats, word, one.image, mask)))
-            rows.append((group, f"lift: {kind}", number, [lift(heats, word, one.image, both)]))
-        for n, (thing, mask) in enumerate(zip(one.objects, one.masks, strict=True)):
-            value = lift(heats, thing.name, one.image, mask)
+        both = shown.masks.any(0)
+        for kind, word in words_of(shown):
+            for mask in shown.masks:
+                rows.append((group, f"word: {kind}", number, score(heats, word, shown.image, mask)))
+            rows.append((group, f"lift: {kind}", number, [lift(heats, word, shown.image, both)]))
+        for n, (thing, mask) in enumerate(zip(shown.objects, shown.masks, strict=True)):
+            value = lift(heats, thing.name, shown.image, mask)
             rows.append((group, "lift: its own object", number, [value]))
-            if len(one.objects) == 2:
-                other = lift(heats, thing.name, one.image, one.masks[1 - n])
+            if len(shown.objects) == 2:
+                other = lift(heats, thing.name, shown.image, shown.masks[1 - n])
                 rows.append((group, "lift: the other object", number, [other]))
                 rows.append((group, "points at its own object", number, [float(value > other)]))
     return rows + controls(pipe, numbers, scenes)
@@ -146,21 +151,21 @@ def controls(pipe: StableDiffusionPipeline, numbers: range, scenes: list[Scene])
     """The same scenes with their words in another order, and with another scene's caption."""
     order = random.Random(numbers.start)
     shuffled = [
-        " ".join(order.sample(one.caption.replace(",", "").split(), len(one.caption.split())))
-        for one in scenes
+        " ".join(order.sample(shown.caption.replace(",", "").split(), len(shown.caption.split())))
+        for shown in scenes
     ]
-    pictures = [one.image for one in scenes]
+    pictures = [shown.image for shown in scenes]
     others = [next_other(scenes, i) for i in range(len(scenes))]
     rows: list[Row] = []
     runs = {"words shuffled": shuffled, "another scene's caption": [o.caption for o in others]}
     for method, captions in runs.items():
         maps = attribute(pipe, pictures, captions, TIMESTEPS, seeds=list(numbers), by=("layer",))
-        for i, (number, one) in enumerate(zip(numbers, scenes, strict=True)):
+        for i, (number, shown) in enumerate(zip(numbers, scenes, strict=True)):
             heats = maps.compute_global_heat_map(image_idx=i)
-            group = "real, one object" if len(one.objects) == 1 else "real, two objects"
-            names = [thing.name for thing in (others[i] if "another" in method else one).objects]
-            for name, mask in zip(names, one.masks, strict=True):
-                rows.append((group, method, number, score(heats, name, one.image, mask)))
+            group = "real, one object" if len(shown.objects) == 1 else "real, two objects"
+            names = [thing.name for thing in (others[i] if "another" in method else shown).objects]
+            for name, mask in zip(names, shown.masks, strict=True):
+                rows.append((group, method, number, score(heats, name, shown.image, mask)))
     return rows
 
 
@@ -179,14 +184,15 @@ def prompts() -> list[tuple[str, list[str], int]]:
     """Prompt, names of the objects in its order, and seed: those of the zoo's card."""
     world = subset(WORLD)
     single = list(one_object_prompts(world)) * 2
-    one = [(text, [name], seed) for seed, (text, name, _) in enumerate(single)]
+    alone = [(text, [name], seed) for seed, (text, name, _) in enumerate(single)]
     double = enumerate(two_object_prompts(world, 200))
-    two = [
+    pairs = [
         (text, sorted(names, key=text.index), 10_000 + number)
         for number, (text, names, _) in double
     ]
     # Alternately, so that any first part holds both kinds.
-    return [*(pair for both in zip(one, two, strict=False) for pair in both), *one[200:]][:PICTURES]
+    alternating = (prompt for both in zip(alone, pairs, strict=False) for prompt in both)
+    return [*alternating, *alone[200:]][:PICTURES]
 
 
 def generated(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
@@ -270,9 +276,9 @@ def summarise(rows: list[Row]) -> dict[str, dict[str, dict]]:
             intervals = [bootstrap(column, numbers) for column in np.array(found).T]
             table.setdefault(group, {})[method] = {
                 "objects": len(found),
-                "mean": [round(one.mean, 4) for one in intervals],
-                "low": [round(one.low, 4) for one in intervals],
-                "high": [round(one.high, 4) for one in intervals],
+                "mean": [round(interval.mean, 4) for interval in intervals],
+                "low": [round(interval.low, 4) for interval in intervals],
+                "high": [round(interval.high, 4) for interval in intervals],
             }
     return table
 
@@ -301,7 +307,7 @@ def show(table: dict[str, dict[str, dict]]) -> None:
 def as_text(found: dict) -> str:
     """JSON with each list on a line, to be read and compared by people too."""
     text = json.dumps(found, ensure_ascii=False, indent=1)
-    return re.sub(r"\[[^\[\]]*\]", lambda one: " ".join(one[0].split()), text) + "\n"
+    return re.sub(r"\[[^\[\]]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 def main() -> int:

@@ -2,7 +2,8 @@
 
     companion zoo train NAME && python tools/adopt_model.py NAME && companion zoo evaluate NAME
 
-Reads `runs/NAME/model`, writes `src/companion/zoo/weights` and `src/companion/zoo/sha256.toml`.
+Reads `runs/NAME/model`, writes `src/companion/zoo/weights`, the list of models in it, and
+`src/companion/zoo/sha256.toml`.
 """
 
 import argparse
@@ -13,8 +14,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from companion.door.checksums import sha256
 from companion.recipes.recipe import recipe_names
-from companion.zoo.registry import ZOO, Entry, entries, sha256
+from companion.zoo.registry import WEIGHTS, ZOO, Entry, entries
 
 # What `companion zoo evaluate` writes beside the model.
 NOT_HASHED = {"README.md", "evaluation.json"}
@@ -79,8 +81,18 @@ def write_hashes() -> None:
     (ZOO / "sha256.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def write_list() -> None:
+    """Write the list of all models that the book's page shows."""
+    lines = ["| model | what it does | MiB | loads with |", "|---|---|---|---|"]
+    for entry in entries().values():
+        size = sum(path.stat().st_size for path in files(entry)) / 2**20
+        loader = entry.loads_with.rpartition(".")[2]
+        lines.append(f"| {entry.name} | {entry.summary} | {size:.1f} | `{loader}` |")
+    (WEIGHTS / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Read the arguments, copy the model, write the hashes."""
+    """Read the arguments, copy the model, write the hashes and the list."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=recipe_names())
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
@@ -88,6 +100,7 @@ def main() -> None:
     entry = entries()[arguments.name]
     copy(entry, arguments.runs / arguments.name / "model")
     write_hashes()
+    write_list()
     size = sum(path.stat().st_size for path in files(entry))
     print(f"{entry.name}: {len(files(entry))} files, {size / 2**20:.1f} MiB, in {entry.path}")
 

@@ -1,8 +1,7 @@
 """How alike pictures, masks and samples are, and how sure a mean of them is."""
 
-import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -11,16 +10,97 @@ from torch import Tensor
 
 from companion.door.pictures import as_rgb
 
+Masks = TypeVar("Masks", np.ndarray, Tensor)
+
+
+# Pictures
+
+
+def peak_signal_noise_ratio(first: Tensor, second: Tensor, data_range: float = 2.0) -> Tensor:
+    """PSNR in dB of each pair of pictures: 10 log10(data_range² / mean squared difference).
+
+    Args:
+        first: (batch, channels, height, width).
+        second: the same shape.
+        data_range: from the darkest value there can be to the brightest; 2 for -1..1.
+
+    Returns:
+        (batch,); infinite for equal pictures.
+    """
+    squared = (first - second).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(data_range**2 / squared)
+
+
+def psnr(left: Image.Image, right: Image.Image) -> float:
+    """`peak_signal_noise_ratio` of two PIL pictures, in dB.
+
+    Infinite for equal pictures. At 30 dB values differ by 8 of 255 (root mean square), at 40 by
+    2.6, at 50 by 0.8, less than a shade.
+
+    Pictures of other modes are compared as RGB, upright, on white.
+
+    Raises:
+        ValueError: the pictures have different sizes, or are none.
+    """
+    left, right = as_rgb(left, "The left picture"), as_rgb(right, "The right picture")
+    if left.size != right.size:
+        raise ValueError(
+            f"Pictures of {left.width}x{left.height} and {right.width}x{right.height} cannot be "
+            f"compared: resize one first."
+        )
+    first, second = (torch.from_numpy(np.array(side, float))[None] for side in (left, right))
+    return float(peak_signal_noise_ratio(first, second, data_range=255))
+
+
+def nearest(queries: Tensor, library: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
+    """Distances and indices of the nearest pictures: root mean squared difference of pixels.
+
+    Args:
+        queries: (batch, 3, height, width) in -1..1.
+        library: (pictures, 3, height, width) in -1..1.
+        count: how many neighbours.
+
+    Returns:
+        Two tensors of shape (batch, count), the nearest first; distances are 0..2.
+    """
+    flat, shelf = queries.flatten(1), library.flatten(1)
+    distances = torch.cdist(flat, shelf) / flat.shape[1] ** 0.5
+    found = distances.topk(count, largest=False)
+    return found.values, found.indices
+
+
+# Masks
+
+
+def iou(first: Masks, second: Masks) -> Masks:
+    """Intersection over union (Jaccard 1901) of each pair of masks.
+
+    A map becomes a mask by a threshold: `iou(heat > 0.4, mask)`.
+
+    Args:
+        first: bool, arrays or tensors of shape (..., height, width).
+        second: the same, of a shape that goes with it.
+
+    Returns:
+        (...), 0..1; 0 where both are empty.
+    """
+    both, either = (first & second).sum((-2, -1)), (first | second).sum((-2, -1))
+    return both / either.clip(1)
+
+
+# Samples
+
 
 def kid(first: Tensor, second: Tensor) -> float:
-    """Squared maximum mean discrepancy of two sets of features, unbiased.
+    """Kernel inception distance of two sets of features: their squared maximum mean discrepancy,
+    unbiased.
 
     Binkowski et al. 2018, "Demystifying MMD GANs", section 4: kernel (x . y / d + 1) ** 3. Near 0
     (and at times a little below) for two samples of one distribution.
 
     Args:
         first: (samples, features), at least 2 samples.
-        second: (samples, features).
+        second: (samples, features), at least 2 samples.
     """
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -36,21 +116,7 @@ def kid(first: Tensor, second: Tensor) -> float:
     )
 
 
-def nearest(queries: Tensor, library: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
-    """Distances and indices of the nearest pictures: root mean squared difference of pixels.
-
-    Args:
-        queries: (batch, 3, height, width) in -1..1.
-        library: (pictures, 3, height, width) in -1..1.
-        count: how many neighbours.
-
-    Returns:
-        Two tensors of shape (batch, count), the nearest first; distances in -1..1 units.
-    """
-    flat, shelf = queries.flatten(1), library.flatten(1)
-    distances = torch.cdist(flat, shelf) / flat.shape[1] ** 0.5
-    found = distances.topk(count, largest=False)
-    return found.values, found.indices
+# Confidence
 
 
 class Interval(NamedTuple):
@@ -61,26 +127,9 @@ class Interval(NamedTuple):
     high: float
 
 
-def iou(heat: np.ndarray, masks: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
-    """Intersection over union of the places where maps exceed a threshold, with masks.
-
-    Args:
-        heat: (n, height, width), each stretched to 0..1, as `expand_as` gives them.
-        masks: bool of the same shape.
-        thresholds: from 0 to 1. The DAAM paper takes 0.4 (Tang et al. 2023).
-
-    Returns:
-        (n, thresholds), 0..1; 0 where both are empty.
-    """
-    masks = np.asarray(masks, dtype=bool)
-    found = np.asarray(heat)[:, None] > np.asarray(thresholds)[:, None, None]
-    both = (found & masks[:, None]).sum(axis=(-2, -1))
-    either = (found | masks[:, None]).sum(axis=(-2, -1))
-    return both / np.maximum(either, 1)
-
-
 def bootstrap(values: np.ndarray, groups: Sequence[int], *, resamples: int = 2000) -> Interval:
-    """The mean of values and its 95 % interval, by drawing whole groups again and again.
+    """The mean of values and its 95 % interval, by drawing whole groups again and again: the
+    percentile bootstrap (Efron 1979) of clusters.
 
     Args:
         values: (n,) one for each object.
@@ -97,41 +146,7 @@ def bootstrap(values: np.ndarray, groups: Sequence[int], *, resamples: int = 200
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def peak_signal_to_noise(first: Tensor, second: Tensor) -> Tensor:
-    """PSNR in dB of each pair of pictures in -1..1: (batch, 3, height, width) to (batch,)."""
-    squared = (first - second).square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(4 / squared)  # the range is 2 wide, its square 4
-
-
-def overlap(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of each pair of masks: bool (batch, height, width) to (batch,)."""
-    both = (first & second).sum(dim=(1, 2))
-    return both / (first | second).sum(dim=(1, 2)).clamp(min=1)
-
-
 def percent(answers: Iterable[bool]) -> float:
-    """Which part of the answers is yes."""
+    """How many of the answers are yes, 0..100; at least one answer."""
     every = list(answers)
     return 100 * sum(every) / len(every)
-
-
-def psnr(left: Image.Image, right: Image.Image) -> float:
-    """Peak signal-to-noise ratio of two pictures in dB: 10 log10(255² / mean squared difference).
-
-    Infinite for equal pictures. At 30 dB values differ by 8 of 255 (root mean square), at 40 by
-    2.6, at 50 by 0.8, less than a shade.
-
-    Pictures of other modes are compared as RGB, upright, on white.
-
-    Raises:
-        ValueError: the pictures have different sizes, or are none.
-    """
-    left, right = as_rgb(left, "The left picture"), as_rgb(right, "The right picture")
-    if left.size != right.size:
-        raise ValueError(
-            f"Pictures of {left.width}x{left.height} and {right.width}x{right.height} cannot be "
-            f"compared: resize one first."
-        )
-    difference = np.asarray(left, float) - np.asarray(right, float)
-    error = float(np.mean(difference**2))
-    return 10 * math.log10(255**2 / error) if error else math.inf

@@ -450,23 +450,6 @@ def test_a_scheduler_by_another_name_than_a_text_is_refused(pipe: Any) -> None:
         make_scheduler(["DDIM"], pipe.scheduler)  # type: ignore[arg-type]
 
 
-# Comparing
-
-
-def test_psnr_is_ten_times_the_logarithm_of_the_ratio() -> None:
-    assert psnr(GREY, GREY) == float("inf")
-    black, white = Image.new("RGB", (4, 4)), Image.new("RGB", (4, 4), "white")
-    assert psnr(black, white) == 0
-    with pytest.raises(ValueError, match="64x64 and 4x4 cannot be compared"):
-        psnr(GREY, black)
-
-
-def test_pictures_are_compared_as_they_look() -> None:
-    picture = as_saved("RGB")
-    assert psnr(picture, picture.convert("RGBA")) == INF
-    assert psnr(turned(picture), picture) == INF
-
-
 def test_a_prompt_that_fits_does_not_warn(pipe: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -21,7 +21,7 @@ from companion.door import Untrusted
 from companion.door.models import INDEX, check_index, check_model_folder, check_weights
 from companion.door.pipelines import check_scheduler, nan_in_a_sentence
 from companion.door.text import fault_of
-from companion.hub import endpoint
+from companion.hub import find_endpoint
 from companion.hub.errors import explain
 from companion.hub.tokens import may_be_told, token_for
 from companion.profile import Profile, profile
@@ -118,7 +118,7 @@ def _folder(model: str) -> Path:
     if os.path.lexists(model) or not AN_ID.fullmatch(model):
         return Path(model)
     try:
-        token = token_for(endpoint(), may_be_told())
+        token = token_for(find_endpoint(), may_be_told())
         check_index(Path(hf_hub_download(model, INDEX, token=token)))  # Diffusers takes it as it is
         return Path(DiffusionPipeline.download(model, use_safetensors=True, token=token))
     except Untrusted:
@@ -133,10 +133,10 @@ def _not_fetched(error: Exception, model: str) -> Exception:
     while cause is not None:
         of_network = hasattr(type(cause), "request")  # those of httpx, whatever it is called
         if of_network or isinstance(cause, (HfHubHTTPError, OfflineModeIsEnabled)):
-            return explain(cause, endpoint(), model)
+            return explain(cause, find_endpoint(), model)
         cause = cause.__cause__
     if isinstance(error, OSError) and error.errno is not None:  # the disk's
-        return explain(error, endpoint(), model)
+        return explain(error, find_endpoint(), model)
     if "safetensors" in str(error):
         return ValueError(
             f"Some of the weights of {model} are not on the hub as safetensors, and pickles may "

@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ import diffusers
 
 from companion.door.numbers import shown
 from companion.door.pipelines import STEPS_OTHERWISE, scheduler_class, serves, try_steps
+from companion.door.tables import read_table
 from companion.door.text import fault_of
 
 MOST_LEVELS = 10_000  # models are trained with 1,000; tables of that many numbers are made
@@ -20,7 +20,7 @@ TABLE = Path(__file__).with_name("schedulers.toml")
 
 @cache
 def _table() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return read_table(TABLE)
 
 
 def scheduler_names() -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from companion.door import printable
 from companion.door.prompts import LONGEST
 from companion.door.text import fault_of
+from companion.local_hub.cache_layout import snapshot_of
 
 from .arguments import LARGEST_SEED
 from .checks import prepare
@@ -88,5 +89,5 @@ def model_of(pipe: Any) -> str:
         # A model that shares parts lies in the cache, under its name and a digest of its files.
         if folder == entry.path or re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", folder.name):
             return name
-    cached = re.search(r"models--(.+?)--(.+?)[/\\]snapshots[/\\](\w+)", str(folder))
-    return "{}/{}@{}".format(*cached.groups()) if cached else folder.name
+    cached = snapshot_of(folder)
+    return f"{cached.repo_id}@{cached.commit}" if cached else folder.name

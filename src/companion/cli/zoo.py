@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +49,6 @@ def _minutes(text: str) -> float:
     return minutes
 
 
-def _run_folder(folder: Path) -> Path:
-    """Make the folder of a run, and see that it can be written before hours of work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise ValueError(
-            f"{folder} cannot hold the run ({error.strerror}): name another folder with --runs."
-        ) from error
-
-
 def _zoo_list(arguments: argparse.Namespace) -> None:
     from companion.recipes.recipe import recipe_names
     from companion.zoo import entries, verify
@@ -83,10 +70,9 @@ def _zoo_train(arguments: argparse.Namespace) -> None:
     from companion.recipes.tasks import make_task
     from companion.recipes.trainer import train
 
-    folder = _run_folder(arguments.runs / arguments.name)
-    task = make_task(recipe, device, folder)
+    task = make_task(recipe, device, arguments.runs / recipe.name)
     done = train(task, minutes=arguments.minutes)
-    print(f"{recipe.name}: {done:,} of {recipe.steps:,} steps done, see {folder}.")
+    print(f"{recipe.name}: {done:,} of {recipe.steps:,} steps done, see {task.folder}.")
 
 
 def _zoo_evaluate(arguments: argparse.Namespace) -> None:
@@ -96,7 +82,7 @@ def _zoo_evaluate(arguments: argparse.Namespace) -> None:
     model, recipe = entry(arguments.name), load_recipe(arguments.name)
     # After the name is known to be right: these load torch and diffusers, which takes seconds.
     from companion.evaluation.card import write_card
-    from companion.evaluation.measure import measure
+    from companion.evaluation.measures import measure
 
     device = choose_device(arguments.device)
     figures = measure(recipe, model, device)

@@ -11,10 +11,18 @@ from torch import Tensor
 from companion.scenes import Scene
 from companion.scenes.atlas import sprite
 
+NEAR = 0.15  # an object; less than half of the smallest one's inverse depth
+
 
 def scene_depths(scenes: Sequence[Scene]) -> Tensor:
     """The scenes' inverse depth, (batch, size, size): 0 far, more is nearer."""
-    return torch.from_numpy(np.stack([one.depth for one in scenes]))
+    return torch.from_numpy(np.stack([scene.depth for scene in scenes]))
+
+
+def as_pictures(depths: Tensor) -> Tensor:
+    """Inverse depth to be looked at: (batch, height, width) of 0..1 to (batch, 1, height, width) of
+    -1..1."""
+    return depths[:, None] * 2 - 1
 
 
 def to_latent_size(depths: Tensor) -> Tensor:
@@ -25,12 +33,12 @@ def to_latent_size(depths: Tensor) -> Tensor:
     return 2 * (small - low) / (high - low) - 1
 
 
-def outlined(one: Scene, names: Sequence[str], generator: torch.Generator) -> Scene:
+def outlined(scene: Scene, names: Sequence[str], generator: torch.Generator) -> Scene:
     """The scene with the outlines, in `masks` and so in `depth`, of any of the named objects in the
     same places."""
-    masks = np.zeros_like(one.masks)
-    for mask, thing in zip(masks, one.objects, strict=True):
+    masks = np.zeros_like(scene.masks)
+    for mask, thing in zip(masks, scene.objects, strict=True):
         name = names[int(torch.randint(len(names), (), generator=generator))]
         where = np.s_[thing.top : thing.top + thing.side, thing.left : thing.left + thing.side]
         mask[where] = sprite(name, thing.style, thing.side)[..., 3] >= 128
-    return replace(one, masks=masks)
+    return replace(scene, masks=masks)

@@ -115,7 +115,7 @@ class FineTuned(LatentTask):
         pipeline = self.pipeline()
         pipeline.set_progress_bar_config(disable=True)
         images = pipeline(
-            [one.caption for one in scenes],
+            [scene.caption for scene in scenes],
             num_inference_steps=20,
             guidance_scale=self.recipe.settings["guidance_scale"],
             generator=torch.Generator().manual_seed(0),

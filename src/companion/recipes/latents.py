@@ -4,7 +4,6 @@ tokens, and the noise residual.
 Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.3.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +20,8 @@ from .pictures import scene_batch
 from .stored import checksum, read, store
 from .trainer import Task, step_generator
 
+Rows = dict[str, Tensor]  # by name; a row for each of the scenes
+
 
 class LatentTask(Task):
     """Mean squared error of the predicted noise, min-SNR weighted; now and then without the
@@ -34,12 +35,10 @@ class LatentTask(Task):
     scheduler: PNDMScheduler
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
-    cached: dict[str, Tensor]
+    cached: Rows
 
-    def condition(
-        self, images: Tensor, scenes: Sequence[Scene], generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """What else the UNet is given, by name: a row for each of the scenes.
+    def condition(self, images: Tensor, scenes: list[Scene], generator: torch.Generator) -> Rows:
+        """What else belongs to the scenes, to be kept with their latents.
 
         Args:
             images: the scenes' pixels, (batch, 3, 64, 64) in -1..1.
@@ -52,16 +51,27 @@ class LatentTask(Task):
         """The text encoder's states of token ids (batch, 77): (batch, 77, width)."""
         return self.text_encoder(ids.to(self.device)).last_hidden_state
 
+    def unet_inputs(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
+        """What the UNet is given besides timesteps and words, by the names of its arguments.
+
+        Args:
+            noisy: latents with noise, (batch, 4, 16, 16), on the task's device.
+            given: the rows of `condition` that belong to them, on the CPU.
+            generator: for what is random, on the CPU.
+        """
+        return {"sample": noisy}
+
     def predict(
         self,
         noisy: Tensor,
         timesteps: Tensor,
         words: Tensor,
-        given: dict[str, Tensor],
+        given: Rows,
         generator: torch.Generator,
     ) -> Tensor:
-        """The noise in the latents; `given` holds the rows of `condition` that belong to them."""
-        return self.unet(noisy, timesteps, encoder_hidden_states=words).sample
+        """The noise residual in the latents, (batch, 4, 16, 16)."""
+        inputs = self.unet_inputs(noisy, given, generator)
+        return self.unet(timestep=timesteps, encoder_hidden_states=words, **inputs).sample
 
     def tokens(self, captions: list[str]) -> Tensor:
         """Token ids, (captions, 77)."""
@@ -82,7 +92,7 @@ class LatentTask(Task):
         except (FileNotFoundError, Untrusted):
             kept = {}
         if kept != told:
-            parts: list[dict[str, Tensor]] = []
+            parts: list[Rows] = []
             for start in tqdm(range(0, count, 50), desc="encoding scenes", unit="batch"):
                 seeds = range(start, min(start + 50, count))
                 images, scenes = scene_batch(seeds, self.recipe.subset, 64)
@@ -91,12 +101,11 @@ class LatentTask(Task):
                 given = self.condition(images, scenes, step_generator(self.recipe.seed, start))
                 parts.append(
                     {
-                        "ids": self.tokens([one.caption for one in scenes]),
+                        "ids": self.tokens([scene.caption for scene in scenes]),
                         "latents": (latents * self.vae.config.scaling_factor).half().cpu(),
                         **{name: rows.half() for name, rows in given.items()},
                     }
                 )
-            path.parent.mkdir(parents=True, exist_ok=True)
             self.cached = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
             store(path, self.cached, told)
 

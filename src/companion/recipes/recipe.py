@@ -1,9 +1,16 @@
 """A recipe: everything that made a model of the zoo, read from `NAME.toml`."""
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import ConfigDict
+
+from companion.door import Untrusted
+from companion.door.documents import parse_json
+from companion.zoo.registry import entries
 
 RECIPES = Path(__file__).parent
 
@@ -27,6 +34,8 @@ class Recipe:
         sample_every: steps between two sample grids.
         settings: what only this task needs, such as the architecture.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # when it comes from a file
 
     name: str
     task: str
@@ -52,26 +61,22 @@ class Recipe:
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes, in the order in which they are trained: later ones need earlier
     ones."""
-    return (
-        "classifier",
-        "vae",
-        "stable-diffusion",
-        "ddpm",
-        "upscaler",
-        "depth-estimator",
-        "depth",
-    )
+    return tuple(entries())
 
 
 def load_recipe(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: there is none, and the message lists those there are; or its file is no TOML,
+            lacks a setting, or has one that is unknown or wrong.
     """
-    path = RECIPES / f"{name}.toml"
     if name not in recipe_names():
         known = ", ".join(recipe_names())
         raise ValueError(f"There is no recipe {name!r} in the zoo; choose one of: {known}.")
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Recipe(name=name, **table)
+    path = RECIPES / f"{name}.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Untrusted(f"The recipe {path} cannot be read: {error}.") from error
+    return parse_json(Recipe, json.dumps(table | {"name": name}, default=str), f"The recipe {path}")

@@ -21,7 +21,7 @@ NEW = ".new-"  # what is being written
 
 def store(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> None:
     """Write tensors of any device, and texts by name, in the place of the file that was there."""
-    whole = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {**told, SHA256: checksum(whole, told)}
     replace(path, lambda new: _write(new, save(whole, metadata)))
 
@@ -51,9 +51,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def checksum(tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> str:
     """SHA-256 of names, types, shapes and bytes."""
     sum_of = hashlib.sha256(repr(sorted(told.items())).encode())
-    for name, one in sorted(tensors.items()):
-        sum_of.update(repr((name, str(one.dtype), tuple(one.shape))).encode())
-        content = one.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    for name, tensor in sorted(tensors.items()):
+        sum_of.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         sum_of.update(content.numpy().data)
     return sum_of.hexdigest()
 
@@ -69,7 +69,7 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
         remove(new)
         raise Untrusted(f"{path} is in the way: move it elsewhere, and run it again.")
     if new.is_dir():
-        for file in sorted(one for one in new.rglob("*") if one.is_file()):
+        for file in sorted(part for part in new.rglob("*") if part.is_file()):
             place = inside(path.parent, path.name, *file.relative_to(new).parts)
             place.parent.mkdir(parents=True, exist_ok=True)
             file.replace(place)

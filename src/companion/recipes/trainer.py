@@ -8,6 +8,7 @@ import csv
 import io
 import os
 import re
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -25,9 +26,12 @@ from tqdm.auto import tqdm
 from companion.door import Untrusted, append_to
 from companion.door.places import is_ours
 from companion.door.places import read as read_file
+from companion.scenes import VALIDATION, Scene
 from companion.training.attention_on_cpu import attention_on_cpu
+from companion.training.ema import averaged
 from companion.training.state import DoesNotFit, lacks_state, put_optimizer_state
 
+from .pictures import scene_batch
 from .recipe import Recipe
 from .stored import NEW, read, remove, replace, store
 
@@ -65,10 +69,30 @@ class Task(ABC):
     def save(self, folder: Path) -> None:
         """Write the model as `from_pretrained` reads it."""
 
+    def held_out(self, count: int) -> tuple[Tensor, list[Scene]]:
+        """Scenes to watch the run with, which no training sees: (count, 3, 64, 64) in -1..1, and
+        the scenes themselves."""
+        return scene_batch(range(VALIDATION, VALIDATION + count), self.recipe.subset, 64)
+
     def seeds(self, step: int) -> range:
         """Seeds of the scenes of a step: every step sees new ones."""
         first = step * self.recipe.batch_size
         return range(first, first + self.recipe.batch_size)
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make the folder of a run, and see that it can be written before hours of work.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot hold the run ({error.strerror}): name another folder with --runs."
+        ) from error
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -88,14 +112,13 @@ def train(task: Task, *, minutes: float | None = None) -> int:
         BlockingIOError: another run is at work in the folder.
         FloatingPointError: the loss is not a number any more.
     """
-    task.folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(task.folder):
         return _train(task, minutes)
 
 
 def _train(task: Task, minutes: float | None) -> int:
     recipe, out = task.recipe, task.folder
-    parameters = [p for p in task.trained.parameters() if p.requires_grad]
+    parameters = list(task.trained.parameters())
     optimizer = torch.optim.AdamW(
         parameters,
         lr=recipe.learning_rate,
@@ -154,13 +177,13 @@ def _train(task: Task, minutes: float | None) -> int:
                     _checkpoint(task, optimizer, ema, out, step)
                     saved = time.monotonic()
                 if step % recipe.sample_every == 0:
-                    _publish(task, ema, parameters, out, step)
+                    _publish(task, ema, out, step)
                 if over:
                     break
     finally:
         bar.close()
     _checkpoint(task, optimizer, ema, out, step)
-    _publish(task, ema, parameters, out, step)
+    _publish(task, ema, out, step)
     return step
 
 
@@ -237,17 +260,17 @@ def _resume(task: Task, optimizer: torch.optim.Optimizer, ema: EMAModel, out: Pa
     except Untrusted as error:
         raise ValueError(f"{error} Remove it, and the run begins anew.") from error
     try:
-        trained, averaged = _named(tensors, "trained/"), _named(tensors, "average/")
+        trained, average = _named(tensors, "trained/"), _named(tensors, "average/")
         moments = _named(tensors, "optimizer/")
         step = _number(told["step"], task.recipe.steps)
         averaged_steps = _number(told["averaged_steps"], step)
-        shadows = [averaged[str(n)] for n in range(len(ema.shadow_params))]
-        for one, own in zip(shadows, ema.shadow_params, strict=True):
-            if (one.shape, one.dtype) != (own.shape, own.dtype):
-                raise DoesNotFit(f"an average has the shape {tuple(one.shape)}")
+        shadows = [average[str(n)] for n in range(len(ema.shadow_params))]
+        for shadow, own in zip(shadows, ema.shadow_params, strict=True):
+            if (shadow.shape, shadow.dtype) != (own.shape, own.dtype):
+                raise DoesNotFit(f"an average has the shape {tuple(shadow.shape)}")
         task.trained.load_state_dict(trained)
         put_optimizer_state(
-            optimizer, {name.replace("/", ".", 1): one for name, one in moments.items()}, {}
+            optimizer, {name.replace("/", ".", 1): moment for name, moment in moments.items()}, {}
         )
         ema.load_state_dict(
             {**ema.state_dict(), "optimization_step": averaged_steps, "shadow_params": shadows}
@@ -268,33 +291,25 @@ def _number(text: str, most: int) -> int:
 
 def _named(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
     return {
-        name.removeprefix(group): one for name, one in tensors.items() if name.startswith(group)
+        name.removeprefix(group): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(group)
     }
 
 
 def _checkpoint(
     task: Task, optimizer: torch.optim.Optimizer, ema: EMAModel, out: Path, step: int
 ) -> None:
-    tensors = {f"trained/{name}": one for name, one in task.trained.state_dict().items()}
+    tensors = {f"trained/{name}": weight for name, weight in task.trained.state_dict().items()}
     for number, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{number}/{kind}": one for kind, one in moments.items()}
-    tensors |= {f"average/{number}": one for number, one in enumerate(ema.shadow_params)}
+        tensors |= {f"optimizer/{number}/{kind}": moment for kind, moment in moments.items()}
+    tensors |= {f"average/{number}": shadow for number, shadow in enumerate(ema.shadow_params)}
     told = {"step": str(step), "averaged_steps": str(ema.optimization_step)}
     store(out / CHECKPOINT, tensors, told)
 
 
-def _publish(
-    task: Task, ema: EMAModel, parameters: list[nn.Parameter], out: Path, step: int
-) -> None:
+def _publish(task: Task, ema: EMAModel, out: Path, step: int) -> None:
     """Write the sample grid and the model, with the averaged weights in place."""
-    averaged = bool(task.recipe.ema_decay)
-    if averaged:
-        ema.store(parameters)
-        ema.copy_to(parameters)
-    task.trained.eval()
-    with torch.no_grad():
+    with averaged(task.trained, ema if task.recipe.ema_decay else None), torch.no_grad():
         replace(out / f"grid-{step:06d}.png", task.grid().save)
         replace(out / "model", task.save)
-    task.trained.train()
-    if averaged:
-        ema.restore(parameters)

@@ -1,8 +1,8 @@
 """Trains text to image: the text encoder and the UNet of a Stable Diffusion, on latents made once.
 
 Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.3.
-Unlike there, the
-text encoder learns together with the UNet: the captions' few words need no pretrained CLIP.
+Unlike there, the text encoder learns together with the UNet: the captions' few words need no
+pretrained CLIP.
 """
 
 from pathlib import Path
@@ -19,10 +19,13 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from .latents import LatentTask
-from .recipe import Recipe
+from companion.figures import sheet
+from companion.zoo.registry import WEIGHTS
 
-WEIGHTS = Path(__file__).parent / "weights" / "stable-diffusion"
+from ..latents import LatentTask
+from ..recipe import Recipe
+
+HOME = WEIGHTS / "stable-diffusion"
 PROMPTS = (
     "a cat on a blue background",
     "a sunflower on a purple background",
@@ -48,11 +51,16 @@ class TextToImage(LatentTask):
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)
+        # First of all: their weights follow from the recipe's seed.
+        self.unet = UNet2DConditionModel(**recipe.settings["unet"]).to(device)
+        self.text_encoder = CLIPTextModel(CLIPTextConfig(**recipe.settings["text_encoder"])).to(
+            device
+        )
         beside = folder.parent / recipe.settings["vae"] / "model"
         self.vae = AutoencoderKL.from_pretrained(
-            beside if beside.exists() else WEIGHTS / "vae", use_safetensors=True
+            beside if beside.exists() else HOME / "vae", use_safetensors=True
         ).to(device)
-        self.tokenizer = CLIPTokenizer.from_pretrained(WEIGHTS / "tokenizer")
+        self.tokenizer = CLIPTokenizer.from_pretrained(HOME / "tokenizer")
         self.scheduler = PNDMScheduler(
             **recipe.settings["scheduler"],
             skip_prk_steps=True,
@@ -60,11 +68,6 @@ class TextToImage(LatentTask):
             steps_offset=1,
         )
         self.fill_cache(folder / "latents.safetensors")
-        torch.manual_seed(recipe.seed)
-        self.unet = UNet2DConditionModel(**recipe.settings["unet"]).to(device)
-        self.text_encoder = CLIPTextModel(CLIPTextConfig(**recipe.settings["text_encoder"])).to(
-            device
-        )
         self._forget_unused_words()
         self.trained = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
 
@@ -103,10 +106,7 @@ class TextToImage(LatentTask):
             guidance_scale=4.0,
             generator=torch.Generator().manual_seed(0),
         ).images
-        sheet = Image.new("RGB", (8 * 64, 2 * 64))
-        for number, image in enumerate(images):
-            sheet.paste(image, (number % 8 * 64, number // 8 * 64))
-        return sheet
+        return sheet(images, 8)
 
     def save(self, folder: Path) -> None:
         """Write the whole pipeline."""

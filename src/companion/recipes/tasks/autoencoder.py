@@ -8,12 +8,9 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from companion.figures import tile
-from companion.scenes import VALIDATION
-
-from .pictures import scene_batch
-from .recipe import Recipe
-from .trainer import Task
+from ..pictures import compared, scene_batch
+from ..recipe import Recipe
+from ..trainer import Task
 
 # Log variance of the posterior before training: sampling noise of standard deviation 0.02. With
 # unit variance the decoder learns to ignore the latents and never comes back.
@@ -26,7 +23,6 @@ class Autoencoder(Task):
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)
-        torch.manual_seed(recipe.seed)
         self.trained = self.vae = AutoencoderKL(**recipe.settings["model"]).to(device)
         with torch.no_grad():
             channels = self.vae.config.latent_channels
@@ -40,8 +36,8 @@ class Autoencoder(Task):
         corners = torch.randint(0, size - crop + 1, (len(images), 2), generator=generator).tolist()
         images = torch.stack(
             [
-                one[:, y : y + crop, x : x + crop]
-                for one, (y, x) in zip(images, corners, strict=True)
+                image[:, y : y + crop, x : x + crop]
+                for image, (y, x) in zip(images, corners, strict=True)
             ]
         ).to(self.device)
         posterior = self.vae.encode(images).latent_dist
@@ -55,13 +51,12 @@ class Autoencoder(Task):
 
     def grid(self) -> Image.Image:
         """Held-out scenes above their reconstructions."""
-        images, _ = scene_batch(range(VALIDATION, VALIDATION + 16), self.recipe.subset, 64)
-        decoded = self.vae(images.to(self.device)).sample.cpu()
-        return tile(torch.cat([images[:8], decoded[:8], images[8:], decoded[8:]]))
+        images, _ = self.held_out(16)
+        return compared(images, self.vae(images.to(self.device)).sample.cpu())
 
     def save(self, folder: Path) -> None:
         """Write the VAE, with the scaling factor that gives latents of unit standard deviation."""
-        images, _ = scene_batch(range(VALIDATION, VALIDATION + 256), self.recipe.subset, 64)
+        images, _ = self.held_out(256)
         means = [
             self.vae.encode(part.to(self.device)).latent_dist.mean for part in images.split(64)
         ]

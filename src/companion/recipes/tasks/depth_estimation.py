@@ -8,24 +8,20 @@ from PIL import Image
 from torch import Tensor
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessorPil
 
-from companion.figures import tile
-from companion.scenes import VALIDATION
-
-from .depth import scene_depths
-from .pictures import scene_batch
-from .recipe import Recipe
-from .trainer import Task
+from ..depth import as_pictures, scene_depths
+from ..pictures import compared, scene_batch
+from ..recipe import Recipe
+from ..trainer import Task
 
 # The head ends in a ReLU: from a bias of zero it may never answer anything but zero.
 FIRST_DEPTH = 0.2
 
 
-class DepthEstimator(Task):
+class DepthEstimation(Task):
     """Mean squared error of the inverse depth."""
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)
-        torch.manual_seed(recipe.seed)
         config = DPTConfig(**recipe.settings["model"])
         self.trained = self.model = DPTForDepthEstimation(config).to(device)
         with torch.no_grad():
@@ -39,12 +35,9 @@ class DepthEstimator(Task):
 
     def grid(self) -> Image.Image:
         """Held-out scenes, their depth, and the model's."""
-        images, scenes = scene_batch(range(VALIDATION, VALIDATION + 16), self.recipe.subset, 64)
+        images, scenes = self.held_out(16)
         predicted = self.model(images.to(self.device)).predicted_depth.cpu()
-        maps = [
-            depth[:, None].expand_as(images) * 2 - 1 for depth in (scene_depths(scenes), predicted)
-        ]
-        return tile(torch.cat([row[n : n + 8] for n in (0, 8) for row in (images, *maps)]))
+        return compared(images, as_pictures(scene_depths(scenes)), as_pictures(predicted))
 
     def save(self, folder: Path) -> None:
         """Write the DPT, and beside it how pictures become its input."""

@@ -4,16 +4,17 @@ Models"."""
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 from torch import Tensor
 
+from companion.denoise import ddim
 from companion.figures import tile
 from companion.training.loss import min_snr_loss
 
-from .pictures import scene_batch
-from .recipe import Recipe
-from .trainer import Task
+from ..pictures import scene_batch
+from ..recipe import Recipe
+from ..trainer import Task
 
 
 class Unconditional(Task):
@@ -21,7 +22,6 @@ class Unconditional(Task):
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)
-        torch.manual_seed(recipe.seed)
         self.trained = self.unet = UNet2DModel(**recipe.settings["model"]).to(device)
         self.scheduler = DDPMScheduler(**recipe.settings["scheduler"])
 
@@ -45,14 +45,9 @@ class Unconditional(Task):
 
     def grid(self) -> Image.Image:
         """32 pictures, 50 DDIM steps."""
-        sampler = DDIMScheduler.from_config(self.scheduler.config)
-        sampler.set_timesteps(50)
         size = self.unet.config.sample_size
-        sample = torch.randn((32, 3, size, size), generator=torch.Generator().manual_seed(0))
-        sample = sample.to(self.device)
-        for t in sampler.timesteps:
-            sample = sampler.step(self.unet(sample, t).sample, t, sample).prev_sample
-        return tile(sample)
+        noise = torch.randn((32, 3, size, size), generator=torch.Generator().manual_seed(0))
+        return tile(ddim(self.unet, noise, scheduler=self.scheduler, num_steps=50))
 
     def save(self, folder: Path) -> None:
         """Write UNet and scheduler side by side at the top, as google/ddpm-cat-256 has them."""

@@ -5,7 +5,6 @@ Rombach et al. 2022, section 4.4 and appendix; Ho et al. 2022, "Cascaded Diffusi
 """
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,12 +13,13 @@ from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionUpscalePipeli
 from PIL import Image
 from torch import Tensor
 
-from companion.figures import tile
-from companion.scenes import VALIDATION, Scene
+from companion.metrics import peak_signal_noise_ratio
+from companion.scenes import Scene
 
-from .fine_tuned import FineTuned
-from .pictures import scene_batch
-from .recipe import Recipe
+from ..fine_tuned import FineTuned
+from ..latents import Rows
+from ..pictures import compared
+from ..recipe import Recipe
 
 # StableDiffusionUpscalePipeline gives every VAE this scaling factor, whatever its file says.
 SCALING_FACTOR = 0.08333
@@ -49,7 +49,7 @@ def rescale(vae: AutoencoderKL, scaling_factor: float) -> None:
     vae.register_to_config(scaling_factor=scaling_factor)
 
 
-class Upscaler(FineTuned):
+class Upscaling(FineTuned):
     """The noise residual, given the caption and the small picture with some noise on it."""
 
     own = ("unet", "vae", "scheduler", "low_res_scheduler")
@@ -64,31 +64,20 @@ class Upscaler(FineTuned):
         rescale(self.vae, SCALING_FACTOR)
         self.low_res_scheduler = DDPMScheduler(**self.recipe.settings["low_res_scheduler"])
 
-    def condition(
-        self, images: Tensor, scenes: Sequence[Scene], generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def condition(self, images: Tensor, scenes: list[Scene], generator: torch.Generator) -> Rows:
         """The small pictures, (batch, 3, 16, 16)."""
         return {"low_res": shrink(images)}
 
-    def predict(
-        self,
-        noisy: Tensor,
-        timesteps: Tensor,
-        words: Tensor,
-        given: dict[str, Tensor],
-        generator: torch.Generator,
-    ) -> Tensor:
-        """The noise in the latents; the small picture gets noise of a level of its own."""
+    def unet_inputs(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
+        """The small picture as further channels, with noise of a level of its own."""
         low_res = given["low_res"]
         levels = torch.randint(self.max_noise_level + 1, (len(low_res),), generator=generator)
         noise = torch.randn(low_res.shape, generator=generator)
         low_res = self.low_res_scheduler.add_noise(low_res, noise, levels).to(self.device)
-        return self.unet(
-            torch.cat([noisy, low_res], dim=1),
-            timesteps,
-            encoder_hidden_states=words,
-            class_labels=levels.to(self.device),
-        ).sample
+        return {
+            "sample": torch.cat([noisy, low_res], dim=1),
+            "class_labels": levels.to(self.device),
+        }
 
     def pipeline(self) -> StableDiffusionUpscalePipeline:
         """The parts as stock diffusers puts them together."""
@@ -101,11 +90,10 @@ class Upscaler(FineTuned):
     def grid(self) -> Image.Image:
         """Held-out scenes: the small picture, bicubic, the model's, the scene itself; prints the
         PSNR of both."""
-        images, scenes = scene_batch(range(VALIDATION, VALIDATION + 16), self.recipe.subset, 64)
+        images, scenes = self.held_out(16)
         small = shrink(images)
         drawn = self.draw(scenes, image=(small + 1) / 2)
-        rows = [F.interpolate(small, scale_factor=4), enlarge(small), drawn, images]
-        for name, one in zip(("bicubic", "upscaler"), rows[1:3], strict=True):
-            squared = (one - images).square().mean(dim=(1, 2, 3))
-            print(f"{name}: PSNR {(10 * torch.log10(4 / squared)).mean():.2f} dB")
-        return tile(torch.cat([row[n : n + 8] for n in (0, 8) for row in rows]))
+        bicubic = enlarge(small)
+        for name, large in (("bicubic", bicubic), ("upscaler", drawn)):
+            print(f"{name}: PSNR {peak_signal_noise_ratio(large, images).mean():.2f} dB")
+        return compared(F.interpolate(small, scale_factor=4), bicubic, drawn, images)

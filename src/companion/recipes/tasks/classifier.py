@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from companion.figures import tile
-from companion.scenes import VALIDATION, Scene, backgrounds, objects
+from companion.scenes import Scene, backgrounds, objects
 
-from .pictures import scene_batch
-from .recipe import Recipe
-from .trainer import Task
+from ..pictures import scene_batch
+from ..recipe import Recipe
+from ..trainer import Task
 
 
 def labels() -> list[str]:
@@ -25,9 +25,9 @@ def targets(scenes: list[Scene]) -> Tensor:
     """1 where a label holds: float32 of shape (batch, labels)."""
     index = {label: number for number, label in enumerate(labels())}
     rows = torch.zeros(len(scenes), len(index))
-    for row, one in zip(rows, scenes, strict=True):
-        row[index[f"{one.background} background"]] = 1
-        for thing in one.objects:
+    for row, scene in zip(rows, scenes, strict=True):
+        row[index[f"{scene.background} background"]] = 1
+        for thing in scene.objects:
             row[index[thing.name]] = 1
     return rows
 
@@ -38,14 +38,12 @@ class Classifier(Task):
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)
-        torch.manual_seed(recipe.seed)
         config = ResNetConfig(
             **recipe.settings["model"],
             id2label=dict(enumerate(labels())),
             problem_type="multi_label_classification",
         )
-        self.model = ResNetForImageClassification(config).to(device)
-        self.trained = self.model
+        self.trained = self.model = ResNetForImageClassification(config).to(device)
 
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
         """Objects and background of new scenes, some of them softened."""
@@ -70,7 +68,7 @@ class Classifier(Task):
 
     def grid(self) -> Image.Image:
         """Held-out scenes, those named wrongly first; prints their share."""
-        images, scenes = scene_batch(range(VALIDATION, VALIDATION + 256), self.recipe.subset, 64)
+        images, scenes = self.held_out(256)
         things = len(objects())
         logits = self.model(images.to(self.device)).logits.cpu()
         wrong = ((logits[:, :things] > 0) != (targets(scenes)[:, :things] > 0)).any(1)

@@ -1,6 +1,5 @@
 """Trains depth to image: a scene's depth beside its latents, as in stable-diffusion-2-depth."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,14 +8,14 @@ from PIL import Image
 from torch import Tensor
 from transformers import DPTForDepthEstimation, DPTImageProcessorPil
 
-from companion.figures import tile
-from companion.scenes import VALIDATION, Scene, subset
+from companion.scenes import Scene, subset
 from companion.zoo.assembled import folder as embedded
 
-from .depth import outlined, scene_depths, to_latent_size
-from .fine_tuned import FineTuned
-from .pictures import scene_batch
-from .recipe import Recipe
+from ..depth import as_pictures, outlined, scene_depths, to_latent_size
+from ..fine_tuned import FineTuned
+from ..latents import Rows
+from ..pictures import compared
+from ..recipe import Recipe
 
 
 class DepthToImage(FineTuned):
@@ -33,9 +32,7 @@ class DepthToImage(FineTuned):
         # The variant without torchvision, which resizes alike everywhere.
         self.feature_extractor = DPTImageProcessorPil.from_pretrained(estimator)
 
-    def condition(
-        self, images: Tensor, scenes: Sequence[Scene], generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def condition(self, images: Tensor, scenes: list[Scene], generator: torch.Generator) -> Rows:
         """Depth at the latents' size, (batch, 1, 16, 16) in -1..1.
 
         Some outlines are those of other objects in the same places: whoever gives the depth of a
@@ -43,24 +40,16 @@ class DepthToImage(FineTuned):
         """
         chances = torch.rand(len(scenes), generator=generator)
         shown = [
-            outlined(one, subset(self.recipe.subset).objects, generator)
+            outlined(scene, subset(self.recipe.subset).objects, generator)
             if chance < self.recipe.settings["other_outlines"]
-            else one
-            for one, chance in zip(scenes, chances, strict=True)
+            else scene
+            for scene, chance in zip(scenes, chances, strict=True)
         ]
         return {"depth": to_latent_size(scene_depths(shown))}
 
-    def predict(
-        self,
-        noisy: Tensor,
-        timesteps: Tensor,
-        words: Tensor,
-        given: dict[str, Tensor],
-        generator: torch.Generator,
-    ) -> Tensor:
-        """The noise in the latents."""
-        seen = torch.cat([noisy, given["depth"].to(self.device)], dim=1)
-        return self.unet(seen, timesteps, encoder_hidden_states=words).sample
+    def unet_inputs(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
+        """The depth as a further channel."""
+        return {"sample": torch.cat([noisy, given["depth"].to(self.device)], dim=1)}
 
     def pipeline(self) -> StableDiffusionDepth2ImgPipeline:
         """The parts as stock diffusers puts them together."""
@@ -72,10 +61,9 @@ class DepthToImage(FineTuned):
 
     def grid(self) -> Image.Image:
         """Held-out scenes: the depth, what the model draws from gray, the scene itself."""
-        images, scenes = scene_batch(range(VALIDATION, VALIDATION + 16), self.recipe.subset, 64)
+        images, scenes = self.held_out(16)
         depths = scene_depths(scenes)
         drawn = self.draw(
             scenes, image=torch.full_like(images, 0.5), depth_map=depths, strength=1.0
         )
-        rows = [depths[:, None].expand(-1, 3, -1, -1) * 2 - 1, drawn, images]
-        return tile(torch.cat([row[n : n + 8] for n in (0, 8) for row in rows]))
+        return compared(as_pictures(depths), drawn, images)

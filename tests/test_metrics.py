@@ -1,0 +1,111 @@
+"""How alike pictures, masks and samples are, and how sure a mean of them is."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from companion.metrics import bootstrap, iou, kid, nearest, peak_signal_noise_ratio, percent, psnr
+from companion.scenes import scene
+
+GREY = Image.new("RGB", (64, 64), "grey")
+INF = float("inf")
+
+
+def _noise(seed: int) -> torch.Tensor:
+    return torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+# Pictures
+
+
+def test_psnr_is_ten_times_the_logarithm_of_the_ratio() -> None:
+    assert psnr(GREY, GREY) == float("inf")
+    black, white = Image.new("RGB", (4, 4)), Image.new("RGB", (4, 4), "white")
+    assert psnr(black, white) == 0
+    with pytest.raises(ValueError, match="64x64 and 4x4 cannot be compared"):
+        psnr(GREY, black)
+
+
+def test_pictures_are_compared_as_they_look() -> None:
+    picture = scene(7).image
+    assert psnr(picture, picture.convert("RGBA")) == INF
+    turned = picture.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6  # as a camera that was held sideways saves it
+    assert psnr(turned, picture) == INF
+
+
+def test_pictures_of_any_range_have_the_psnr_of_their_pil_pictures() -> None:
+    first, second = (
+        torch.randint(256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(seed))
+        for seed in (0, 1)
+    )
+    of_pil = [
+        psnr(*(Image.fromarray(side.permute(1, 2, 0).numpy().astype(np.uint8)) for side in pair))
+        for pair in zip(first, second, strict=True)
+    ]
+    wide = peak_signal_noise_ratio(first / 127.5 - 1, second / 127.5 - 1)
+    unit = peak_signal_noise_ratio(first / 255, second / 255, data_range=1)
+    assert wide.tolist() == pytest.approx(of_pil, abs=1e-4)
+    assert unit.tolist() == pytest.approx(of_pil, abs=1e-4)
+
+
+def test_the_nearest_picture_is_found() -> None:
+    shelf = torch.rand(20, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    distances, found = nearest(shelf[7:8] + 0.01, shelf, 2)
+    assert found[0, 0] == 7
+    assert distances[0, 0] == pytest.approx(0.01, abs=1e-3)
+
+
+# Masks
+
+
+def test_iou_is_intersection_over_union_at_each_threshold() -> None:
+    heat = np.array([[0.1, 0.5], [0.9, 0.3]])
+    mask = np.array([[False, True], [True, False]])
+    thresholds = np.array([0.0, 0.2, 0.4, 0.6, 0.95])[:, None, None]
+    assert iou(heat > thresholds, mask).tolist() == [1 / 2, 2 / 3, 1, 1 / 2, 0]
+
+
+def test_iou_of_nothing_with_nothing_is_zero() -> None:
+    nothing = np.zeros((1, 2, 2), bool)
+    assert iou(nothing, nothing) == 0
+
+
+def test_iou_of_tensors_is_that_of_arrays() -> None:
+    first, second = _noise(0) > 0, _noise(1) > 0
+    found = iou(first, second)
+    assert found.shape == (3, 3)
+    assert found.tolist() == pytest.approx(iou(first.numpy(), second.numpy()))
+
+
+# Samples
+
+
+def test_kid_of_one_distribution_is_near_zero_and_grows_with_distance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 500, 8, generator=generator)
+    assert abs(kid(first, second)) < 0.05
+    assert kid(first, second + 1) > 1
+
+
+# Confidence
+
+
+def test_bootstrap_contains_the_mean_and_narrows_with_more_pictures() -> None:
+    values = np.random.default_rng(1).random(400)
+    few, many = bootstrap(values[:40], range(40)), bootstrap(values, range(400))
+    for interval in (few, many):
+        assert interval.low < interval.mean < interval.high
+    assert many.high - many.low < (few.high - few.low) / 2
+
+
+def test_bootstrap_does_not_take_two_objects_of_a_picture_for_two_pictures() -> None:
+    values = np.random.default_rng(1).random(100)
+    alone = bootstrap(values, range(100))
+    twice = bootstrap(np.repeat(values, 2), np.repeat(range(100), 2))
+    assert twice == pytest.approx(alone)
+
+
+def test_percent_is_the_part_of_yes() -> None:
+    assert percent([True, False, True, True]) == 75
