@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from companion.door.numbers import shown, whole
+from companion.door.numbers import is_several, shown, whole
 from companion.door.pictures import as_rgb
 
 if TYPE_CHECKING:
@@ -243,10 +243,7 @@ def _pictures(images: Pictures) -> list[Image.Image]:
 def _labels(labels: Sequence[str] | None, count: int) -> Sequence[str]:
     if labels is None:
         return [""] * count
-    try:
-        several = [] if isinstance(labels, str | bytes) else list(labels)
-    except TypeError:
-        several = []
+    several = list(labels) if is_several(labels) else []
     if len(several) != count or not all(isinstance(label, str) for label in several):
         given = "one text" if isinstance(labels, str) else f"{len(several)} labels"
         if len(several) == count:

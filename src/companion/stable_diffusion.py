@@ -26,7 +26,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from companion.door.numbers import listed, number, shown, whole
 from companion.door.pictures import as_rgb
-from companion.door.pipelines import check_first_level, check_steps, try_steps
+from companion.door.pipelines import check_first_level, check_steps, scheduler_class, try_steps
 from companion.door.prompts import check_text
 from companion.figures import to_pil
 
@@ -134,6 +134,10 @@ def load_parts(
     noise_levels = diffusers.PNDMScheduler.load_config(
         folder_or_id, subfolder="scheduler", revision=revision
     )
+    name = noise_levels.get("_class_name")
+    kind = scheduler_class(name)
+    if kind is None:
+        raise ValueError(f"The model's scheduler is {name!r}, which is none of Diffusers.")
     return Parts(
         tokenizer=CLIPTokenizer.from_pretrained(
             folder_or_id, subfolder="tokenizer", revision=revision
@@ -141,18 +145,8 @@ def load_parts(
         text_encoder=network(CLIPTextModel, "text_encoder"),
         vae=network(AutoencoderKL, "vae"),
         unet=network(UNet2DConditionModel, "unet"),
-        scheduler=_scheduler(noise_levels.get("_class_name")).from_config(noise_levels),
+        scheduler=kind.from_config(noise_levels),
     )
-
-
-def _scheduler(name: Any) -> Any:
-    """The class of that name, which a file may choose freely."""
-    found = getattr(diffusers, name, None) if isinstance(name, str) else None
-    if not (isinstance(found, type) and issubclass(found, SchedulerMixin)) or (
-        found is SchedulerMixin
-    ):
-        raise ValueError(f"The model's scheduler is {name!r}, which is none of Diffusers.")
-    return found
 
 
 def token_pieces(tokenizer: CLIPTokenizer, prompt: str) -> TokenPieces:

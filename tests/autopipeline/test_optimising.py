@@ -157,7 +157,7 @@ def test_a_hook_of_the_readers_own_can_still_be_removed_after_undoing(
 ) -> None:
     calls: list[int] = []
     hook = own.unet.register_forward_hook(lambda *_: calls.append(1))
-    monkeypatch.setattr("companion.autopipeline.optimising.LARGEST_ERROR", 0.0)
+    monkeypatch.setattr("companion.autopipeline.trial.LARGEST_ERROR", 0.0)
     assert not optimise(own, Machine("cpu", fast_bfloat16=True)).done("half precision")
     hook.remove()
     calls.clear()

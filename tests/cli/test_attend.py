@@ -204,10 +204,14 @@ def test_a_prompt_of_long_letters_is_no_name_too_long(
     assert drawn == ["𝕬" * 100]
 
 
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A copy of the zoo's Stable Diffusion, to be damaged."""
+    return shutil.copytree(zoo("stable-diffusion"), tmp_path / "model")
+
+
 @pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.bin", "text_encoder/model.bin"])
-def test_a_pickle_is_not_loaded(file: str, tmp_path: Path, capsys: Any) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(zoo("stable-diffusion"), model)
+def test_a_pickle_is_not_loaded(file: str, model: Path, tmp_path: Path, capsys: Any) -> None:
     (model / file).with_suffix(".safetensors").rename(model / file)
     assert main(["attend", PROMPT, "--model", str(model), "--out", str(tmp_path / "out")]) == 1
     assert "a pickle, which may run code" in capsys.readouterr().err
@@ -230,60 +234,35 @@ def weights_hold_nan(weights: dict[str, Any]) -> None:
     ],
 )
 def test_a_damaged_model_draws_no_picture(
-    file: str, damage: Callable[[dict[str, Any]], None], says: str, tmp_path: Path, capsys: Any
+    file: str,
+    damage: Callable[[dict[str, Any]], None],
+    says: str,
+    model: Path,
+    tmp_path: Path,
+    capsys: Any,
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    shutil.copytree(zoo("stable-diffusion"), tmp_path / "model")
-    path = tmp_path / "model" / file
+    path = model / file
     weights = load_file(path)
     damage(weights)
     save_file(weights, path, metadata={"format": "pt"})
-    given = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--steps", "1"]
+    given = ["--model", str(model), "--out", str(tmp_path / "out"), "--steps", "1"]
     assert main(["attend", PROMPT, *given]) == 1
     assert re.search(says, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_scheduler_of_other_pipelines_is_said_before_anything_is_drawn(
-    tmp_path: Path, capsys: Any
+    model: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    shutil.copytree(zoo("stable-diffusion"), tmp_path / "model")
-    index = tmp_path / "model" / "model_index.json"
+    index = model / "model_index.json"
     parts = json.loads(index.read_text())
     parts["scheduler"] = ["diffusers", "DDPMWuerstchenScheduler"]
     index.write_text(json.dumps(parts))
-    given = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    given = ["--model", str(model), "--out", str(tmp_path / "out")]
     assert main(["attend", PROMPT, *given]) == 1
     assert "A DDPMWuerstchenScheduler steps in another way" in capsys.readouterr().err
-
-
-def test_a_mirror_gets_no_token_and_only_safetensors_come(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    import diffusers
-
-    asked = {}
-
-    def index(model: str, file: str, **given: Any) -> str:
-        asked["index"] = (model, given)
-        return str(zoo("stable-diffusion") / file)
-
-    def download(model: str, **given: Any) -> str:
-        asked.update(given, model=model)
-        return str(zoo("stable-diffusion"))
-
-    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
-    monkeypatch.setattr(drawing, "hf_hub_download", index)
-    monkeypatch.setenv("HF_TOKEN", "hf_" + "a" * 34)
-    for address, token in (
-        ("https://mirror.example", False),
-        ("https://huggingface.co", "hf_" + "a" * 34),
-    ):
-        monkeypatch.setenv("HF_ENDPOINT", address)
-        assert drawing._folder("me/model") == Path(zoo("stable-diffusion"))
-        assert asked.pop("index") == ("me/model", {"token": token})
-        assert asked == {"model": "me/model", "use_safetensors": True, "token": token}
 
 
 @pytest.mark.parametrize(

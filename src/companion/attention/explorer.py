@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from companion import figures
-from companion.door.numbers import shown, whole
+from companion.door.numbers import is_several, shown, whole
 from companion.door.pictures import as_rgb
 from companion.door.prompts import check_text
 
@@ -230,10 +230,7 @@ def light_up(picture: Image.Image, heat: np.ndarray) -> Image.Image:
 
 
 def _labels(labels: Any) -> list[str]:
-    try:
-        several = [] if isinstance(labels, str | bytes) else list(labels)
-    except TypeError:
-        several = []
+    several = list(labels) if is_several(labels) else []
     if not all(isinstance(label, str) for label in several):
         several = []
     if not several:

@@ -2,18 +2,16 @@
 
 import inspect
 import math
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import diffusers
-from diffusers.configuration_utils import ConfigMixin
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from companion.door.numbers import shown
-from companion.door.pipelines import STEPS_OTHERWISE, serves, try_steps
+from companion.door.pipelines import STEPS_OTHERWISE, scheduler_class, serves, try_steps
+from companion.door.tables import read_table
 from companion.door.text import fault_of
 
 MOST_LEVELS = 10_000  # models are trained with 1,000; tables of that many numbers are made
@@ -22,7 +20,7 @@ TABLE = Path(__file__).with_name("schedulers.toml")
 
 @cache
 def _table() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return read_table(TABLE)
 
 
 def scheduler_names() -> tuple[str, ...]:
@@ -64,7 +62,7 @@ def scheduler_of(configuration: Mapping[str, Any], steps: int = 50) -> Any:
         ValueError: there is no such scheduler, or it cannot be made and used so.
     """
     name = configuration.get("_class_name")
-    kind = _classes().get(name) if isinstance(name, str) else None
+    kind = scheduler_class(name)
     if kind is None:
         raise ValueError(f"There is no scheduler {shown(name)} in Diffusers.")
     if not serves(kind):
@@ -85,19 +83,6 @@ def scheduler_of(configuration: Mapping[str, Any], steps: int = 50) -> Any:
             f"The scheduler {name} cannot be used with this configuration ({fault_of(error)})."
         ) from error
     return made
-
-
-@cache
-def _classes() -> dict[str, Any]:
-    found = {name: getattr(diffusers, name) for name in dir(diffusers) if "Scheduler" in name}
-    return {
-        name: kind
-        for name, kind in found.items()
-        if isinstance(kind, type)
-        and issubclass(kind, SchedulerMixin)
-        and issubclass(kind, ConfigMixin)
-        and kind.__module__.startswith("diffusers.schedulers.")
-    }
 
 
 def _fits(value: Any, default: Any, hint: Any) -> bool:

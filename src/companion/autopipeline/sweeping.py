@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from companion.door import printable
-from companion.door.numbers import shown
+from companion.door.numbers import is_several, shown
 
 from .arguments import seeds_of
 from .checks import prepare, warn_of_cut_prompts
@@ -101,10 +101,7 @@ def sweep(
 
 
 def _values(name: str, values: Any) -> list[Any]:
-    try:
-        several = [] if isinstance(values, str | bytes) else list(values)
-    except TypeError:  # one number, torch's of no side included
-        several = []
+    several = list(values) if is_several(values) else []
     if not several:
         raise ValueError(
             f"The sweep over {printable(str(name))} needs a list of values, but has "

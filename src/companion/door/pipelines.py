@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import diffusers
 import torch
+from diffusers.configuration_utils import ConfigMixin
 
 from .numbers import shown
 from .text import fault_of
@@ -17,6 +19,15 @@ from .text import fault_of
 STEPS_OTHERWISE = (
     "steps in another way than Stable Diffusion's pipelines do: take another scheduler."
 )
+
+
+def scheduler_class(name: Any) -> Any:
+    """Diffusers' scheduler of that name, which a file may choose freely; None if there is none."""
+    named = isinstance(name, str) and "Scheduler" in name
+    found = getattr(diffusers, name, None) if named else None
+    bases = (diffusers.SchedulerMixin, ConfigMixin)
+    right = isinstance(found, type) and all(issubclass(found, base) for base in bases)
+    return found if right else None
 
 
 def check_scheduler(scheduler: Any, given: Mapping[str, Any]) -> None:
