@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,16 @@ def token_not_kept_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(name)
     if constants := sys.modules.get("huggingface_hub.constants"):
         monkeypatch.setattr(constants, name, False)
+
+
+@pytest.fixture
+def no_home_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without a home folder, as containers have them."""
+
+    def unknown(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", unknown)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

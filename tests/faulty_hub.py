@@ -296,7 +296,9 @@ def weights(repositories: Path) -> bytes:
 
 
 @pytest.fixture
-def endpoints_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EndpointsAre]:
+def endpoints_are(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EndpointsAre]:
     """Puts other addresses into endpoints.toml: the official one's, and those of mirrors."""
 
     def write(official: str, **mirrors: str) -> None:

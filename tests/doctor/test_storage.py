@@ -154,11 +154,5 @@ def test_a_cache_that_can_only_be_read_is_good_when_all_is_in_it(
     assert "can only be read, and has all" in finding.text
 
 
-def test_without_a_home_folder_paths_are_whole(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def unknown(path: Path) -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "expanduser", unknown)
+def test_without_a_home_folder_paths_are_whole(no_home_known: None, tmp_path: Path) -> None:
     assert storage.short(tmp_path) == str(tmp_path)

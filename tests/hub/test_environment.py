@@ -365,13 +365,7 @@ def test_a_file_of_certificates_that_has_none_is_named_as_the_cause(
     assert said in str(caught.value)
 
 
-def test_without_a_home_folder_it_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def unknown(path: Path) -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "expanduser", unknown)
+def test_without_a_home_folder_it_is_said(no_home_known: None) -> None:
     assert list(map(str, hub.clashes())) == [
         "No home folder is known for ~/.cache/huggingface; set HF_HOME to a folder of yours before "
         "Python starts."

@@ -10,6 +10,7 @@ import pytest
 from companion.cli import main
 from companion.hub import HubError, fetch
 from companion.hub.stock import Checked
+from damage import flip_a_bit
 from faulty_hub import COMMIT, MODEL, WEIGHTS, FaultyHub
 
 
@@ -25,9 +26,7 @@ def flip(path: Path, *, time_too: bool = True) -> None:
     """Turn one bit of a file, as a disk does, or with `time_too` as a program does."""
     file = path.resolve()
     before = file.stat()
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+    flip_a_bit(file)
     if not time_too:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 

@@ -14,6 +14,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from companion.zoo import entries, folder, registry
+from damage import flip_a_bit
 
 SHARING = [name for name, entry in entries().items() if entry.shared]
 
@@ -59,10 +60,7 @@ def test_it_is_made_once_and_found_again() -> None:
 
 
 def _flip_a_bit(home: Path) -> None:
-    path = home / "unet" / "diffusion_pytorch_model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip_a_bit(home / "unet" / "diffusion_pytorch_model.safetensors")
 
 
 def _add_a_shard(home: Path) -> None:

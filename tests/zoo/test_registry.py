@@ -13,6 +13,7 @@ import pytest
 from companion.recipes.recipe import load_recipe
 from companion.zoo import entries, folder, registry, verify
 from companion.zoo.registry import WEIGHTS
+from damage import flip_a_bit
 
 LIMIT = 16 * 2**20
 
@@ -137,10 +138,7 @@ def copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 
 def _flip_a_bit(home: Path) -> None:
-    path = home / "diffusion_pytorch_model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+    flip_a_bit(home / "diffusion_pytorch_model.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,17 @@
 """Make a pipeline faster or smaller, as its device allows, and say what was done and why.
 
 What helps on one device hurts on another, so nothing is done everywhere. What changes numbers is
-tried on one call of the UNet before it stays: `LARGEST_ERROR` says how far the answer may move.
+on trial before it stays, with one call of the UNet.
 """
 
-import math
-from collections import OrderedDict
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# How far the UNet's answer may move, as a part of its own size. Half precision moves it by 0.004
-# (measured on the zoo's model in bfloat16); a wrong kernel moves it by about 1.
-LARGEST_ERROR = 0.02
+from .trial import stays, told, try_on_unet
 
 HALF = (torch.float16, torch.bfloat16)
 GIB = 2**30
@@ -42,13 +37,13 @@ class Report:
 
     def done(self, name: str) -> bool:
         """Whether the means of that name was used."""
-        return next(one.done for one in self.decisions if one.name == name)
+        return next(decision.done for decision in self.decisions if decision.name == name)
 
     def __str__(self) -> str:
-        width = max(len(one.name) for one in self.decisions)
+        width = max(len(decision.name) for decision in self.decisions)
         return "\n".join(
-            f"{'yes' if one.done else 'no ':3}  {one.name:{width}}  {one.reason}"
-            for one in self.decisions
+            f"{'yes' if decision.done else 'no ':3}  {decision.name:{width}}  {decision.reason}"
+            for decision in self.decisions
         )
 
 
@@ -76,6 +71,8 @@ def this_machine(device: torch.device) -> Machine:
 
 def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool = False) -> Report:
     """Make a pipeline as fast as its device allows with the pictures the same.
+
+    Chapter 4, "Faster".
 
     On a GPU: half precision, channels_last, a compiled UNet, and where memory is short, parts that
     wait in the machine's memory. On a CPU that computes in bfloat16: the UNet in it. The pipeline
@@ -142,16 +139,16 @@ def _precision_on_cpu(pipe: Any, machine: Machine) -> Decision:
         _translate(pipe.unet)
 
     try:
-        error = _try(pipe, use)
+        error = try_on_unet(pipe, use)
     except Exception as failure:  # a UNet that is called otherwise
         return Decision(name, False, f"the UNet cannot be tried here ({type(failure).__name__})")
-    if not _stays(error):
-        return Decision(name, False, f"in bfloat16 the UNet's answer moved by {_told(error)}")
+    if not stays(error):
+        return Decision(name, False, f"in bfloat16 the UNet's answer moved by {told(error)}")
     return Decision(
         name,
         True,
         "the UNet in bfloat16, which this CPU has instructions for; latents, scheduler, text "
-        f"encoder and VAE in float32 (its answer moved by {_told(error)})",
+        f"encoder and VAE in float32 (its answer moved by {told(error)})",
     )
 
 
@@ -192,7 +189,7 @@ def _channels_last(pipe: Any, on_gpu: bool) -> Decision:
 
 def _attention(pipe: Any) -> Decision:
     name = "fused attention"
-    kinds = {type(one).__name__ for one in pipe.unet.attn_processors.values()}
+    kinds = {type(processor).__name__ for processor in pipe.unet.attn_processors.values()}
     if kinds <= {"AttnProcessor2_0", "FusedAttnProcessor2_0"}:
         reason = "scaled_dot_product_attention is Diffusers' own choice: nothing to do"
         return Decision(name, True, reason)
@@ -251,91 +248,19 @@ def _compile_whole(pipe: Any) -> Decision:
 def _compile(pipe: Any, use: Callable[[], None], what: str) -> Decision:
     """Compile, and keep that only if the answers agree."""
     try:
-        error = _try(pipe, use)
+        error = try_on_unet(pipe, use)
     except Exception as failure:  # a missing compiler has many names
         return Decision("compile", False, f"compiling failed here ({type(failure).__name__})")
-    if not _stays(error):
-        return Decision("compile", False, f"the compiled UNet's answer is off by {_told(error)}")
-    return Decision("compile", True, f"{what} (its answer moved by {_told(error)})")
-
-
-def _try(pipe: Any, use: Callable[[], None]) -> float:
-    """Use a means, and undo it if the UNet's answer moves too far, or if there is none.
-
-    Returns:
-        The root mean square of the change, as a part of the answer's own; it may be NaN.
-    """
-    put_back = _remembered(pipe.unet)
-    try:
-        before = _answer(pipe)
-        use()
-        smallest = torch.finfo(before.dtype).tiny  # an untrained UNet may answer zero
-        error = float((_answer(pipe) - before).norm() / before.norm().clamp(min=smallest))
-    except BaseException:  # Ctrl-C in the minutes of compiling among them
-        put_back()
-        raise
-    if not _stays(error):
-        put_back()
-    return error
-
-
-def _stays(error: float) -> bool:
-    return error <= LARGEST_ERROR  # NaN does not
-
-
-def _told(error: float) -> str:
-    return "NaN" if math.isnan(error) else f"{error:.1%}"
-
-
-def _remembered(network: torch.nn.Module) -> Callable[[], None]:
-    """What puts a network back as it is now: its very weights, its hooks, what is compiled.
-
-    The weights are not cast back, as that would leave them rounded.
-    """
-    kept = []
-    for module in network.modules():
-        own = dict(vars(module))
-        # Parts, buffers and hooks: put back in place, as whoever registered a hook holds its dict.
-        inner = [(one, copy(one)) for one in own.values() if type(one) in (dict, OrderedDict)]
-        weights = [(one, one.data) for one in module.parameters(recurse=False)]
-        kept.append((module, own, inner, weights))
-
-    def put_back() -> None:
-        for module, own, inner, weights in kept:
-            vars(module).clear()
-            vars(module).update(own)
-            for held, was in inner:
-                held.clear()
-                held.update(was)
-            for weight, data in weights:
-                weight.data = data
-
-    return put_back
-
-
-@torch.no_grad()
-def _answer(pipe: Any) -> Tensor:
-    """What the UNet says of some noise halfway, in float32 on the CPU."""
-    unet, dtype = pipe.unet, pipe.text_encoder.dtype  # that of a pipeline's latents
-    config, generator = unet.config, torch.Generator().manual_seed(0)
-    side = config.sample_size
-    noise = torch.randn((2, config.in_channels, side, side), generator=generator)
-    text = torch.randn((2, 77, config.cross_attention_dim), generator=generator)
-    # The upscaler's UNet is told a level of noise besides.
-    labels = torch.zeros(2, dtype=torch.long) if config.num_class_embeds else None
-    # Called as pipelines do, so that what is compiled here serves them too.
-    (answer,) = unet(
-        noise.to(unet.device, dtype),
-        torch.tensor(500, device=unet.device),
-        encoder_hidden_states=text.to(unet.device, dtype),
-        class_labels=labels if labels is None else labels.to(unet.device),
-        return_dict=False,
-    )
-    return answer.float().cpu()
+    if not stays(error):
+        return Decision("compile", False, f"the compiled UNet's answer is off by {told(error)}")
+    return Decision("compile", True, f"{what} (its answer moved by {told(error)})")
 
 
 def _fast_bfloat16() -> bool:
     """Whether this CPU multiplies in bfloat16: AVX-512 BF16 or AMX."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        can = torch.cpu.get_capabilities()  # no AVX where the CPU is no x86
+        return any(can.get(name, False) for name in ("avx512_bf16", "amx_tile"))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from companion.door import printable
-from companion.door.numbers import shown
+from companion.door.numbers import is_several, shown
 
 from .arguments import seeds_of
 from .checks import prepare, warn_of_cut_prompts
@@ -49,6 +49,8 @@ def sweep(
 ) -> list[Drawn]:
     """Draw a prompt with every combination of settings.
 
+    Chapter 4, "Another scheduler".
+
     Args:
         pipe: as for `draw`; its own scheduler is back in the end.
         prompt: what to draw.
@@ -71,7 +73,7 @@ def sweep(
     task_of(pipe)  # says so if it is none
     several, own, calls = seeds_of(seeds), pipe.scheduler, 0
     values = {name: _values(name, given) for name, given in over.items()}
-    combinations = [dict(zip(values, one, strict=True)) for one in product(*values.values())]
+    combinations = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
 
     def count(*_: object) -> None:
         nonlocal calls
@@ -99,10 +101,7 @@ def sweep(
 
 
 def _values(name: str, values: Any) -> list[Any]:
-    try:
-        several = [] if isinstance(values, str | bytes) else list(values)
-    except TypeError:  # one number, torch's of no side included
-        several = []
+    several = list(values) if is_several(values) else []
     if not several:
         raise ValueError(
             f"The sweep over {printable(str(name))} needs a list of values, but has "

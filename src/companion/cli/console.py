@@ -1,5 +1,7 @@
 """The terminal as it comes: closed, full, without our signs; and how a command leaves it."""
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import io
@@ -27,7 +29,7 @@ class Sink(io.FileIO):
 
     error: OSError | None = None
 
-    def write(self, data: "io.ReadableBuffer") -> int:  # type: ignore[name-defined]
+    def write(self, data: io.ReadableBuffer) -> int:  # type: ignore[name-defined]
         """Write, or drop."""
         left = memoryview(data).cast("B")
         if self.error is None:
@@ -125,7 +127,7 @@ def _sentence(
     return _others(message, category, filename, lineno, line)
 
 
-def _dropped(what: "sys.UnraisableHookArgs") -> None:
+def _dropped(what: sys.UnraisableHookArgs) -> None:
     if isinstance(what.exc_value, stopping.Stopped):
         stopping.ask_again(what.exc_value.number)
     else:

@@ -62,9 +62,9 @@ def check_endpoint() -> list[Finding]:
     return [_needed_now("Endpoint", route.advice.text, remedy)]
 
 
-def _mirror_works(mirror: Endpoint) -> bool:
+def _mirror_works(endpoint: Endpoint) -> bool:
     """Whether a mirror may be named: abroad, as on Colab or behind a proxy, it sends one away."""
-    return not (on_colab() or proxy(mirror.address))
+    return not (on_colab() or proxy(endpoint.address))
 
 
 def _needed_now(check: str, text: str, remedy: str) -> Finding:

@@ -1,7 +1,7 @@
 """The door: what comes from outside (a listing, a header, a file) becomes a checked value here,
 once, and nothing behind it takes a bare text.
 
-Light to import; `documents`, `pictures` and `models` load a library when they are imported."""
+Light to import; `documents`, `pictures`, `models` and `pipelines` load a library when imported."""
 
 from .looking import exists, is_file, is_folder, nearest
 from .places import append_to, create, inside

@@ -250,11 +250,8 @@ def _refused(response: Any, endpoint: Endpoint, host: str, what: str) -> HubErro
 
 
 def _at(host: str, endpoint: Endpoint) -> str:
-    return (
-        endpoint.shown
-        if host == endpoint.host
-        else f"{host} (where {endpoint.shown} sends large files)"
-    )
+    shown = endpoint.shown
+    return shown if host == endpoint.host else f"{host} (where {shown} sends large files)"
 
 
 def _file(error: OSError, otherwise: str) -> str:

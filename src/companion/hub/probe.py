@@ -76,11 +76,6 @@ class Part:
     latency_ms: float | None
     advice: Advice
 
-    @property
-    def sentence(self) -> str:
-        """What fails and the remedy, or what works."""
-        return str(self.advice)
-
 
 @dataclass(frozen=True)
 class Route:
@@ -140,9 +135,8 @@ def probe_all(
     tasks = []
     for where in wheres:
         endpoint = where if isinstance(where, Endpoint) else find_endpoint(where)
-        tasks.append(
-            (endpoint, [_Question(endpoint, *row, timeout) for row in _urls(endpoint, sample)])
-        )
+        questions = [_Question(endpoint, *row, timeout) for row in _urls(endpoint, sample)]
+        tasks.append((endpoint, questions))
     return [
         Route(endpoint, tuple(q.answer(started + timeout) for q in questions))
         for endpoint, questions in tasks
