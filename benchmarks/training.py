@@ -39,6 +39,7 @@ from lib.side_by_side import side_by_side
 from lib.training_loops import (
     BATCH,
     CUDA,
+    FIRST_HELD_OUT,
     LOOPS,
     PICTURES,
     SETTINGS,
@@ -57,7 +58,6 @@ from lib.training_loops import (
 from torch import Tensor
 
 from companion import training
-from companion.scenes import HELD_OUT
 from companion.training.evaluation import draw, features_of, kid_to
 from companion.training.order import processes as processes_of_run
 from companion.training.pictures import to_square
@@ -241,7 +241,7 @@ def quality(_: int) -> None:
     real = features_of(_Images(held_out()[0]), 128)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(64, 3, size(), size(), generator=generator).clamp(-1, 1)
-    others = torch.stack([to_square(i, size()) for i in dataset(64, HELD_OUT + 128)["image"]])
+    others = torch.stack([to_square(i, size()) for i in dataset(64, FIRST_HELD_OUT + 128)["image"]])
     scores = kid_to(real, others / 127.5 - 1), kid_to(real, noise)
     print(f"KID of other scenes {scores[0]:.1f}, of noise {scores[1]:.0f}")
     print("trick              loss    x_0    KID, DDIM in 25   KID, DDPM in 50")
