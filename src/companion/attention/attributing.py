@@ -8,13 +8,14 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
+from companion.door.compiled import uncompiled
 from companion.door.numbers import is_several, listed, whole
 from companion.door.pictures import as_rgb
 from companion.door.prompts import check_text
 from companion.stable_diffusion import scale_and_shift, seeded
 
 from .sums import HeatMaps
-from .tracing import trace, uncompiled
+from .tracing import trace
 
 
 @torch.no_grad()

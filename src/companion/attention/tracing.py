@@ -10,6 +10,7 @@ import torch
 from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor, nn
 
+from companion.door.compiled import is_compiled, uncompiled
 from companion.door.prompts import check_text
 
 from .layers import Layer, Seen, find_layers, grid, probabilities, watched
@@ -65,7 +66,7 @@ def trace(
         hooks.callback(handle.remove)
         for number, layer in enumerate(layers):
             hooks.enter_context(watched(layer, partial(run.add, number)))
-        if _is_compiled(whole):
+        if is_compiled(whole):
             hooks.enter_context(torch.compiler.set_stance("force_eager"))
         yield maps
 
@@ -214,19 +215,6 @@ def _denoiser(pipe: Any) -> nn.Module:
     raise ValueError(
         f"A {type(pipe).__name__} cannot be traced: it has neither a UNet nor a transformer."
     )
-
-
-def _is_compiled(denoiser: nn.Module) -> bool:
-    """Whether any part of it is, by `torch.compile`, `compile`, or `compile_repeated_blocks`."""
-    return any(
-        module._compiled_call_impl is not None or uncompiled(module) is not module
-        for module in denoiser.modules()
-    )
-
-
-def uncompiled(module: Any) -> Any:
-    """What `torch.compile` wrapped, or the module itself."""
-    return getattr(module, "_orig_mod", module)
 
 
 def _tokenizers(pipe: Any, given: Mapping[str, Any]) -> tuple[list[Any], list[int]]:

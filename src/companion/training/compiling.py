@@ -8,6 +8,8 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
+from companion.door.compiled import make_eager
+
 # What a UNet2DModel consists of, again and again.
 REPEATED = ("ResnetBlock2D", "Attention")
 SHAPES = 128  # of one kind of part, at most
@@ -27,7 +29,7 @@ def room_to_compile(unet: UNet2DModel) -> Iterator[None]:
         yield
     finally:
         limits.recompile_limit = before
-        _make_eager(unet)
+        make_eager(_blocks(unet))
 
 
 def compile_blocks(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -> bool:
@@ -59,7 +61,7 @@ def compile_blocks(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -
         why = f"the gradients of one step differ from the eager ones by {difference:.1%}"
     except Exception as error:  # no compiler, or a fault in it: of many kinds
         why = f"compiling it failed with {type(error).__name__}"
-    _make_eager(unet)
+    make_eager(_blocks(unet))
     warnings.warn(
         f"The model stays eager: {why} ({precision} on {unet.device.type}).", stacklevel=2
     )
@@ -68,11 +70,6 @@ def compile_blocks(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -
 
 def _blocks(unet: UNet2DModel) -> list[nn.Module]:
     return [part for part in unet.modules() if type(part).__name__ in REPEATED]
-
-
-def _make_eager(unet: UNet2DModel) -> None:
-    for block in _blocks(unet):
-        block._compiled_call_impl = None  # what `compile` set
 
 
 def _gradients(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -> list[Tensor]:
