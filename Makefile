@@ -15,7 +15,7 @@ SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(ONCE)
 say = @echo "==> $(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint types unit notebooks pages run lab zoo bench constraints clean
+.PHONY: help env book test lint types unit notebooks pages run lab zoo bench floors constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,7 +92,10 @@ zoo: $(STAMP) ## train the embedded models from their recipes and measure them
 
 bench: $(STAMP) ## run the benchmarks and print their tables of ratios
 	$(call say,running the benchmarks)
-	@for script in $(filter-out %/side_by_side.py %/peak_memory.py,$(wildcard benchmarks/*.py)); do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/*.py; do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
+
+floors: $(STAMP) ## draw the rooms of the package by floor, for CONTRIBUTING.md
+	@$(BIN)/python tools/floors.py
 
 # The list that CI, environment.yml and .venv share: what a fresh install of the ranges resolves to.
 constraints: ## resolve the ranges anew and write constraints.txt

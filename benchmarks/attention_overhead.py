@@ -17,8 +17,8 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from peak_memory import peak_memory
-from side_by_side import side_by_side
+from lib.peak_memory import peak_memory
+from lib.side_by_side import side_by_side
 
 transformers.logging.set_verbosity_error()
 diffusers.logging.set_verbosity_error()

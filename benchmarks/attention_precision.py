@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from side_by_side import side_by_side
+from lib.side_by_side import side_by_side
 
 from companion.training.attention_on_cpu import attention_on_cpu
 

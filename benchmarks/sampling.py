@@ -15,15 +15,14 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import Any
 
 import diffusers
 import torch
 import transformers
+from lib.peak_memory import peak_memory
+from lib.side_by_side import side_by_side
 from PIL import Image
-from side_by_side import side_by_side
-from torch.profiler import ProfilerActivity, profile
 
 from companion.autopipeline import (
     draw,
@@ -91,7 +90,7 @@ def notes_loop(
         images = vae.decode(1 / vae.config.scaling_factor * latents).sample
     images = (images / 2 + 0.5).clamp(0, 1)
     pixels = (images.permute(0, 2, 3, 1) * 255).to(torch.uint8).cpu().numpy()
-    return [Image.fromarray(one) for one in pixels]
+    return [Image.fromarray(picture) for picture in pixels]
 
 
 def assemble(parts: Parts) -> Any:
@@ -148,25 +147,11 @@ def compare(
     for name, way in ways.items():
         alike = min(psnr(*pair) for pair in zip(first, way(), strict=True))
         print(
-            f"{name:20} {peak_memory(way, on_gpu):7.1f} MiB beside the weights at most, "
+            f"{name:20} {peak_memory(way, on_gpu) / 2**20:7.1f} MiB beside the weights at most, "
             f"worst PSNR to the first {alike:5.1f} dB"
         )
     # On a CPU all work is the process's own; on a GPU it is not.
     side_by_side(ways, rounds, time.perf_counter if on_gpu else time.process_time)
-
-
-def peak_memory(case: Callable[[], object], on_gpu: bool) -> float:
-    """MiB that PyTorch holds at most during a call, beside what it held before."""
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        case()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        case()
-    events = seen.profiler.kineto_results.events()
-    changes = sorted((one.start_ns(), one.nbytes()) for one in events if one.name() == "[memory]")
-    return max(accumulate(change for _, change in changes)) / 2**20
 
 
 def schedulers(count: int) -> None:
@@ -191,14 +176,14 @@ def schedulers(count: int) -> None:
         )
         cells = []
         for start in range(0, len(drawn), count):
-            pictures = [one.picture for one in drawn[start : start + count]]
+            pictures = [sample.picture for sample in drawn[start : start + count]]
             right = sum(
                 seen.objects == (thing,) and seen.background == colour
                 for seen, thing, colour in zip(recognise(pictures), things, colours, strict=True)
             )
             near = statistics.mean(psnr(*pair) for pair in zip(pictures, end, strict=True))
             cells.append(f"{right}/{count} {near:8.1f}")
-        more = {one.unet_calls - one.settings["num_inference_steps"] for one in drawn}
+        more = {sample.unet_calls - sample.settings["num_inference_steps"] for sample in drawn}
         calls = " or ".join(f"steps + {extra}" if extra else "steps" for extra in sorted(more))
         print(f"{name:16} {calls:10}" + "".join(f"{cell:>14}" for cell in cells))
 
@@ -226,7 +211,7 @@ def sd14(device: str) -> Parts:
             )
         )
     for name, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
-        assert sum(one.numel() for one in network.parameters()) == SD14_SIZES[name], name
+        assert sum(weights.numel() for weights in network.parameters()) == SD14_SIZES[name], name
     zoo = load_parts(folder("stable-diffusion"))
     return Parts(
         tokenizer=zoo.tokenizer,

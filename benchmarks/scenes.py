@@ -5,8 +5,8 @@ python benchmarks/scenes.py
 
 import io
 
+from lib.side_by_side import side_by_side
 from PIL import Image
-from side_by_side import side_by_side
 
 from companion.scenes import scene
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+pytest_plugins = ["faulty_hub"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_reach_children() -> None:

@@ -111,7 +111,34 @@ def test_the_words_of_chapter_6_stand_in_their_prompts(name: str) -> None:
     assert all(word in attention["pair"] for word in attention["pair_words"])
 
 
+def test_a_table_of_settings_needs_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    table = tmp_path / "profiles.toml"
+    table.write_text(PROFILES.read_text() + "[small.settings.flow]\nshift = 3.0\n")
+    monkeypatch.setattr("companion.sources.PROFILES", table)
+    assert profile("small").settings["flow"] == {"shift": 3.0}
+
+
+def test_a_model_of_the_table_needs_no_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = tmp_path / "profiles.toml"
+    table.write_text(PROFILES.read_text() + "[small.models.flow]\nzoo = 'ddpm'\n")
+    monkeypatch.setattr("companion.sources.PROFILES", table)
+    assert profile("small").flow == profile("small").denoiser
+    assert "flow" in dir(profile("small"))
+
+
+def test_a_model_that_the_profile_lacks_is_one_sentence() -> None:
+    p = profile("small")
+    with pytest.raises(AttributeError, match=r"small has no model 'vae'; it has: denoiser, "):
+        _ = p.vae
+    with pytest.raises(ValueError, match=r"small has no model 'vae'; it has: denoiser, "):
+        p.folder("vae")
+
+
 def test_a_profile_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        profile("small").settings["training"] = {}  # type: ignore[index]
     with pytest.raises(FrozenInstanceError):
         profile("small").name = "other"  # type: ignore[misc]
 

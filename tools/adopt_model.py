@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from companion.door.checksums import sha256
 from companion.recipes.recipe import recipe_names
-from companion.zoo.registry import WEIGHTS, ZOO, Entry, entries, sha256
+from companion.zoo.registry import WEIGHTS, ZOO, Entry, entries
 
 # What `companion zoo evaluate` writes beside the model.
 NOT_HASHED = {"README.md", "evaluation.json"}

@@ -5,12 +5,13 @@
 
 book/text/NAME.md is the source; book/NAME.ipynb is the same notebook with its outputs. A
 notebook comes out the same on every machine: no time stamps, no versions, ids made from what
-the cells say.
+the cells say. README.md's table of the chapters is written from _toc.yml and their titles.
 """
 
 import argparse
 import hashlib
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -116,6 +118,28 @@ def run_chapter(twin: Path, folder: Path, timeout: float) -> list[str]:
     return [f"{twin.stem}: {sentence}" for sentence in complaints(notebook)]
 
 
+def with_chapters(readme: str, root: Path = ROOT) -> str:
+    """README.md's text with the table of the chapters as they are now, each with its Colab link."""
+    repository = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    pages = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))["chapters"]
+    site = repository["url"].removeprefix("https://github.com/")
+    colab = f"https://colab.research.google.com/github/{site}/blob/{repository['branch']}"
+    rows = ["| chapter | |", "|---|---|"]
+    for page in pages:
+        notebook = f"{page['file']}.ipynb"
+        twin = root / "book" / "text" / f"{Path(page['file']).name}.md"
+        number = twin.name.partition("_")[0]
+        if number.isdigit() and twin.exists():
+            title = next(
+                cell.source.splitlines()[0].removeprefix("# ")
+                for cell in jupytext.read(twin, fmt="md:myst").cells
+                if cell.source.startswith("# ")
+            )
+            rows.append(f"| {int(number)}. [{title}]({notebook}) | [Colab]({colab}/{notebook}) |")
+    table = "\n".join(rows)
+    return re.sub(r"\| chapter \|.*?(?=\n\n)", lambda _: table, readme, count=1, flags=re.DOTALL)
+
+
 def main() -> int:
     """Run the chapters that the command line names, or all."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -136,6 +160,9 @@ def main() -> int:
     found = []
     for twin in twins:
         found += run_chapter(twin, options.book, options.timeout)
+    if options.book == BOOK:
+        readme = ROOT / "README.md"
+        readme.write_text(with_chapters(readme.read_text(encoding="utf-8")), encoding="utf-8")
     for sentence in found:
         print(sentence, file=sys.stderr)
     return 1 if found else 0

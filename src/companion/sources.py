@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from companion.door import RepositoryId, RepositoryPath, Untrusted, printable
+from companion.door.tables import read_table
 
 VARIABLE = "COMPANION_PROFILE"
 PROFILES = Path(__file__).with_name("profiles.toml")
@@ -112,9 +113,7 @@ def profile_table(name: str | None) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: there is no such profile.
     """
-    import tomllib  # 20 ms, of which `import companion` needs none
-
-    table = tomllib.loads(PROFILES.read_text(encoding="utf-8"))
+    table = read_table(PROFILES)
     name = name or os.environ.get(VARIABLE) or "small"
     if name not in table:
         known = " or ".join(table)

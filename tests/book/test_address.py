@@ -5,6 +5,8 @@ from pathlib import Path
 
 from chapters import CONFIG, NOTEBOOKS, REPOSITORY, ROOT, code_cells, tracked_files
 
+from run_book import with_chapters
+
 NAME = REPOSITORY.rsplit("/", 1)[1]
 TEXT = {".md", ".ipynb", ".py", ".toml", ".yml", ".yaml", ".cfg", ".txt", ""}
 # https://github.com/OWNER/NAME, git+https://..., and Colab's .../github/OWNER/NAME/blob/...
@@ -37,6 +39,11 @@ def test_readme_and_notebooks_name_the_address() -> None:
     assert REPOSITORY in (ROOT / "book" / "intro.md").read_text()
     for path in NOTEBOOKS:
         assert f'"{REPOSITORY}"' in code_cells(path)[0].source, f"install cell of {path.name}"
+
+
+def test_readme_lists_the_chapters_as_they_are() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_chapters(readme) == readme, "run `make run`"
 
 
 def test_readme_links_each_chapter_on_colab() -> None:

@@ -119,10 +119,11 @@ def test_called_wrongly_is_status_2() -> None:
     assert stop.value.code == 2
 
 
-def test_help_does_not_wait_for_torch() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
     code = (
         "import sys; from companion.cli import main\n"
-        "try: main(['--help'])\n"
+        f"try: main({arguments})\n"
         "except SystemExit: print('torch' in sys.modules)"
     )
     answer = subprocess.run(

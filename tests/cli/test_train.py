@@ -1,17 +1,22 @@
 """`companion train`."""
 
+import argparse
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import Dataset, concatenate_datasets
 from diffusers import DDPMPipeline
 
-from companion.cli import main
+import companion.training
+from companion.cli import main, train
 from companion.local_hub import LocalHub
 from companion.scenes import dataset, export_imagefolder
+from companion.training import TrainingConfig
+from companion.training.config import ON_THE_COMMAND_LINE, explanations
 
 SETTINGS = """
 image_size = 16
@@ -158,3 +163,98 @@ def test_the_same_command_trains_in_two_processes(settings: Path, tmp_path: Path
     assert len(rows) == 1 + 2 * 16 // (2 * 4)
     assert done.stdout.count("steps done") == 1
     DDPMPipeline.from_pretrained(out)
+
+
+def options() -> dict[str, argparse.Action]:
+    """What `companion train` takes, by the names of the settings."""
+    commands = argparse.ArgumentParser().add_subparsers()
+    train.add(commands)
+    return {action.dest: action for action in commands.choices["train"]._actions}
+
+
+def test_each_option_comes_from_the_settings() -> None:
+    there = options()
+    assert set(there) == {"help", "config", *ON_THE_COMMAND_LINE}
+    for name in ON_THE_COMMAND_LINE:
+        action, default = there[name], getattr(TrainingConfig, name)
+        told, meaning = str(action.help), explanations()[name]
+        assert told.startswith(meaning.split("`")[0].rstrip("."))
+        assert default in (None, False) or told.endswith(f"(default: {default})")
+    dashed = {option: name for name, action in there.items() for option in action.option_strings}
+    for name in ("num_epochs", "train_batch_size", "image_size", "learning_rate", "seed"):
+        assert dashed[f"--{name.replace('_', '-')}"] == name
+    assert dashed["--mixed-precision"] == "mixed_precision"
+    assert dashed["--output"] == "output_dir"
+
+
+def test_another_setting_becomes_an_option_by_its_name_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(train, "ON_THE_COMMAND_LINE", (*ON_THE_COMMAND_LINE, "snr_gamma"))
+    action = options()["snr_gamma"]
+    assert action.option_strings == ["--snr-gamma"]
+    assert action.type("5") == 5.0  # type: ignore[misc, operator]
+    assert "signal-to-noise" in str(action.help)
+
+
+@pytest.fixture
+def trained_with(monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
+    """The settings that a command trains with, which here it does not."""
+    seen: list[TrainingConfig] = []
+
+    def note(config: TrainingConfig) -> None:
+        seen.append(config)
+        raise ValueError("Noted.")
+
+    monkeypatch.setattr(companion.training, "train", note)
+    return seen
+
+
+def test_options_go_before_the_file_and_the_file_before_the_defaults(
+    settings: Path, trained_with: list[TrainingConfig]
+) -> None:
+    words = "--num-epochs 7 --train-batch-size 2 --learning-rate 3e-4 --mixed-precision bf16"
+    words += " --seed 5 --image-size 32 --dataset-split test --bad-pictures skip --output here"
+    assert main(["train", "mine", "--config", str(settings), *words.split(), "--resume"]) == 1
+    assert main(["train", "--config", str(settings)]) == 1
+    assert main(["train", "--seed", "5"]) == 1
+    found, plain, bare = trained_with
+    assert (found.num_epochs, found.train_batch_size, found.learning_rate) == (7, 2, 3e-4)
+    assert (found.mixed_precision, found.seed, found.image_size) == ("bf16", 5, 32)
+    assert (found.dataset_name, found.dataset_split, found.bad_pictures) == ("mine", "test", "skip")
+    assert (found.output_dir, found.resume, found.sample_steps) == ("here", True, 2)
+    assert (plain.num_epochs, plain.dataset_name) == (2, "scenes:flowers")
+    assert (plain.seed, plain.resume) == (0, False)
+    assert bare == TrainingConfig(seed=5)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (["--num-epochs", "ten"], 2, "argument --num-epochs: 'ten' is not a whole number"),
+        (["--image-size", "64.0"], 2, "argument --image-size: '64.0' is not a whole number"),
+        (["--seed", "9" * 5000], 2, "is not a whole number"),
+        (["--learning-rate", "fast"], 2, "argument --learning-rate: 'fast' is not a number"),
+        (["--mixed-precision", "half"], 2, "argument --mixed-precision: invalid choice: 'half'"),
+        (["--num-epochs", "0"], 1, "companion: The setting num_epochs is 1 or more, but 0 was"),
+        (["--learning-rate", "nan"], 1, "The setting learning_rate is above 0, but nan was given."),
+        (["--image-size", "100000"], 1, "The setting image_size is 4,096 or less, but 100000 was"),
+        (["--output", " "], 1, "The setting output_dir is not empty, but ' ' was given."),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(
+    words: list[str],
+    status: int,
+    sentence: str,
+    trained_with: list[Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    try:
+        ended: object = main(["train", *words])
+    except SystemExit as stop:
+        ended = stop.code
+    said = capsys.readouterr().err.splitlines()
+    assert ended == status
+    assert sentence in said[-1]
+    assert len(said) == 1 or status == 2  # there the usage stands before it
+    assert not trained_with

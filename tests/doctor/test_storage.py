@@ -7,14 +7,25 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from companion.doctor import Verdict, storage
+from companion.doctor import Finding, Verdict, storage
 from companion.hub import environment
 
 # Root writes everywhere but here.
 NOWHERE = Path("/proc/1")
+
+
+def the_cache() -> Finding:
+    (finding,) = storage.check_cache()
+    return finding
+
+
+def the_disk() -> Finding:
+    (finding,) = storage.check_disk()
+    return finding
 
 
 @pytest.fixture
@@ -32,7 +43,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_an_empty_cache_is_good_and_shows_its_place() -> None:
-    (finding,) = storage.check_cache()
+    finding = the_cache()
     assert finding.verdict is Verdict.GOOD
     assert finding.text.startswith("~/.cache/huggingface/hub, ")
     assert not (Path.home() / ".cache").exists()  # looking makes no folders
@@ -50,7 +61,7 @@ def test_the_cache_is_looked_for_where_the_hub_library_puts_it(
 @pytest.mark.skipif(not NOWHERE.exists(), reason="needs /proc")
 def test_a_home_that_cannot_be_written_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(NOWHERE / "hf"))
-    (finding,) = storage.check_cache()
+    finding = the_cache()
     assert finding.verdict is Verdict.PROBLEM
     assert "cannot be written to" in finding.text
     assert finding.remedy.startswith("export HF_HOME=")
@@ -61,15 +72,15 @@ def test_a_file_in_place_of_the_cache_is_a_problem(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "file"))
-    assert storage.check_cache()[0].verdict is Verdict.PROBLEM
+    assert the_cache().verdict is Verdict.PROBLEM
 
 
 def test_a_full_disk_is_a_problem(full_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(full_disk / "hf"))
-    assert "the disk is full" in storage.check_cache()[0].text
+    assert "the disk is full" in the_cache().text
     with monkeypatch.context() as there:  # and out again, or it could not be taken away
         there.chdir(full_disk)
-        (finding,) = storage.check_disk()
+        finding = the_disk()
     assert finding.verdict is Verdict.PROBLEM
     assert finding.remedy.startswith("free some room: du -xsh")
 
@@ -79,14 +90,14 @@ def test_a_disk_without_a_temporary_folder_is_a_problem(monkeypatch: pytest.Monk
         raise FileNotFoundError
 
     monkeypatch.setattr(tempfile, "gettempdir", none_found)
-    assert "TMPDIR" in storage.check_disk()[0].remedy
+    assert "TMPDIR" in the_disk().remedy
 
 
 def test_autodl_with_the_cache_on_the_system_disk_is_a_warning(
     full_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "AUTODL_DATA_DISK", full_disk)  # any other disk
-    (finding,) = storage.check_cache()
+    finding = the_cache()
     assert finding.verdict is Verdict.WARNING
     assert finding.remedy == f"export HF_HOME={full_disk}/huggingface, before Python starts"
 
@@ -94,11 +105,11 @@ def test_autodl_with_the_cache_on_the_system_disk_is_a_warning(
 def test_too_little_room_for_the_full_profile_is_a_problem(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    small = shutil._ntuple_diskusage(100, 99, 1_000_000)  # type: ignore[attr-defined]
+    small = SimpleNamespace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: small)
-    assert storage.check_cache()[0].verdict is Verdict.GOOD
+    assert the_cache().verdict is Verdict.GOOD
     monkeypatch.setenv("COMPANION_PROFILE", "full")
-    assert storage.check_cache()[0].verdict is Verdict.PROBLEM
+    assert the_cache().verdict is Verdict.PROBLEM
 
 
 def test_models_in_the_cache_need_no_room(tmp_path: Path) -> None:
@@ -116,7 +127,7 @@ def test_a_working_folder_that_is_gone_is_a_problem(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    (finding,) = storage.check_disk()
+    finding = the_disk()
     assert finding.verdict is Verdict.PROBLEM
     assert "the working folder is gone" in finding.text
     assert finding.remedy.startswith("cd ")
@@ -127,9 +138,9 @@ def test_a_home_that_is_a_file_is_a_problem(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
-    assert storage.check_cache()[0].text == f"{tmp_path}/file is a file"
+    assert the_cache().text == f"{tmp_path}/file is a file"
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
-    assert storage.check_cache()[0].text == "~ is a file"
+    assert the_cache().text == "~ is a file"
 
 
 @pytest.mark.skipif(not NOWHERE.exists(), reason="needs /proc")
@@ -138,7 +149,7 @@ def test_a_cache_that_can_only_be_read_is_good_when_all_is_in_it(
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(NOWHERE))
     monkeypatch.setattr(storage, "missing_models", lambda cache: {})
-    (finding,) = storage.check_cache()
+    finding = the_cache()
     assert finding.verdict is Verdict.GOOD
     assert "can only be read, and has all" in finding.text
 

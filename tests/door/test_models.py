@@ -50,7 +50,7 @@ def change(path: Path, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["stable-diffusion", "ddpm", "upscaler", "depth"])
-def test_the_zoos_models_pass(name: str):
+def test_the_zoos_models_pass(name: str) -> None:
     check_model_folder(Path(zoo(name)))
 
 
@@ -70,7 +70,9 @@ def text_encoder(kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"])
 @pytest.mark.parametrize("prefix", ["", "text_model."])
-def test_a_text_encoder_has_all_its_weights_or_is_refused(kind: str, prefix: str, tmp_path: Path):
+def test_a_text_encoder_has_all_its_weights_or_is_refused(
+    kind: str, prefix: str, tmp_path: Path
+) -> None:
     part = text_encoder(kind)
     pipe = type("Pipe", (), {"components": {"text_encoder": part, "safety_checker": None}})
     part.save_pretrained(tmp_path / "text_encoder")
@@ -85,7 +87,7 @@ def test_a_text_encoder_has_all_its_weights_or_is_refused(kind: str, prefix: str
         check_weights(pipe, tmp_path)
 
 
-def test_files_of_other_libraries_beside_the_safetensors_do_not_matter(model: Path):
+def test_files_of_other_libraries_beside_the_safetensors_do_not_matter(model: Path) -> None:
     for name in ("diffusion_pytorch_model.bin", "diffusion_flax_model.msgpack"):
         put(model / "unet" / name, b"anything")
     put(model / "unet" / "diffusion_pytorch_model.fp16.safetensors", b"anything")
@@ -93,7 +95,7 @@ def test_files_of_other_libraries_beside_the_safetensors_do_not_matter(model: Pa
     check_model_folder(model)
 
 
-def test_parts_as_old_models_name_them_pass(model: Path):
+def test_parts_as_old_models_name_them_pass(model: Path) -> None:
     change(
         model / "model_index.json",
         safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
@@ -121,7 +123,7 @@ def in_shards(model: Path, names: tuple[str, str] = ("a.safetensors", "b.safeten
     put(model / f"{UNET}.index.json", {"metadata": {}, "weight_map": weight_map})
 
 
-def test_weights_in_shards_pass(model: Path):
+def test_weights_in_shards_pass(model: Path) -> None:
     in_shards(model)
     check_model_folder(model)
 
@@ -135,13 +137,13 @@ def test_weights_in_shards_pass(model: Path):
         "config.json",
     ],
 )
-def test_a_shard_that_is_none_or_elsewhere_is_refused(model: Path, name: str):
+def test_a_shard_that_is_none_or_elsewhere_is_refused(model: Path, name: str) -> None:
     in_shards(model, ("a.safetensors", name))
     with pytest.raises(Untrusted):
         check_model_folder(model)
 
 
-def test_an_index_beside_whole_weights_is_refused(model: Path):
+def test_an_index_beside_whole_weights_is_refused(model: Path) -> None:
     shutil.copy(model / UNET, model / "unet" / "mine.safetensors")
     put(model / f"{UNET}.index.json", {"weight_map": {"conv_in.weight": "mine.safetensors"}})
     with pytest.raises(Untrusted, match="weights twice"):
@@ -150,20 +152,20 @@ def test_an_index_beside_whole_weights_is_refused(model: Path):
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
 @pytest.mark.parametrize("ending", [".bin", ".ckpt", ".pkl"])
-def test_weights_as_a_pickle_only_are_refused(model: Path, part: str, ending: str):
+def test_weights_as_a_pickle_only_are_refused(model: Path, part: str, ending: str) -> None:
     next((model / part).glob("*.safetensors")).unlink()
     put(model / part / f"pytorch_model{ending}", pickle.dumps({}))
     with pytest.raises(Untrusted, match=f"The {part} of .*{ending} only, a pickle"):
         check_model_folder(model)
 
 
-def test_weights_as_a_variant_only_are_refused_with_what_to_do(model: Path):
+def test_weights_as_a_variant_only_are_refused_with_what_to_do(model: Path) -> None:
     (model / UNET).rename(model / "unet" / "diffusion_pytorch_model.fp16.safetensors")
     with pytest.raises(Untrusted, match=r"rename it to diffusion_pytorch_model\.safetensors"):
         check_model_folder(model)
 
 
-def test_no_weights_are_refused(model: Path):
+def test_no_weights_are_refused(model: Path) -> None:
     (model / UNET).unlink()
     with pytest.raises(Untrusted, match=r"no diffusion_pytorch_model\.safetensors"):
         check_model_folder(model)
@@ -189,7 +191,7 @@ def test_no_weights_are_refused(model: Path):
         b"",
     ],
 )
-def test_an_index_that_names_no_pipeline_is_refused(model: Path, index: Any):
+def test_an_index_that_names_no_pipeline_is_refused(model: Path, index: Any) -> None:
     put(model / "model_index.json", index)
     with pytest.raises(Untrusted):
         check_model_folder(model)
@@ -214,7 +216,7 @@ def test_an_index_that_names_no_pipeline_is_refused(model: Path, index: Any):
         [{}, []],
     ],
 )
-def test_a_part_that_is_no_class_of_the_libraries_is_refused(model: Path, part: list[Any]):
+def test_a_part_that_is_no_class_of_the_libraries_is_refused(model: Path, part: list[Any]) -> None:
     (model / "unet" / "mine.py").write_text("raise SystemExit('code ran')")
     change(model / "model_index.json", unet=part)
     with pytest.raises(Untrusted, match=r"model_index\.json says"):
@@ -242,7 +244,7 @@ def test_a_part_that_is_no_class_of_the_libraries_is_refused(model: Path, part: 
 )
 def test_settings_beyond_what_the_weights_hold_are_refused(
     model: Path, file: str, values: dict[str, Any]
-):
+) -> None:
     if (model / file).exists():
         change(model / file, **values)
     else:
@@ -253,7 +255,7 @@ def test_settings_beyond_what_the_weights_hold_are_refused(
 
 @pytest.mark.parametrize("file", ["unet/config.json", "scheduler/scheduler_config.json"])
 @pytest.mark.parametrize("content", [[], b"", b"{" * 9, b"[" * 100_000, b'{"a": 1' + b"0" * 10**5])
-def test_settings_that_are_no_json_are_refused(model: Path, file: str, content: Any):
+def test_settings_that_are_no_json_are_refused(model: Path, file: str, content: Any) -> None:
     put(model / file, content)
     with pytest.raises(Untrusted, match="config"):
         check_model_folder(model)
@@ -270,20 +272,20 @@ def test_settings_that_are_no_json_are_refused(model: Path, file: str, content: 
         lambda whole: pickle.dumps({"a": 1}),
     ],
 )
-def test_damaged_weights_are_refused(model: Path, damage: Callable[[bytes], bytes]):
+def test_damaged_weights_are_refused(model: Path, damage: Callable[[bytes], bytes]) -> None:
     put(model / UNET, damage((model / UNET).read_bytes()))
     with pytest.raises(Untrusted, match="cannot be read as safetensors"):
         check_model_folder(model)
 
 
 @pytest.mark.parametrize("length", [0, -1, 1.5, "x", True, []])
-def test_a_tokenizer_of_no_length_is_refused(model: Path, length: Any):
+def test_a_tokenizer_of_no_length_is_refused(model: Path, length: Any) -> None:
     change(model / "tokenizer" / "tokenizer_config.json", model_max_length=length)
     with pytest.raises(Untrusted, match=r"has model_max_length = .* at least 1"):
         check_model_folder(model)
 
 
-def test_an_index_is_looked_at_alone(tmp_path: Path):
+def test_an_index_is_looked_at_alone(tmp_path: Path) -> None:
     put(tmp_path / "model_index.json", {"_class_name": "DDPMPipeline", "unet": ["evil", "Evil"]})
     with pytest.raises(Untrusted, match=r"says that unet is a evil.Evil"):
         check_index(tmp_path / "model_index.json")
@@ -293,7 +295,7 @@ def test_an_index_is_looked_at_alone(tmp_path: Path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
 @pytest.mark.parametrize("file", ["tokenizer/chat_template.jinja", "tokenizer/vocab.json"])
-def test_a_pipe_that_a_library_may_open_is_refused(model: Path, file: str):
+def test_a_pipe_that_a_library_may_open_is_refused(model: Path, file: str) -> None:
     (model / file).unlink(missing_ok=True)
     os.mkfifo(model / file)
     with pytest.raises(Untrusted, match="is no file"):
@@ -302,7 +304,7 @@ def test_a_pipe_that_a_library_may_open_is_refused(model: Path, file: str):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
 @pytest.mark.parametrize("file", ["model_index.json", "unet/config.json", UNET])
-def test_pipes_devices_and_folders_in_place_of_files_are_refused(model: Path, file: str):
+def test_pipes_devices_and_folders_in_place_of_files_are_refused(model: Path, file: str) -> None:
     (model / file).unlink()
     os.mkfifo(model / file)
     with pytest.raises(Untrusted, match="is no file"):
@@ -318,12 +320,12 @@ def test_pipes_devices_and_folders_in_place_of_files_are_refused(model: Path, fi
 
 
 @pytest.mark.parametrize("name", ["classifier", "vae"])
-def test_a_folder_without_an_index_is_refused(name: str):
+def test_a_folder_without_an_index_is_refused(name: str) -> None:
     with pytest.raises(Untrusted, match=r"holds no model_index\.json"):
         check_model_folder(Path(zoo(name)))
 
 
-def test_what_is_no_folder_is_refused(model: Path):
+def test_what_is_no_folder_is_refused(model: Path) -> None:
     with pytest.raises(Untrusted, match="There is no folder"):
         check_model_folder(model / "model_index.json")
 
@@ -344,7 +346,7 @@ PARTS = st.tuples(
 @given(changed=st.dictionaries(st.sampled_from(KEYS), JSON | PARTS, min_size=1, max_size=3))
 def test_any_index_passes_or_is_refused(
     changed: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-):
+) -> None:
     model = linked(Path(zoo("stable-diffusion")), tmp_path_factory.mktemp("models") / "model")
     change(model / "model_index.json", **changed)
     with suppress(Untrusted):  # nothing else may come

@@ -17,8 +17,11 @@ def test_texts_and_paths_are_paths(path: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        *((one, "the path of a file, but") for one in (None, [], {}, b"a", 5, 1.5, True, object())),
-        *((one, "no file can be called so") for one in ("", "a\0b", "\ud800", "a" * 5000)),
+        *(
+            (value, "the path of a file, but")
+            for value in (None, [], {}, b"a", 5, 1.5, True, object())
+        ),
+        *((value, "no file can be called so") for value in ("", "a\0b", "\ud800", "a" * 5000)),
         ("https://me:secret@a.b/c.png", "https://a.b/c.png, an address"),
     ],
 )

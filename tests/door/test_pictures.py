@@ -47,8 +47,8 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def off(one: Image.Image, other: Image.Image) -> int:
-    return int(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max())
+def off(image: Image.Image, other: Image.Image) -> int:
+    return int(np.abs(np.asarray(image).astype(int) - np.asarray(other)).max())
 
 
 def eight_at_once(work: Callable[[], None]) -> None:
@@ -362,11 +362,11 @@ def tiff(**tags: list[int]) -> bytes:
     numbers |= {"offsets": 273, "rows": 278, "tile_width": 322, "tile_height": 323, "tiles": 324}
     own = {"width": [16], "height": [16], "bits": [8], "packed": [1], "grey": [1], **tags}
     entries, after = b"", b""
-    for name, values in sorted(own.items(), key=lambda one: numbers[one[0]]):
+    for name, values in sorted(own.items(), key=lambda tag: numbers[tag[0]]):
         content = struct.pack(f"<{len(values)}I", *values)
         if len(values) > 1:
-            place = 8 + 2 + 12 * len(own) + 4 + len(after)
-            after, content = after + content, struct.pack("<I", place)
+            offset = 8 + 2 + 12 * len(own) + 4 + len(after)
+            after, content = after + content, struct.pack("<I", offset)
         entries += struct.pack("<HHI", numbers[name], 4, len(values)) + content
     head = b"II*\0" + struct.pack("<IH", 8, len(own))
     return head + entries + bytes(4) + after + bytes(256)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-DATASET = "huggan/flowers-102-categories"
+from faulty_hub import DATASET, FaultyHub, Shell
+
 PARQUET = "data/train-00000-of-00001.parquet"
 LOAD = f"""
 from datasets import load_dataset
@@ -17,7 +18,7 @@ SIX = "6 (120, 0, 0)"
 
 
 @pytest.fixture
-def python(shell: Any) -> Any:
+def python(shell: Shell) -> Any:
     """Runs lines in a Python of their own, as a reader's notebook would; answers the last line."""
 
     def run(lines: str, **variables: str) -> str:
@@ -29,7 +30,7 @@ def python(shell: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_through_the_endpoint_then_offline_from_the_cache(hub: Any, python: Any) -> None:
+def test_through_the_endpoint_then_offline_from_the_cache(hub: FaultyHub, python: Any) -> None:
     assert python(LOAD) == SIX
     assert len(hub.requests("files")) == 1
     assert any("authorization" in request.headers for request in hub.heard)  # from HF_TOKEN
@@ -40,7 +41,7 @@ def test_through_the_endpoint_then_offline_from_the_cache(hub: Any, python: Any)
 
 @pytest.mark.slow
 def test_download_mode_reuse_is_the_default_and_force_redownload_fetches_again(
-    hub: Any, python: Any
+    hub: FaultyHub, python: Any
 ) -> None:
     """What the notes' `download_mode` does."""
     modes = ["", ', download_mode="reuse_dataset_if_exists"', ', download_mode="force_redownload"']
@@ -51,13 +52,13 @@ def test_download_mode_reuse_is_the_default_and_force_redownload_fetches_again(
     assert len(hub.requests("files")) == 2
 
 
-def test_a_cut_in_the_parquet_file_is_survived(hub: Any, python: Any) -> None:
+def test_a_cut_in_the_parquet_file_is_survived(hub: FaultyHub, python: Any) -> None:
     hub.cut(after=500)
     assert python(LOAD) == SIX
     assert len(hub.requests("files")) == 2
 
 
-def test_a_parquet_file_is_read_directly(hub: Any, python: Any, repositories: Path) -> None:
+def test_a_parquet_file_is_read_directly(hub: FaultyHub, python: Any, repositories: Path) -> None:
     url = f"{hub.address}/datasets/{DATASET}/resolve/main/{PARQUET}"
     file = repositories / "datasets" / DATASET / PARQUET
     lines = LOAD.replace(f'"{DATASET}"', f'"parquet", data_files="{file}"')
@@ -65,7 +66,7 @@ def test_a_parquet_file_is_read_directly(hub: Any, python: Any, repositories: Pa
     assert len(hub.log) == 2
 
 
-def test_a_folder_of_pictures_is_a_dataset(python: Any, shell: Any) -> None:
+def test_a_folder_of_pictures_is_a_dataset(python: Any, shell: Shell) -> None:
     from PIL import Image
 
     folder = shell.folder / "flowers" / "rose"
@@ -77,7 +78,7 @@ def test_a_folder_of_pictures_is_a_dataset(python: Any, shell: Any) -> None:
 
 
 def test_with_a_slash_at_the_end_of_the_endpoint_the_library_asks_for_two(
-    hub: Any, shell: Any, python: Any
+    hub: FaultyHub, shell: Shell, python: Any
 ) -> None:
     """Why `clashes` calls it a fault."""
     lines = "import datasets\nprint(datasets.config.HUB_DATASETS_URL)"

@@ -16,15 +16,7 @@ from typing import Any
 import pytest
 
 from companion.hub import HubError, NoRoom, NotAllowed, fetch
-
-MODEL = "google/ddpm-cat-256"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-SIZE = 1_000_000
-
-
-@pytest.fixture
-def weights(repositories: Path) -> bytes:
-    return (repositories / MODEL / WEIGHTS).read_bytes()
+from faulty_hub import MODEL, SIZE, WEIGHTS, FaultyHub, Shell
 
 
 @pytest.fixture
@@ -49,12 +41,12 @@ def under_its_name(cache: Path) -> list[Path]:
     return [path for path in finals if re.fullmatch(r"[0-9a-f]{64}|.*safetensors", path.name)]
 
 
-def files_host(hub: Any) -> str:
+def files_host(hub: FaultyHub) -> str:
     return str(hub.files_address.removeprefix("http://"))
 
 
 def test_cut_in_mid_file_it_goes_on_at_that_byte(
-    hub: Any, get: Callable[[], bytes], weights: bytes
+    hub: FaultyHub, get: Callable[[], bytes], weights: bytes
 ) -> None:
     hub.cut(after=300_000)
     assert get() == weights
@@ -63,7 +55,7 @@ def test_cut_in_mid_file_it_goes_on_at_that_byte(
 
 
 def test_cut_again_and_again_it_fails_and_the_second_run_goes_on(
-    hub: Any, get: Callable[[], bytes], fails: Callable[..., str], weights: bytes
+    hub: FaultyHub, get: Callable[[], bytes], fails: Callable[..., str], weights: bytes
 ) -> None:
     hub.cut(after=400_000)
     hub.cut(after=0, times=5)
@@ -77,7 +69,7 @@ def test_cut_again_and_again_it_fails_and_the_second_run_goes_on(
 
 
 def test_a_stall_ends_at_the_time_limit_and_it_goes_on(
-    hub: Any, get: Callable[[], bytes], weights: bytes
+    hub: FaultyHub, get: Callable[[], bytes], weights: bytes
 ) -> None:
     hub.stall(after=200_000)
     started = time.monotonic()
@@ -86,14 +78,14 @@ def test_a_stall_ends_at_the_time_limit_and_it_goes_on(
     assert hub.sent() == SIZE
 
 
-def test_an_api_that_says_nothing_is_given_up(hub: Any, fails: Callable[..., str]) -> None:
+def test_an_api_that_says_nothing_is_given_up(hub: FaultyHub, fails: Callable[..., str]) -> None:
     hub.silence()
     sentence = fails()
     assert sentence.startswith(f"{hub.address.removeprefix('http://')} does not answer within the")
 
 
 def test_too_many_requests_it_waits_as_long_as_it_is_told(
-    hub: Any, get: Callable[[], bytes], weights: bytes
+    hub: FaultyHub, get: Callable[[], bytes], weights: bytes
 ) -> None:
     hub.refuse(429, Retry_After="1")
     started = time.monotonic()
@@ -101,28 +93,30 @@ def test_too_many_requests_it_waits_as_long_as_it_is_told(
     assert time.monotonic() - started >= 1
 
 
-def test_told_to_wait_for_an_hour_it_says_so_instead(hub: Any, fails: Callable[..., str]) -> None:
+def test_told_to_wait_for_an_hour_it_says_so_instead(
+    hub: FaultyHub, fails: Callable[..., str]
+) -> None:
     hub.refuse(429, Retry_After="3600")
     assert "answers 429, too many requests: wait 3600 seconds" in fails()
     assert len(hub.requests("files")) == 1
 
 
 def test_out_of_order_for_a_moment_it_tries_again(
-    hub: Any, get: Callable[[], bytes], weights: bytes
+    hub: FaultyHub, get: Callable[[], bytes], weights: bytes
 ) -> None:
     hub.refuse(503, times=2)
     assert get() == weights
     assert [line.status for line in hub.requests("files")] == [503, 503, 200]
 
 
-def test_out_of_order_for_good_it_fails(hub: Any, fails: Callable[..., str]) -> None:
+def test_out_of_order_for_good_it_fails(hub: FaultyHub, fails: Callable[..., str]) -> None:
     hub.refuse(503, times=5)
     assert f"{files_host(hub)} (where" in (sentence := fails())
     assert "answers 503; try again later" in sentence
 
 
 def test_the_api_busy_for_a_moment_it_asks_again(
-    hub: Any, get: Callable[[], bytes], weights: bytes
+    hub: FaultyHub, get: Callable[[], bytes], weights: bytes
 ) -> None:
     hub.refuse(503, host="hub")
     hub.refuse(429, host="hub", Retry_After="0")
@@ -130,24 +124,24 @@ def test_the_api_busy_for_a_moment_it_asks_again(
 
 
 def test_a_page_in_place_of_the_file_is_no_file(
-    hub: Any, get: Callable[[], bytes], weights: bytes
+    hub: FaultyHub, get: Callable[[], bytes], weights: bytes
 ) -> None:
     hub.log_in_first(times=2)
     assert get() == weights
 
 
-def test_a_page_again_and_again_is_one_sentence(hub: Any, fails: Callable[..., str]) -> None:
+def test_a_page_again_and_again_is_one_sentence(hub: FaultyHub, fails: Callable[..., str]) -> None:
     hub.log_in_first(times=100)
     assert "does the network want you to log in first?" in fails()
 
 
-def test_the_api_out_of_order_it_fails(hub: Any, fails: Callable[..., str]) -> None:
+def test_the_api_out_of_order_it_fails(hub: FaultyHub, fails: Callable[..., str]) -> None:
     hub.refuse(503, host="hub", times=5)
     assert fails().startswith(f"{hub.address.removeprefix('http://')} answers 503; try again")
 
 
 def test_sent_on_to_another_host_the_sentence_names_that_host(
-    hub: Any, fails: Callable[..., str]
+    hub: FaultyHub, fails: Callable[..., str]
 ) -> None:
     hub.refuse(308, host="hub", times=100, Location="http://127.0.0.1:9/elsewhere")
     sentence = fails()
@@ -156,7 +150,7 @@ def test_sent_on_to_another_host_the_sentence_names_that_host(
 
 
 def test_sent_on_to_another_host_it_is_not_asked(
-    hub: Any, repositories: Path, fails: Callable[..., str]
+    hub: FaultyHub, repositories: Path, fails: Callable[..., str]
 ) -> None:
     with type(hub)(repositories, hub.commits) as stranger:
         hub.send_on(stranger.address)
@@ -165,7 +159,7 @@ def test_sent_on_to_another_host_it_is_not_asked(
 
 
 def test_an_endpoint_that_tells_no_checksums_is_refused(
-    hub: Any, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("companion.local_hub.server._blob", lambda stored: {})
     assert "tells no sizes and checksums" in fails()
@@ -173,7 +167,11 @@ def test_an_endpoint_that_tells_no_checksums_is_refused(
 
 @pytest.mark.parametrize("name", ["oid", "sha256"])
 def test_a_checksum_that_is_a_path_gets_nowhere(
-    hub: Any, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch, cache: Path, name: str
+    hub: FaultyHub,
+    fails: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    cache: Path,
+    name: str,
 ) -> None:
     from companion.local_hub import repository
 
@@ -189,14 +187,14 @@ def test_a_checksum_that_is_a_path_gets_nowhere(
 
 
 def test_a_cache_that_cannot_be_made_is_one_sentence(
-    hub: Any, cache: Path, fails: Callable[..., str]
+    hub: FaultyHub, cache: Path, fails: Callable[..., str]
 ) -> None:
     cache.parent.write_text("a file where the folder should be", encoding="utf-8")
     assert "cannot be written: set HF_HOME to a folder of yours" in fails()
 
 
 def test_metadata_but_a_dead_host_of_large_files(
-    hub: Any, cache: Path, fails: Callable[..., str]
+    hub: FaultyHub, cache: Path, fails: Callable[..., str]
 ) -> None:
     hub.stop_files()
     sentence = fails()
@@ -204,7 +202,9 @@ def test_metadata_but_a_dead_host_of_large_files(
     assert "settings come but weights do not: take another endpoint" in sentence
 
 
-def test_a_short_body_is_completed(hub: Any, get: Callable[[], bytes], weights: bytes) -> None:
+def test_a_short_body_is_completed(
+    hub: FaultyHub, get: Callable[[], bytes], weights: bytes
+) -> None:
     hub.shorten(by=100_000)
     assert get() == weights
     assert hub.requests("files")[-1].range == "bytes=900000-"
@@ -212,14 +212,16 @@ def test_a_short_body_is_completed(hub: Any, get: Callable[[], bytes], weights: 
 
 
 def test_a_flipped_byte_is_found_and_fetched_again(
-    hub: Any, get: Callable[[], bytes], weights: bytes
+    hub: FaultyHub, get: Callable[[], bytes], weights: bytes
 ) -> None:
     hub.flip()
     assert get() == weights
     assert hub.sent() == 2 * SIZE
 
 
-def test_a_byte_flipped_twice_is_a_fault_of_the_host(hub: Any, fails: Callable[..., str]) -> None:
+def test_a_byte_flipped_twice_is_a_fault_of_the_host(
+    hub: FaultyHub, fails: Callable[..., str]
+) -> None:
     hub.flip(times=2)
     sentence = fails()
     assert f"{files_host(hub)} (where" in sentence
@@ -227,7 +229,7 @@ def test_a_byte_flipped_twice_is_a_fault_of_the_host(hub: Any, fails: Callable[.
 
 
 def test_a_damaged_beginning_is_found_when_the_rest_has_come(
-    hub: Any, cache: Path, get: Callable[[], bytes], fails: Callable[..., str], weights: bytes
+    hub: FaultyHub, cache: Path, get: Callable[[], bytes], fails: Callable[..., str], weights: bytes
 ) -> None:
     hub.cut(after=400_000)
     hub.cut(after=0, times=5)
@@ -240,7 +242,7 @@ def test_a_damaged_beginning_is_found_when_the_rest_has_come(
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_gated_model_is_refused_with_where_to_ask(
-    hub: Any, fails: Callable[..., str], status: int
+    hub: FaultyHub, fails: Callable[..., str], status: int
 ) -> None:
     hub.refuse(status, host="hub", X_Error_Code="GatedRepo", X_Error_Message="Access is restricted")
     sentence = fails(NotAllowed)
@@ -252,28 +254,28 @@ def test_a_gated_model_is_refused_with_where_to_ask(
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_turned_away_at_the_host_of_large_files_it_is_no_matter_of_terms(
-    hub: Any, fails: Callable[..., str], status: int
+    hub: FaultyHub, fails: Callable[..., str], status: int
 ) -> None:
     hub.refuse(status, times=1000)
     assert f"answers {status}; try again later, or take another endpoint" in fails()
 
 
-def test_an_unknown_id_is_refused(hub: Any, cache: Path) -> None:
+def test_an_unknown_id_is_refused(hub: FaultyHub, cache: Path) -> None:
     with pytest.raises(NotAllowed, match=r"has no someone/unknown, or does not show it to you"):
         fetch("someone/unknown", where=hub.address)
 
 
-def test_a_removed_id_is_refused_with_its_heir(hub: Any, cache: Path) -> None:
+def test_a_removed_id_is_refused_with_its_heir(hub: FaultyHub, cache: Path) -> None:
     with pytest.raises(NotAllowed, match="use stable-diffusion-v1-5/stable-diffusion-v1-5 in its"):
         fetch("runwayml/stable-diffusion-v1-5", where=hub.address)
 
 
-def test_an_unknown_revision_is_refused(hub: Any, cache: Path) -> None:
+def test_an_unknown_revision_is_refused(hub: FaultyHub, cache: Path) -> None:
     with pytest.raises(NotAllowed, match=f"has {MODEL}, but not this version of it"):
         fetch(f"{MODEL}@{'0' * 40}", where=hub.address)
 
 
-def test_a_dead_endpoint_is_one_sentence(hub: Any, cache: Path) -> None:
+def test_a_dead_endpoint_is_one_sentence(hub: FaultyHub, cache: Path) -> None:
     with pytest.raises(HubError, match=r"127.0.0.1:9 refuses the connection; check the network"):
         fetch(2, "full", where="http://127.0.0.1:9")
 
@@ -286,7 +288,7 @@ def test_a_name_without_an_address_is_one_sentence(cache: Path) -> None:
 class Process:
     """`companion fetch denoiser` in a process of its own, with what it says on stderr."""
 
-    def __init__(self, shell: Any, patience: int = 30, **limits: int) -> None:
+    def __init__(self, shell: Shell, patience: int = 30, **limits: int) -> None:
         def limit() -> None:
             for name, value in limits.items():
                 resource.setrlimit(getattr(resource, name), (value, value))
@@ -315,7 +317,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_killed_or_stopped_in_mid_file_the_next_run_goes_on(
-    hub: Any, shell: Any, tmp_path: Path, blow: signal.Signals, weights: bytes
+    hub: FaultyHub, shell: Shell, tmp_path: Path, blow: signal.Signals, weights: bytes
 ) -> None:
     hub.stall(after=600_000)
     process = Process(shell)
@@ -334,7 +336,7 @@ def test_killed_or_stopped_in_mid_file_the_next_run_goes_on(
 
 
 def test_a_quota_is_a_full_disk_and_the_next_run_goes_on(
-    hub: Any, shell: Any, tmp_path: Path, weights: bytes
+    hub: FaultyHub, shell: Shell, tmp_path: Path, weights: bytes
 ) -> None:
     cache = tmp_path / "home" / "hub"
     status, said = Process(shell, RLIMIT_FSIZE=500_000).end()
@@ -360,7 +362,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_meanwhile_keeps_what_came(
-    hub: Any, cache: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, weights: bytes
+    hub: FaultyHub, cache: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, weights: bytes
 ) -> None:
     from huggingface_hub import constants
 

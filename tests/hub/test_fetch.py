@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from companion.door import Checksum
-from companion.hub import HubError, NoRoom, NotAllowed, endpoint, fetch
+from companion.hub import HubError, NoRoom, NotAllowed, fetch, find_endpoint
 from companion.hub import plan as planning
 from companion.hub.lookup import make_plan
 from companion.hub.selection import select
@@ -17,10 +17,7 @@ from companion.hub.speed import measure_speed
 from companion.hub.stock import checksum_matches
 from companion.profile import source_folder
 from companion.sources import ModelSource, sources, wanted
-
-MODEL = "google/ddpm-cat-256"
-DATASET = "huggan/flowers-102-categories"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+from faulty_hub import DATASET, MODEL, WEIGHTS, FaultyHub, Shell
 
 
 def test_a_chapter_is_what_the_profile_says_it_loads() -> None:
@@ -48,21 +45,23 @@ def test_what_is_no_chapter_and_no_id_is_refused(what: str, sentence: str) -> No
         wanted(what, "full")
 
 
-def test_only_the_files_of_the_chapter_are_fetched(hub: Any, cache: Path) -> None:
+def test_only_the_files_of_the_chapter_are_fetched(hub: FaultyHub, cache: Path) -> None:
     (folder,) = fetch(2, "full", where=hub.address, progress=False).values()
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {"model_index.json", "config.json", "scheduler_config.json", WEIGHTS}
     assert (folder / WEIGHTS).read_bytes() == (hub.folder / MODEL / WEIGHTS).read_bytes()
 
 
-def test_what_is_there_is_not_fetched_again_and_nobody_is_asked(hub: Any, cache: Path) -> None:
+def test_what_is_there_is_not_fetched_again_and_nobody_is_asked(
+    hub: FaultyHub, cache: Path
+) -> None:
     first = fetch(2, "full", where=hub.address, progress=False)
     hub.log.clear()
     assert fetch(2, "full", where=hub.address, progress=False) == first
     assert hub.log == []
 
 
-def test_the_library_finds_what_was_fetched_offline(hub: Any, cache: Path) -> None:
+def test_the_library_finds_what_was_fetched_offline(hub: FaultyHub, cache: Path) -> None:
     from huggingface_hub import snapshot_download
 
     (folder,) = fetch(2, "full", where=hub.address, progress=False).values()
@@ -71,7 +70,7 @@ def test_the_library_finds_what_was_fetched_offline(hub: Any, cache: Path) -> No
     assert Path(found) == folder
 
 
-def test_what_the_library_fetched_is_found_offline(hub: Any, cache: Path) -> None:
+def test_what_the_library_fetched_is_found_offline(hub: FaultyHub, cache: Path) -> None:
     from huggingface_hub import snapshot_download
 
     commit = hub.commits[MODEL]
@@ -87,7 +86,7 @@ def test_offline_what_is_not_here_is_one_sentence(cache: Path) -> None:
 
 
 def test_a_folder_somebody_brought_along_is_an_endpoint(
-    repositories: Path, hub: Any, cache: Path
+    repositories: Path, hub: FaultyHub, cache: Path
 ) -> None:
     (folder,) = fetch(f"{MODEL}@main", where=str(repositories), progress=False).values()
     assert (folder / WEIGHTS).is_file()
@@ -100,21 +99,23 @@ def test_what_of_such_a_folder_cannot_be_read_is_named(
 ) -> None:
     folder = shutil.copytree(repositories, tmp_path / "brought") / MODEL
     (folder / "unet").mkdir()
-    place = str(folder / closed)
+    unreadable = str(folder / closed)
 
     def refuse(honest: Any) -> Any:
-        def look(path: Any, *arguments: Any) -> Any:
-            if str(path) == place:
-                raise PermissionError(13, "Permission denied", place)
-            return honest(path, *arguments)
+        def look(path: Any, *arguments: Any, **named: Any) -> Any:
+            if str(path) == unreadable:
+                raise PermissionError(13, "Permission denied", unreadable)
+            return honest(path, *arguments, **named)
 
         return look
 
     monkeypatch.setattr(os, "scandir", refuse(os.scandir))
-    monkeypatch.setattr(Path, "read_bytes", refuse(Path.read_bytes))
+    monkeypatch.setattr(Path, "open", refuse(Path.open))
     with pytest.raises(HubError) as caught:
         fetch(f"{MODEL}@main", where=str(tmp_path / "brought"), progress=False)
-    assert f"{place} cannot be read (permission denied): let yourself read it" in str(caught.value)
+    assert f"{unreadable} cannot be read (permission denied): let yourself read it" in str(
+        caught.value
+    )
 
 
 def test_a_folder_that_has_not_what_is_asked_for_is_named(cache: Path, tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_folder_is_reached_past_a_proxy(
     assert "no_proxy" not in os.environ
 
 
-def test_a_dataset_is_fetched_and_loads(hub: Any, cache: Path) -> None:
+def test_a_dataset_is_fetched_and_loads(hub: FaultyHub, cache: Path) -> None:
     from datasets import load_dataset
 
     (folder,) = fetch("flowers", "full", where=hub.address, progress=False).values()
@@ -142,7 +143,7 @@ def test_a_dataset_is_fetched_and_loads(hub: Any, cache: Path) -> None:
 
 
 def test_the_profile_fetches_what_a_chapter_asks_for(
-    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     source = sources("full")["denoiser"]
@@ -154,7 +155,7 @@ def test_the_profile_fetches_what_a_chapter_asks_for(
 
 
 def test_what_is_here_in_part_only_is_not_taken_for_the_whole(
-    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = ModelSource(hub=MODEL, revision="main", files=("config.json", WEIGHTS))
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
@@ -170,7 +171,7 @@ def test_what_is_here_in_part_only_is_not_taken_for_the_whole(
         source_folder(source)
 
 
-def test_two_at_once_fetch_a_file_once(hub: Any, cache: Path) -> None:
+def test_two_at_once_fetch_a_file_once(hub: FaultyHub, cache: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(fetch, 2, "full", where=hub.address, progress=False) for _ in range(2)]
         first, second = (run.result() for run in runs)
@@ -178,7 +179,7 @@ def test_two_at_once_fetch_a_file_once(hub: Any, cache: Path) -> None:
     assert hub.sent() == 1_000_000
 
 
-def test_the_librarys_own_check_finds_nothing_wrong(hub: Any, shell: Any) -> None:
+def test_the_librarys_own_check_finds_nothing_wrong(hub: FaultyHub, shell: Shell) -> None:
     assert shell("companion", "fetch", MODEL).returncode == 0
     verified = shell("hf", "cache", "verify", MODEL, "--revision", hub.commits[MODEL])
     assert verified.returncode == 0, verified.stdout + verified.stderr
@@ -187,7 +188,7 @@ def test_the_librarys_own_check_finds_nothing_wrong(hub: Any, shell: Any) -> Non
 
 @pytest.mark.slow
 def test_from_pretrained_finds_a_fetched_model_by_its_id_without_a_network(
-    hub: Any, cache: Path, tmp_path: Path
+    hub: FaultyHub, cache: Path, tmp_path: Path
 ) -> None:
     from diffusers import UNet2DModel
 
@@ -204,8 +205,8 @@ def test_from_pretrained_finds_a_fetched_model_by_its_id_without_a_network(
     assert all(value.equal(expected[name]) for name, value in fetched.state_dict().items())
 
 
-def test_the_plan_tells_files_bytes_and_room(hub: Any, cache: Path) -> None:
-    plan = make_plan(wanted(2, "full"), endpoint(hub.address))
+def test_the_plan_tells_files_bytes_and_room(hub: FaultyHub, cache: Path) -> None:
+    plan = make_plan(wanted(2, "full"), find_endpoint(hub.address))
     lines = str(plan).splitlines()
     assert lines[0] == f"{MODEL} at 82ca0d5d: 4 files, 1 MB"
     assert lines[1].startswith(f"To fetch from {hub.address.removeprefix('http://')}: 1 MB, to")
@@ -213,21 +214,21 @@ def test_the_plan_tells_files_bytes_and_room(hub: Any, cache: Path) -> None:
     assert hub.requests("files") == []
 
 
-def test_the_plan_tells_what_an_earlier_run_has_brought(hub: Any, cache: Path) -> None:
+def test_the_plan_tells_what_an_earlier_run_has_brought(hub: FaultyHub, cache: Path) -> None:
     hub.cut(after=600_000)
     hub.cut(after=0, times=5)
     with pytest.raises(HubError):
         fetch(2, "full", where=hub.address, progress=False)
-    plan = make_plan(wanted(2, "full"), endpoint(hub.address))
+    plan = make_plan(wanted(2, "full"), find_endpoint(hub.address))
     assert str(plan).splitlines()[0].endswith("1 MB, 600 kB here already")
     assert plan.to_fetch <= 400_000 + 200  # the small files may have come or not
 
 
 def test_the_speed_is_measured_on_the_large_file(
-    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("companion.hub.speed.WORTH_MEASURING", 0)
-    plan = measure_speed(make_plan(wanted(2, "full"), endpoint(hub.address)))
+    plan = measure_speed(make_plan(wanted(2, "full"), find_endpoint(hub.address)))
     assert plan.speed is not None
     assert plan.speed > 0
     assert "a second, as measured: about" in str(plan)
@@ -235,7 +236,7 @@ def test_the_speed_is_measured_on_the_large_file(
 
 
 def test_too_little_room_is_refused_before_the_first_byte(
-    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning.Plan, "free", 500_000)
     with pytest.raises(NoRoom, match=r"has 500 kB free and 1 MB are needed: make room .* HF_HOME"):
@@ -244,7 +245,7 @@ def test_too_little_room_is_refused_before_the_first_byte(
 
 
 def test_too_little_room_on_the_system_disk_of_autodl_names_the_data_disk(
-    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning.Plan, "free", 500_000)
     monkeypatch.setattr(planning, "small_disk", lambda: "set HF_HOME=/root/autodl-tmp/huggingface")
@@ -252,7 +253,7 @@ def test_too_little_room_on_the_system_disk_of_autodl_names_the_data_disk(
         fetch(2, "full", where=hub.address, progress=False)
 
 
-def test_a_file_of_a_wrong_size_in_the_cache_is_fetched_again(hub: Any, cache: Path) -> None:
+def test_a_file_of_a_wrong_size_in_the_cache_is_fetched_again(hub: FaultyHub, cache: Path) -> None:
     (folder,) = fetch(2, "full", where=hub.address, progress=False).values()
     with (folder / WEIGHTS).resolve().open("r+b") as stream:
         stream.truncate(10)

@@ -11,10 +11,8 @@ import pytest
 from companion.hub import HubError, fetch
 from companion.hub.plan import storage_of
 from companion.sources import ModelSource
+from faulty_hub import COMMIT, MODEL, WEIGHTS, FaultyHub
 
-MODEL = "google/ddpm-cat-256"
-COMMIT = "82ca0d5db4a5ec6ff0e9be8d86852490bc18a3d9"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 PRECIOUS = b"three years of work"
 
 
@@ -27,7 +25,7 @@ def thesis(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def get(hub: Any, cache: Path) -> Callable[[], Path]:
+def get(hub: FaultyHub, cache: Path) -> Callable[[], Path]:
     """Fetches the whole model; answers with its folder."""
     return lambda: fetch(f"{MODEL}@{COMMIT}", where=hub.address, progress=False)[MODEL]
 
@@ -35,11 +33,6 @@ def get(hub: Any, cache: Path) -> Callable[[], Path]:
 @pytest.fixture
 def storage(cache: Path) -> Path:
     return storage_of(ModelSource(hub=MODEL), cache)
-
-
-@pytest.fixture
-def weights(repositories: Path) -> bytes:
-    return (repositories / MODEL / WEIGHTS).read_bytes()
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -87,7 +80,7 @@ def again(**other: Any) -> Callable[[dict[str, Any]], None]:
     ],
 )
 def test_a_listing_that_names_a_file_outside_is_refused_and_the_file_stays(
-    hub: Any, get: Any, cache: Path, thesis: Path, name: Any
+    hub: FaultyHub, get: Any, cache: Path, thesis: Path, name: Any
 ) -> None:
     others = [cache.parent / "token", cache / "models--me--other/snapshots/x/config.json"]
     for other in others:
@@ -103,7 +96,7 @@ def test_a_listing_that_names_a_file_outside_is_refused_and_the_file_stays(
 
 @pytest.mark.parametrize("name", ["cafe\u0301.txt", "a" * 300, "b/" * 600 + "c", "unet/\u200b"])
 def test_a_name_that_does_no_harm_but_cannot_be_is_left_out_and_said(
-    hub: Any, get: Any, capsys: pytest.CaptureFixture[str], name: str
+    hub: FaultyHub, get: Any, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     from companion.cli import main
 
@@ -132,7 +125,7 @@ def test_a_name_that_does_no_harm_but_cannot_be_is_left_out_and_said(
     ],
 )
 def test_a_size_or_a_checksum_that_is_none_is_refused(
-    hub: Any, get: Any, cache: Path, field: str, value: Any
+    hub: FaultyHub, get: Any, cache: Path, field: str, value: Any
 ) -> None:
     hub.tell(lambda told: told["siblings"][0].update({field: value}))
     with pytest.raises(HubError, match="tells no sizes and checksums"):
@@ -156,14 +149,14 @@ def test_a_size_or_a_checksum_that_is_none_is_refused(
     ],
 )
 def test_an_answer_that_is_no_listing_of_the_commit_is_refused(
-    hub: Any, get: Any, told: Any
+    hub: FaultyHub, get: Any, told: Any
 ) -> None:
     hub.tell(lambda _: told if told is not None else "null")
     with pytest.raises(HubError, match="tells no sizes and checksums"):
         get()
 
 
-def test_two_sizes_for_one_checksum_are_refused(hub: Any, get: Any) -> None:
+def test_two_sizes_for_one_checksum_are_refused(hub: FaultyHub, get: Any) -> None:
     hub.tell(
         lambda told: told["siblings"].append({**told["siblings"][0], "rfilename": "b", "size": 1})
     )
@@ -171,7 +164,7 @@ def test_two_sizes_for_one_checksum_are_refused(hub: Any, get: Any) -> None:
         get()
 
 
-def test_two_contents_of_one_name_are_refused(hub: Any, get: Any) -> None:
+def test_two_contents_of_one_name_are_refused(hub: FaultyHub, get: Any) -> None:
     hub.tell(
         lambda told: told["siblings"].append({**told["siblings"][0], "size": 1, "blobId": "0" * 40})
     )
@@ -179,19 +172,19 @@ def test_two_contents_of_one_name_are_refused(hub: Any, get: Any) -> None:
         get()
 
 
-def test_a_file_that_is_a_folder_too_is_refused(hub: Any, get: Any) -> None:
+def test_a_file_that_is_a_folder_too_is_refused(hub: FaultyHub, get: Any) -> None:
     hub.tell(add("config.json/x"))
     with pytest.raises(HubError, match="a file and a folder"):
         get()
 
 
-def test_a_listing_that_says_a_file_twice_says_it_once(hub: Any, get: Any) -> None:
+def test_a_listing_that_says_a_file_twice_says_it_once(hub: FaultyHub, get: Any) -> None:
     hub.tell(again())
     assert (get() / WEIGHTS).is_file()
 
 
 def test_a_checksum_in_a_header_that_is_a_path_is_not_looked_at(
-    hub: Any, get: Any, tmp_path: Path, weights: bytes
+    hub: FaultyHub, get: Any, tmp_path: Path, weights: bytes
 ) -> None:
     evil = '"../../../../../evil"'
     hub.add_headers({"ETag": evil, "X-Linked-Etag": evil, "X-Repo-Commit": "../../evil"})
@@ -199,7 +192,7 @@ def test_a_checksum_in_a_header_that_is_a_path_is_not_looked_at(
     assert not list(tmp_path.rglob("*evil*"))
 
 
-def checksum(hub: Any) -> str:
+def checksum(hub: FaultyHub) -> str:
     return str(hub.repository("model", MODEL, None).files()[WEIGHTS].sha256)
 
 
@@ -215,70 +208,70 @@ PLACES = {
 
 
 @pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, hub: Any, cache: Path, storage: Path) -> Path:
+def path(request: pytest.FixtureRequest, hub: FaultyHub, cache: Path, storage: Path) -> Path:
     """Where `fetch` puts a file of its own."""
     pattern = PLACES[str(request.param)]
     return Path(pattern.format(storage=storage, cache=cache, sum=checksum(hub), commit=COMMIT))
 
 
-def fetched(hub: Any) -> Path:
+def fetched(hub: FaultyHub) -> Path:
     """The folder of the model, fetched by its branch."""
     return fetch(f"{MODEL}@main", where=hub.address, progress=False)[MODEL]
 
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 def test_a_link_where_a_file_of_ours_belongs_is_not_written_through(
-    hub: Any, place: Path, thesis: Path, weights: bytes, link: Any
+    hub: FaultyHub, path: Path, thesis: Path, weights: bytes, link: Any
 ) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    link(place, thesis)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    link(path, thesis)
     assert (fetched(hub) / WEIGHTS).read_bytes() == weights
     assert thesis.read_bytes() == PRECIOUS
 
 
 def test_a_link_that_leads_nowhere_makes_no_file_there(
-    hub: Any, place: Path, tmp_path: Path, weights: bytes
+    hub: FaultyHub, path: Path, tmp_path: Path, weights: bytes
 ) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(tmp_path / "made.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(tmp_path / "made.txt")
     assert (fetched(hub) / WEIGHTS).read_bytes() == weights
     assert not (tmp_path / "made.txt").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are Unix's")
 def test_a_pipe_where_a_file_of_ours_belongs_does_not_hang(
-    hub: Any, place: Path, weights: bytes
+    hub: FaultyHub, path: Path, weights: bytes
 ) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    os.mkfifo(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
     assert (fetched(hub) / WEIGHTS).read_bytes() == weights
 
 
 def test_a_folder_where_a_file_of_ours_belongs_is_one_sentence_or_the_file(
-    hub: Any, place: Path, weights: bytes
+    hub: FaultyHub, path: Path, weights: bytes
 ) -> None:
-    place.mkdir(parents=True)
-    (place / "thesis.txt").write_bytes(PRECIOUS)
+    path.mkdir(parents=True)
+    (path / "thesis.txt").write_bytes(PRECIOUS)
     try:
         assert (fetched(hub) / WEIGHTS).read_bytes() == weights
     except HubError as error:
         assert "is in the way: look at what it is" in str(error)  # noqa: PT017
-    assert (place / "thesis.txt").read_bytes() == PRECIOUS
+    assert (path / "thesis.txt").read_bytes() == PRECIOUS
 
 
 @pytest.mark.parametrize(
     "folder", ["blobs", "snapshots", f"snapshots/{COMMIT}", "companion", "refs", "../.locks"]
 )
 def test_a_folder_of_ours_that_is_a_link_leads_nowhere(
-    hub: Any, storage: Path, tmp_path: Path, folder: str
+    hub: FaultyHub, storage: Path, tmp_path: Path, folder: str
 ) -> None:
     outside = tmp_path / "precious"
     outside.mkdir()
     (outside / WEIGHTS).write_bytes(PRECIOUS)
     (outside / "main").write_bytes(PRECIOUS)
-    place = storage / folder
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(outside)
+    path = storage / folder
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(outside)
     try:
         fetched(hub)
     except HubError as error:
@@ -287,7 +280,7 @@ def test_a_folder_of_ours_that_is_a_link_leads_nowhere(
 
 
 def test_a_link_to_a_readers_own_file_is_replaced_and_the_file_stays(
-    hub: Any, get: Any, storage: Path, thesis: Path, weights: bytes
+    hub: FaultyHub, get: Any, storage: Path, thesis: Path, weights: bytes
 ) -> None:
     final = get() / WEIGHTS
     final.unlink()
@@ -298,7 +291,7 @@ def test_a_link_to_a_readers_own_file_is_replaced_and_the_file_stays(
 
 @pytest.mark.parametrize("note", ["../../../../etc", "main", "", "0" * 39, "\0" * 40, "A" * 40])
 def test_a_branch_that_is_noted_as_no_commit_is_none(
-    hub: Any, cache: Path, storage: Path, note: str
+    hub: FaultyHub, cache: Path, storage: Path, note: str
 ) -> None:
     fetched(hub)
     (storage / "refs/main").write_text(note)
@@ -324,7 +317,7 @@ def test_a_branch_that_is_noted_as_no_commit_is_none(
     ],
 )
 def test_a_note_that_is_none_is_not_believed(
-    hub: Any, get: Any, storage: Path, thesis: Path, weights: bytes, note: str
+    hub: FaultyHub, get: Any, storage: Path, thesis: Path, weights: bytes, note: str
 ) -> None:
     place = storage / "companion" / f"{COMMIT}.json"
     place.parent.mkdir(parents=True)
@@ -348,7 +341,9 @@ def test_a_note_that_is_none_is_not_believed(
         "a/b@a\nb",
     ],
 )
-def test_an_id_or_a_revision_that_is_none_is_refused(hub: Any, cache: Path, what: str) -> None:
+def test_an_id_or_a_revision_that_is_none_is_refused(
+    hub: FaultyHub, cache: Path, what: str
+) -> None:
     with pytest.raises(ValueError, match=r"no chapter, no name|can be no version") as caught:
         fetch(what, where=hub.address)
     assert str(caught.value).isprintable()

@@ -17,6 +17,7 @@ from companion.hub.lookup import make_plan
 from companion.hub.selection import select
 from companion.hub.stock import Checked
 from companion.sources import ModelSource
+from faulty_hub import FaultyHub
 
 COMMIT = Commit("c" * 40)
 few = settings(max_examples=150, deadline=None, derandomize=True)
@@ -99,26 +100,26 @@ def test_the_same_weights_in_another_format_are_left_out(again: str, there: str)
     assert select([again]) == [again]
 
 
-def test_what_is_left_out_is_said_in_the_plan(hub: Any, cache: Path) -> None:
-    from companion.hub import endpoint
+def test_what_is_left_out_is_said_in_the_plan(hub: FaultyHub, cache: Path) -> None:
+    from companion.hub import find_endpoint
 
     source = ModelSource(hub="google/ddpm-cat-256")
-    lines = str(make_plan({"x": source}, endpoint(hub.address))).splitlines()
+    lines = str(make_plan({"x": source}, find_endpoint(hub.address))).splitlines()
     assert lines[1].startswith(
         "  Left out as further copies of the weights: diffusion_pytorch_model.bin;"
     )
 
 
-def test_a_listing_of_many_files_takes_seconds(hub: Any, cache: Path) -> None:
+def test_a_listing_of_many_files_takes_seconds(hub: FaultyHub, cache: Path) -> None:
     many = [
         {"rfilename": f"data/{i % 100}/{i}.fp16.png", "size": i, "blobId": f"{i:040x}"}
         for i in range(20_000)
     ]
     hub.tell(lambda told: told.update(siblings=many))
-    from companion.hub import endpoint
+    from companion.hub import find_endpoint
 
     started = time.process_time()
-    plan = make_plan({"x": ModelSource(hub="google/ddpm-cat-256")}, endpoint(hub.address))
+    plan = make_plan({"x": ModelSource(hub="google/ddpm-cat-256")}, find_endpoint(hub.address))
     assert plan.size == sum(range(20_000))
     assert f"{len(many)} files" in str(plan)
     assert time.process_time() - started < 10

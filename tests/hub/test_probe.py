@@ -3,39 +3,17 @@
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from companion import hub as hubs
 from companion.hub import choose, probe, probe_all
+from faulty_hub import EndpointsAre, FaultyHub
 
 DEAD = "http://127.0.0.1:9"
 
 
-@pytest.fixture
-def table(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., None]]:
-    """Puts two addresses into endpoints.toml: the official one's, and a mirror's."""
-
-    def write(official: str, mirror: str) -> None:
-        file = tmp_path / "endpoints.toml"
-        file.write_text(
-            f'[official]\naddress = "{official}"\nofficial = true\n'
-            f'[mirror]\naddress = "{mirror}"\nofficial = false\n',
-            encoding="utf-8",
-        )
-        monkeypatch.setattr(sys.modules[hubs.Endpoint.__module__], "TABLE", file)
-        hubs.endpoints.cache_clear()
-
-    yield write
-    hubs.endpoints.cache_clear()
-
-
-def test_a_route_that_works_answers_in_every_part(hub: Any, cache: Path) -> None:
+def test_a_route_that_works_answers_in_every_part(hub: FaultyHub, cache: Path) -> None:
     route = probe(hub.address)
     assert route.ok
     assert [part.name for part in route.parts] == ["API", "small file", "large file"]
@@ -44,12 +22,12 @@ def test_a_route_that_works_answers_in_every_part(hub: Any, cache: Path) -> None
     assert route.sentence.endswith("works, large files too.")
 
 
-def test_a_probe_fetches_one_byte_of_the_large_file(hub: Any, cache: Path) -> None:
+def test_a_probe_fetches_one_byte_of_the_large_file(hub: FaultyHub, cache: Path) -> None:
     probe(hub.address)
     assert hub.sent() == 1
 
 
-def test_metadata_without_large_files_is_no_route(hub: Any, cache: Path) -> None:
+def test_metadata_without_large_files_is_no_route(hub: FaultyHub, cache: Path) -> None:
     hub.stop_files()
     route = probe(hub.address)
     assert [part.ok for part in route.parts] == [True, True, False]
@@ -58,7 +36,7 @@ def test_metadata_without_large_files_is_no_route(hub: Any, cache: Path) -> None
     assert "settings come but weights do not" in route.sentence
 
 
-def test_a_mirror_that_sends_its_readers_on_is_no_route(hub: Any, cache: Path) -> None:
+def test_a_mirror_that_sends_its_readers_on_is_no_route(hub: FaultyHub, cache: Path) -> None:
     hub.send_on("http://127.0.0.1:9")
     route = probe(hub.address)
     assert not route.ok
@@ -76,7 +54,7 @@ def test_a_mirror_that_sends_its_readers_on_is_no_route(hub: Any, cache: Path) -
     ],
 )
 def test_a_host_that_refuses_is_named_with_the_remedy(
-    hub: Any, cache: Path, status: int, words: str
+    hub: FaultyHub, cache: Path, status: int, words: str
 ) -> None:
     hub.refuse(status, host="hub", times=3)
     assert words in probe(hub.address).sentence
@@ -105,24 +83,30 @@ def test_a_name_that_is_looked_up_for_ever_is_given_up(
         over.set()
 
 
-def test_several_endpoints_are_asked_at_once(hub: Any, cache: Path) -> None:
+def test_several_endpoints_are_asked_at_once(hub: FaultyHub, cache: Path) -> None:
     assert [route.ok for route in probe_all([DEAD, hub.address])] == [False, True]
 
 
-def test_auto_takes_the_official_endpoint_where_it_works(hub: Any, table: Any) -> None:
-    table(hub.address, DEAD)
-    place, why = choose("auto")
-    assert place.name == "official"
+def test_auto_takes_the_official_endpoint_where_it_works(
+    hub: FaultyHub, endpoints_are: EndpointsAre
+) -> None:
+    endpoints_are(hub.address, mirror=DEAD)
+    endpoint, why = choose("auto")
+    assert endpoint.name == "official"
     assert why == f"{hub.address} is taken. It is the first that works, large files too."
 
 
-def test_auto_takes_the_mirror_where_the_official_endpoint_is_blocked(hub: Any, table: Any) -> None:
-    table(DEAD, hub.address)
+def test_auto_takes_the_mirror_where_the_official_endpoint_is_blocked(
+    hub: FaultyHub, endpoints_are: EndpointsAre
+) -> None:
+    endpoints_are(DEAD, mirror=hub.address)
     assert choose("auto")[0].name == "mirror"
 
 
-def test_auto_takes_no_route_without_large_files(hub: Any, table: Any) -> None:
-    table(DEAD, hub.address)
+def test_auto_takes_no_route_without_large_files(
+    hub: FaultyHub, endpoints_are: EndpointsAre
+) -> None:
+    endpoints_are(DEAD, mirror=hub.address)
     hub.stop_files()
     with pytest.raises(ConnectionError) as caught:
         choose("auto")
@@ -131,18 +115,18 @@ def test_auto_takes_no_route_without_large_files(hub: Any, table: Any) -> None:
 
 
 def test_auto_tries_first_what_hf_endpoint_names(
-    hub: Any, table: Any, repositories: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, endpoints_are: EndpointsAre, repositories: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with type(hub)(repositories, hub.commits) as own:
-        table(hub.address, DEAD)
+        endpoints_are(hub.address, mirror=DEAD)
         monkeypatch.setenv("HF_ENDPOINT", own.address)
         assert choose("auto")[0].address == own.address
 
 
 def test_auto_takes_no_mirror_on_colab(
-    hub: Any, table: Any, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, endpoints_are: EndpointsAre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table(DEAD, hub.address)
+    endpoints_are(DEAD, mirror=hub.address)
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     with pytest.raises(ConnectionError):
@@ -150,8 +134,10 @@ def test_auto_takes_no_mirror_on_colab(
     assert hub.log == []
 
 
-def test_auto_takes_no_mirror_behind_a_proxy(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    table(DEAD, "http://mirror.example")
+def test_auto_takes_no_mirror_behind_a_proxy(
+    endpoints_are: EndpointsAre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints_are(DEAD, mirror="http://mirror.example")
     monkeypatch.setenv("http_proxy", DEAD)
     with pytest.raises(ConnectionError, match="No mirror is used together with the proxy") as why:
         choose("auto")
@@ -159,15 +145,17 @@ def test_auto_takes_no_mirror_behind_a_proxy(table: Any, monkeypatch: pytest.Mon
 
 
 def test_auto_takes_a_mirror_that_is_reached_without_the_proxy(
-    hub: Any, table: Any, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, endpoints_are: EndpointsAre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table("http://blocked.example", hub.address)
+    endpoints_are("http://blocked.example", mirror=hub.address)
     monkeypatch.setenv("http_proxy", DEAD)
     monkeypatch.setenv("no_proxy", "10.0.0.0/8,127.0.0.0/8, localhost")
     assert choose("auto")[0].name == "mirror"
 
 
-def test_auto_stays_offline_when_told_to(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_stays_offline_when_told_to(
+    endpoints_are: EndpointsAre, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert choose("auto")[0].offline
 

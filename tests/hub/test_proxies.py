@@ -14,8 +14,9 @@ import pytest
 
 from companion import hub as hubs
 from companion.cli import main
-from companion.hub import HubError, endpoint, fetch, probe
+from companion.hub import HubError, fetch, find_endpoint, probe
 from companion.hub.proxies import proxy, proxy_fault
+from faulty_hub import FaultyHub
 
 MIRROR = "https://hf-mirror.com"
 OFFICIAL = "https://huggingface.co"
@@ -93,8 +94,8 @@ def test_a_proxy_that_no_library_can_use_is_found_with_the_remedy(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # no socksio
     monkeypatch.setenv("all_proxy", value)
-    (sentence,) = hubs.clashes()
-    assert sentence == proxy_fault()
+    (sentence,) = map(str, hubs.clashes())
+    assert sentence == str(proxy_fault())
     assert sentence.startswith("all_proxy")
     assert remedy in sentence.partition("; ")[2]
     assert PASSWORD not in sentence
@@ -246,12 +247,12 @@ def test_a_host_that_speaks_no_tls_is_said(serve: Serve) -> None:
 
 
 def test_a_certificate_of_somebody_else_is_said(serve: Serve) -> None:
-    from companion.hub.errors import tls_fault
+    from companion.hub.reasons import tls_reason
 
     error = ssl.SSLCertVerificationError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
-    assert "something stands between" in tls_fault(str(error))
+    assert "something stands between" in tls_reason(str(error))
     late = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate has expired"
-    assert "is this machine's clock right?" in tls_fault(late)
+    assert "is this machine's clock right?" in tls_reason(late)
 
 
 @pytest.mark.parametrize("rest", ["#x", "/x", "@x", "?x", ":x", ""])
@@ -259,12 +260,18 @@ def test_a_password_in_the_endpoint_is_shown_nowhere(
     monkeypatch: pytest.MonkeyPatch, rest: str
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", f"http://me:{PASSWORD}{rest}{PASSWORD}@127.0.0.1:9")
-    said = list(hubs.clashes())
+    said = list(map(str, hubs.clashes()))
     try:
-        place = endpoint()
-        said += [place.host, place.shown, place.bare, place.name, hubs.export_lines(place)]
-        said += [part.url for part in probe(place).parts] + [probe(place).sentence]
-        said += [hubs.choose(place.address)[1]]
+        endpoint = find_endpoint()
+        said += [
+            endpoint.host,
+            endpoint.shown,
+            endpoint.bare,
+            endpoint.name,
+            hubs.export_lines(endpoint),
+        ]
+        said += [part.url for part in probe(endpoint).parts] + [probe(endpoint).sentence]
+        said += [hubs.choose(endpoint.address)[1]]
         with pytest.raises(HubError) as caught:
             fetch(2, "full", progress=False)
         said.append(str(caught.value))
@@ -300,9 +307,9 @@ def test_what_is_no_address_is_refused_in_one_printable_line(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
     with pytest.raises(ValueError, match="There is no endpoint") as caught:
-        endpoint()
+        find_endpoint()
     assert str(caught.value).isprintable()
-    assert hubs.clashes()[0].startswith("HF_ENDPOINT is wrong: ")
+    assert hubs.clashes()[0].text.startswith("HF_ENDPOINT is wrong: ")
 
 
 @pytest.mark.parametrize("rest", ["?token=", "#", "/?", "/x#y=", ";t=", "?a&b="])
@@ -335,7 +342,7 @@ def test_a_host_is_called_as_requests_name_it(address: str, host: str) -> None:
     """Another would be taken for the host of large files."""
     import httpx
 
-    assert endpoint(address).host == host
+    assert find_endpoint(address).host == host
     assert httpx.URL(address).netloc.decode() == host
 
 
@@ -346,7 +353,7 @@ def test_a_name_that_is_one_by_older_rules_only_is_one_sentence(host: str) -> No
     assert "has no address here" in probe(f"http://{host}").sentence
 
 
-def test_a_name_and_a_password_in_the_endpoint_go_with_a_probe(hub: Any) -> None:
+def test_a_name_and_a_password_in_the_endpoint_go_with_a_probe(hub: FaultyHub) -> None:
     address = hub.address.replace("//", f"//me:p%23w{PASSWORD}@")
     assert probe(address).ok
     told = base64.b64encode(f"me:p#w{PASSWORD}".encode()).decode()
@@ -356,7 +363,7 @@ def test_a_name_and_a_password_in_the_endpoint_go_with_a_probe(hub: Any) -> None
 
 def test_a_name_of_ours_in_hf_endpoint_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "hf-mirror")
-    assert any(s.endswith(f"set HF_ENDPOINT={MIRROR}.") for s in hubs.clashes())
+    assert f"set HF_ENDPOINT={MIRROR}" in [advice.remedy for advice in hubs.clashes()]
 
 
 @pytest.fixture

@@ -15,10 +15,7 @@ import pytest
 
 from companion.hub import HubError, fetch, listing
 from companion.hub.retry import LONGEST_WAIT, Pace, asked_for, pause
-
-MODEL = "google/ddpm-cat-256"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-SIZE = 1_000_000
+from faulty_hub import SIZE, WEIGHTS, FaultyHub
 
 
 @pytest.fixture
@@ -37,49 +34,50 @@ def fails(get: Callable[[], bytes], cache: Path) -> Callable[..., str]:
     return failed
 
 
-@pytest.fixture
-def weights(repositories: Path) -> bytes:
-    return (repositories / MODEL / WEIGHTS).read_bytes()
-
-
-def test_a_host_that_knows_no_head_is_not_asked_for_one(hub: Any, get: Any, weights: bytes) -> None:
+def test_a_host_that_knows_no_head_is_not_asked_for_one(
+    hub: FaultyHub, get: Any, weights: bytes
+) -> None:
     assert get() == weights
     assert {request.method for request in hub.heard} == {"GET"}
 
 
 @pytest.mark.parametrize("answers", ["whole", "rest"])
 def test_206_without_a_word_of_where_is_told_by_its_length(
-    hub: Any, get: Any, weights: bytes, answers: str
+    hub: FaultyHub, get: Any, weights: bytes, answers: str
 ) -> None:
     hub.cut(after=300_000)
     hub.mangle(status=206, ranges=answers == "rest", without="Content-Range")
     assert get() == weights
 
 
-def test_206_with_something_else_again_and_again_is_one_sentence(hub: Any, fails: Any) -> None:
+def test_206_with_something_else_again_and_again_is_one_sentence(
+    hub: FaultyHub, fails: Any
+) -> None:
     hub.refuse(206, times=1000)
     assert "sends too little in place of" in fails()
     assert len(hub.requests("files")) < 10
 
 
-def test_206_for_another_place_in_the_file_is_not_taken(hub: Any, fails: Any) -> None:
+def test_206_for_another_place_in_the_file_is_not_taken(hub: FaultyHub, fails: Any) -> None:
     hub.refuse(206, times=1000, Content_Range=f"bytes 500-501/{SIZE}")
     assert "sends too little in place of" in fails()
 
 
-def test_a_file_without_end_is_taken_to_its_size(hub: Any, get: Any, weights: bytes) -> None:
+def test_a_file_without_end_is_taken_to_its_size(hub: FaultyHub, get: Any, weights: bytes) -> None:
     hub.pour(weights, b"more" * 10_000, times=1000)
     assert get() == weights
     assert hub.sent() < 60 * SIZE
 
 
-def test_something_else_without_end_is_taken_to_the_size_of_the_file(hub: Any, fails: Any) -> None:
+def test_something_else_without_end_is_taken_to_the_size_of_the_file(
+    hub: FaultyHub, fails: Any
+) -> None:
     hub.pour(b"", b"more" * 10_000, times=1000)
     assert "damaged, twice" in fails()
 
 
 def test_a_listing_without_end_is_given_up(
-    hub: Any, fails: Any, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, fails: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "LIMIT", 2_000_000)
     hub.pour(b"[", b" " * 100_000, host="hub", times=1000)
@@ -87,7 +85,9 @@ def test_a_listing_without_end_is_given_up(
 
 
 @pytest.mark.parametrize("host", ["files", "hub"])
-def test_a_body_that_drips_for_ever_is_taken_for_silent(hub: Any, fails: Any, host: str) -> None:
+def test_a_body_that_drips_for_ever_is_taken_for_silent(
+    hub: FaultyHub, fails: Any, host: str
+) -> None:
     hub.pour(b"", b"x", host=host, every=0.05, times=1000)
     assert "sends less than 1 kB a second" in fails()
 
@@ -112,7 +112,9 @@ def dripper() -> Iterator[str]:
         server.shutdown()
 
 
-def test_headers_of_a_file_that_drip_for_ever_are_too(hub: Any, fails: Any, dripper: str) -> None:
+def test_headers_of_a_file_that_drip_for_ever_are_too(
+    hub: FaultyHub, fails: Any, dripper: str
+) -> None:
     hub.refuse(302, times=1000, Location=dripper)
     assert "sends less than 1 kB a second" in fails()
 
@@ -122,7 +124,7 @@ def test_headers_of_a_listing_that_drip_for_ever_are_too(cache: Path, dripper: s
         fetch("denoiser", "full", where=dripper, progress=False)
 
 
-def test_a_few_bytes_a_request_for_ever_are_too(hub: Any, fails: Any) -> None:
+def test_a_few_bytes_a_request_for_ever_are_too(hub: FaultyHub, fails: Any) -> None:
     def few(request: Any, answer: Any) -> Any:
         time.sleep(0.1)
         answer.stop = min(answer.stop, answer.start + 20)
@@ -132,18 +134,20 @@ def test_a_few_bytes_a_request_for_ever_are_too(hub: Any, fails: Any) -> None:
     assert "sends less than 1 kB a second" in fails()
 
 
-def test_silence_twice_is_enough(hub: Any, fails: Any) -> None:
+def test_silence_twice_is_enough(hub: FaultyHub, fails: Any) -> None:
     hub.stall(after=0, times=100)
     assert "does not answer within the time limit" in fails(seconds=10)
 
 
-def test_one_closed_connection_is_no_reason_to_give_up(hub: Any, get: Any, weights: bytes) -> None:
+def test_one_closed_connection_is_no_reason_to_give_up(
+    hub: FaultyHub, get: Any, weights: bytes
+) -> None:
     hub.hang_up("hub")
     hub.hang_up("files")
     assert get() == weights
 
 
-def test_a_compressed_answer_is_unpacked(hub: Any, get: Any, weights: bytes) -> None:
+def test_a_compressed_answer_is_unpacked(hub: FaultyHub, get: Any, weights: bytes) -> None:
     def packed(request: Any, answer: Any) -> Any:
         answer.start = 0  # as a host does that packs all answers and knows no ranges of them
         body = gzip.compress(b"".join(answer.chunks()))
@@ -155,20 +159,22 @@ def test_a_compressed_answer_is_unpacked(hub: Any, get: Any, weights: bytes) -> 
     assert get() == weights
 
 
-def test_a_compressed_bomb_is_taken_to_the_size_of_the_file(hub: Any, fails: Any) -> None:
+def test_a_compressed_bomb_is_taken_to_the_size_of_the_file(hub: FaultyHub, fails: Any) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     hub.change("files", lambda _, answer: type(answer)(200, {"Content-Encoding": "gzip"}, bomb))
     assert "damaged, twice" in fails()
 
 
 @pytest.mark.parametrize("host", ["files", "hub"])
-def test_a_packed_body_that_cannot_be_unpacked_is_said(hub: Any, fails: Any, host: str) -> None:
+def test_a_packed_body_that_cannot_be_unpacked_is_said(
+    hub: FaultyHub, fails: Any, host: str
+) -> None:
     packed = {"Content-Encoding": "gzip"}
     hub.change(host, lambda _, answer: type(answer)(200, dict(packed), b"rubbish"))
     assert "sends what cannot be unpacked; " in fails()
 
 
-def test_a_body_without_a_length_is_the_file(hub: Any, get: Any, weights: bytes) -> None:
+def test_a_body_without_a_length_is_the_file(hub: FaultyHub, get: Any, weights: bytes) -> None:
     hub.pour(weights, b"", times=1000)
     assert get() == weights
 
@@ -202,7 +208,7 @@ NOWHERE = [
     ],
 )
 def test_a_redirect_to_nowhere_is_one_sentence(
-    hub: Any, fails: Any, location: str, sentence: str
+    hub: FaultyHub, fails: Any, location: str, sentence: str
 ) -> None:
     def on(request: Any, answer: Any) -> Any:
         return type(answer)(302, {"Location": location})
@@ -211,7 +217,7 @@ def test_a_redirect_to_nowhere_is_one_sentence(
     assert sentence in fails()
 
 
-def test_a_token_does_not_follow_a_file_to_another_port(hub: Any, cache: Path) -> None:
+def test_a_token_does_not_follow_a_file_to_another_port(hub: FaultyHub, cache: Path) -> None:
     fetch("denoiser", "full", where=hub.address, send_token=True, progress=False)
     heard = {(r.host, "authorization" in r.headers) for r in hub.heard if r.path.startswith("/")}
     assert heard == {("hub", True), ("files", False)}

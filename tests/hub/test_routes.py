@@ -10,27 +10,20 @@ from typing import Any
 
 import pytest
 
-MODEL = "google/ddpm-cat-256"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-SIZE = 1_000_000
+from faulty_hub import MODEL, SIZE, WEIGHTS, FaultyHub, Shell
 
 
 @pytest.fixture
-def url(hub: Any) -> str:
+def url(hub: FaultyHub) -> str:
     return f"{hub.address}/{MODEL}/resolve/main/{WEIGHTS}"
 
 
-@pytest.fixture
-def weights(repositories: Path) -> bytes:
-    return (repositories / MODEL / WEIGHTS).read_bytes()
-
-
-def in_cache(shell: Any) -> list[Path]:
+def in_cache(shell: Shell) -> list[Path]:
     home = Path(shell.environment["HF_HOME"])
     return list(home.glob(f"hub/*/snapshots/*/{WEIGHTS}"))
 
 
-def test_hf_download_takes_the_files_asked_for(shell: Any, weights: bytes) -> None:
+def test_hf_download_takes_the_files_asked_for(shell: Shell, weights: bytes) -> None:
     done = shell("hf", "download", MODEL, "--include", "*.safetensors", "--local-dir", "cat")
     assert done.returncode == 0, done.stderr
     files = [path.name for path in (shell.folder / "cat").iterdir() if path.is_file()]
@@ -38,7 +31,7 @@ def test_hf_download_takes_the_files_asked_for(shell: Any, weights: bytes) -> No
     assert (shell.folder / "cat" / WEIGHTS).read_bytes() == weights
 
 
-def test_hf_download_tells_what_it_would_do(hub: Any, shell: Any) -> None:
+def test_hf_download_tells_what_it_would_do(hub: FaultyHub, shell: Shell) -> None:
     done = shell("hf", "download", MODEL, "--exclude", "*.bin", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert WEIGHTS in done.stdout
@@ -46,14 +39,16 @@ def test_hf_download_tells_what_it_would_do(hub: Any, shell: Any) -> None:
     assert hub.requests("files") == []
 
 
-def test_hf_download_goes_on_after_a_cut(hub: Any, shell: Any, weights: bytes) -> None:
+def test_hf_download_goes_on_after_a_cut(hub: FaultyHub, shell: Shell, weights: bytes) -> None:
     hub.cut(after=300_000)
     done = shell("hf", "download", MODEL, WEIGHTS)
     assert done.returncode == 0, done.stderr
     assert in_cache(shell)[0].read_bytes() == weights
 
 
-def test_hf_download_starts_again_from_zero_when_it_was_killed(hub: Any, shell: Any) -> None:
+def test_hf_download_starts_again_from_zero_when_it_was_killed(
+    hub: FaultyHub, shell: Shell
+) -> None:
     """`companion fetch` does not: see test_faults."""
     hub.stall(after=600_000)
     command = ["hf", "download", MODEL, WEIGHTS]
@@ -72,7 +67,7 @@ def test_hf_download_starts_again_from_zero_when_it_was_killed(hub: Any, shell: 
 
 
 def test_hf_download_takes_a_flipped_byte_and_hf_cache_verify_finds_it(
-    hub: Any, shell: Any, weights: bytes
+    hub: FaultyHub, shell: Shell, weights: bytes
 ) -> None:
     """The library compares sizes; `companion fetch` compares checksums: see test_faults."""
     hub.flip()
@@ -84,7 +79,9 @@ def test_hf_download_takes_a_flipped_byte_and_hf_cache_verify_finds_it(
     assert f"{WEIGHTS}: expected" in verified.stdout
 
 
-def test_curl_goes_on_where_it_was_cut(hub: Any, shell: Any, url: str, weights: bytes) -> None:
+def test_curl_goes_on_where_it_was_cut(
+    hub: FaultyHub, shell: Shell, url: str, weights: bytes
+) -> None:
     hub.cut(after=300_000)
     command = ["curl", "--silent", "--location", "--remote-name", "--continue-at", "-", url]
     assert shell(*command).returncode == 18  # "partial file", says its manual
@@ -93,12 +90,12 @@ def test_curl_goes_on_where_it_was_cut(hub: Any, shell: Any, url: str, weights: 
     assert hub.sent() == SIZE
 
 
-def test_curl_without_location_fetches_the_redirect_only(shell: Any, url: str) -> None:
+def test_curl_without_location_fetches_the_redirect_only(shell: Shell, url: str) -> None:
     assert shell("curl", "--silent", "--remote-name", url).returncode == 0
     assert (shell.folder / WEIGHTS).stat().st_size == 0
 
 
-def test_wget_goes_on_by_itself(hub: Any, shell: Any, url: str, weights: bytes) -> None:
+def test_wget_goes_on_by_itself(hub: FaultyHub, shell: Shell, url: str, weights: bytes) -> None:
     hub.cut(after=300_000)
     assert shell("wget", "--quiet", "--continue", url).returncode == 0
     assert (shell.folder / WEIGHTS).read_bytes() == weights
@@ -106,7 +103,7 @@ def test_wget_goes_on_by_itself(hub: Any, shell: Any, url: str, weights: bytes) 
 
 
 def test_aria2_fetches_in_parts_and_goes_on_by_itself(
-    hub: Any, shell: Any, url: str, weights: bytes
+    hub: FaultyHub, shell: Shell, url: str, weights: bytes
 ) -> None:
     hub.cut(after=100_000)
     command = ["aria2c", "--quiet", "--continue=true", "-x4", "-s4", "--retry-wait=1"]
@@ -116,7 +113,7 @@ def test_aria2_fetches_in_parts_and_goes_on_by_itself(
     assert not (shell.folder / f"{WEIGHTS}.aria2").exists()
 
 
-def test_aria2_compares_the_checksum_it_is_given(hub: Any, shell: Any, url: str) -> None:
+def test_aria2_compares_the_checksum_it_is_given(hub: FaultyHub, shell: Shell, url: str) -> None:
     headers = shell("curl", "--silent", "--head", url).stdout.splitlines()
     (etag,) = (line for line in headers if line.startswith("X-Linked-Etag"))
     sha256 = etag.split('"')[1]
@@ -126,7 +123,7 @@ def test_aria2_compares_the_checksum_it_is_given(hub: Any, shell: Any, url: str)
 
 
 @pytest.fixture
-def remote(shell: Any, tmp_path: Path, repositories: Path) -> Path:
+def remote(shell: Shell, tmp_path: Path, repositories: Path) -> Path:
     """A repository as the hub keeps them, on this disk: large files in Git LFS, small ones not."""
     bare, work = tmp_path / "remote.git", tmp_path / "author"
     lines = [
@@ -147,7 +144,7 @@ def remote(shell: Any, tmp_path: Path, repositories: Path) -> Path:
     return bare
 
 
-def test_git_lfs_fetches_every_format_of_the_weights(shell: Any, remote: Path) -> None:
+def test_git_lfs_fetches_every_format_of_the_weights(shell: Shell, remote: Path) -> None:
     shell("git", "lfs", "install")
     done = shell("git", "clone", "--quiet", f"file://{remote}", "cat")
     assert done.returncode == 0, done.stderr
@@ -156,7 +153,7 @@ def test_git_lfs_fetches_every_format_of_the_weights(shell: Any, remote: Path) -
 
 
 def test_git_lfs_can_leave_the_weights_out_and_fetch_some(
-    shell: Any, remote: Path, weights: bytes
+    shell: Shell, remote: Path, weights: bytes
 ) -> None:
     shell("git", "lfs", "install")
     clone = ["git", "clone", "--quiet", "--depth=1", f"file://{remote}", "cat"]
@@ -169,7 +166,7 @@ def test_git_lfs_can_leave_the_weights_out_and_fetch_some(
     assert _size(shell.folder / "cat" / "diffusion_pytorch_model.bin") < 200
 
 
-def test_git_lfs_clone_of_the_notes_is_deprecated(shell: Any, remote: Path) -> None:
+def test_git_lfs_clone_of_the_notes_is_deprecated(shell: Shell, remote: Path) -> None:
     done = shell("git", "lfs", "clone", f"file://{remote}", "cat")
     assert "deprecated" in done.stdout + done.stderr
 

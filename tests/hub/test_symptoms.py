@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from huggingface_hub import constants, snapshot_download
 
-MODEL = "google/ddpm-cat-256"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+from faulty_hub import MODEL, WEIGHTS, FaultyHub
+
 NO_INTERNET = "Please check your internet connection and try again"
 
 
 @pytest.fixture
-def library(hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def library(hub: FaultyHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Fetches the weights with the library; answers with its folder."""
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
 
@@ -68,7 +68,11 @@ GATED = {"X_Error_Code": "GatedRepo"}
     ],
 )
 def test_it_fails_and_says(
-    hub: Any, library: Callable[..., str], fault: Callable[[Any], None], error: str, words: str
+    hub: FaultyHub,
+    library: Callable[..., str],
+    fault: Callable[[Any], None],
+    error: str,
+    words: str,
 ) -> None:
     fault(hub)
     with pytest.raises(Exception, match=words) as caught:
@@ -99,7 +103,7 @@ def test_an_id_that_is_gone_and_a_wrong_id_sound_the_same(library: Callable[...,
     ids=["cut", "stall", "429"],
 )
 def test_it_tries_again_by_itself_in_the_same_run(
-    hub: Any, library: Callable[..., str], fault: Callable[[Any], None], repositories: Path
+    hub: FaultyHub, library: Callable[..., str], fault: Callable[[Any], None], repositories: Path
 ) -> None:
     fault(hub)
     content = (Path(library()) / WEIGHTS).read_bytes()
@@ -108,7 +112,7 @@ def test_it_tries_again_by_itself_in_the_same_run(
 
 @pytest.mark.slow
 def test_an_api_that_says_nothing_is_waited_for_without_end(
-    hub: Any, library: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, library: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Although HF_HUB_DOWNLOAD_TIMEOUT and HF_HUB_ETAG_TIMEOUT are one second."""
     hub.silence(times=1)

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +12,21 @@ import pytest
 from companion import hub as hubs
 from companion.hub import fetch, token_place
 from companion.hub.tokens import token_for
-
-MODEL = "google/ddpm-cat-256"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+from faulty_hub import MODEL, WEIGHTS, EndpointsAre, FaultyHub, Shell
 
 
 @pytest.fixture
-def token(shell: Any) -> str:
+def token(shell: Shell) -> str:
     return str(shell.environment["HF_TOKEN"])
 
 
 @pytest.fixture
-def official(hub: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def official(hub: FaultyHub, endpoints_are: EndpointsAre) -> None:
     """The hub of the test counts as Hugging Face's."""
-    table = tmp_path / "endpoints.toml"
-    table.write_text(f'[official]\naddress = "{hub.address}"\nofficial = true\n', "utf-8")
-    monkeypatch.setattr(sys.modules[hubs.Endpoint.__module__], "TABLE", table)
-    hubs.endpoints.cache_clear()
-    yield
-    hubs.endpoints.cache_clear()
+    endpoints_are(hub.address)
 
 
-def told(hub: Any, host: str) -> set[str]:
+def told(hub: FaultyHub, host: str) -> set[str]:
     """The Authorization headers that a host was sent."""
     return {
         request.headers["authorization"]
@@ -42,27 +35,27 @@ def told(hub: Any, host: str) -> set[str]:
     }
 
 
-def anywhere(hub: Any, token: str) -> list[Any]:
+def anywhere(hub: FaultyHub, token: str) -> list[Any]:
     """Requests with the token in any header, the address or the body."""
     return [request for request in hub.heard if token in repr(request)]
 
 
 def test_a_token_that_no_header_takes_does_not_stop_a_fetch(
-    hub: Any, cache: Path, official: None, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, cache: Path, official: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_ä中")
     fetch(2, "full", progress=False)
     assert told(hub, "hub") == set()
 
 
-def test_a_host_that_is_not_official_gets_no_token(hub: Any, cache: Path, token: str) -> None:
+def test_a_host_that_is_not_official_gets_no_token(hub: FaultyHub, cache: Path, token: str) -> None:
     fetch(2, "full", where=hub.address, progress=False)
     assert hub.requests("files")
     assert anywhere(hub, token) == []
 
 
 def test_told_so_it_gets_the_token_but_its_host_of_large_files_does_not(
-    hub: Any, cache: Path, token: str
+    hub: FaultyHub, cache: Path, token: str
 ) -> None:
     fetch(2, "full", where=hub.address, send_token=True, progress=False)
     assert told(hub, "hub") == {f"Bearer {token}"}
@@ -71,7 +64,7 @@ def test_told_so_it_gets_the_token_but_its_host_of_large_files_does_not(
 
 
 def test_the_official_host_gets_the_token_but_its_host_of_large_files_does_not(
-    hub: Any, official: None, cache: Path, token: str
+    hub: FaultyHub, official: None, cache: Path, token: str
 ) -> None:
     fetch(2, "full", where="official", progress=False)
     assert told(hub, "hub") == {f"Bearer {token}"}
@@ -80,7 +73,7 @@ def test_the_official_host_gets_the_token_but_its_host_of_large_files_does_not(
 
 
 def test_sent_on_with_308_another_host_does_not_get_it(
-    hub: Any, repositories: Path, cache: Path, token: str
+    hub: FaultyHub, repositories: Path, cache: Path, token: str
 ) -> None:
     with type(hub)(repositories, hub.commits) as stranger:
         hub.send_on(stranger.address)
@@ -90,13 +83,13 @@ def test_sent_on_with_308_another_host_does_not_get_it(
         assert stranger.heard == []
 
 
-def test_a_probe_sends_no_token(hub: Any, official: None, cache: Path, token: str) -> None:
+def test_a_probe_sends_no_token(hub: FaultyHub, official: None, cache: Path, token: str) -> None:
     assert hubs.probe("official").ok
     assert anywhere(hub, token) == []
 
 
 def test_the_token_is_in_no_output_and_no_file(
-    hub: Any, shell: Any, token: str, tmp_path: Path
+    hub: FaultyHub, shell: Shell, token: str, tmp_path: Path
 ) -> None:
     hub.refuse(401, host="hub", times=1, X_Error_Code="GatedRepo")
     command = ["companion", "fetch", MODEL, "--send-token"]
@@ -122,7 +115,7 @@ def test_where_the_token_lies_is_told_without_the_token(
 
 
 def test_the_library_sends_it_to_whatever_hf_endpoint_says(
-    hub: Any, shell: Callable[..., Any], token: str
+    hub: FaultyHub, shell: Callable[..., Any], token: str
 ) -> None:
     assert shell("hf", "download", MODEL, WEIGHTS).returncode == 0
     assert told(hub, "hub") == {f"Bearer {token}"}
@@ -130,11 +123,11 @@ def test_the_library_sends_it_to_whatever_hf_endpoint_says(
 
 
 def test_with_the_lines_for_a_mirror_the_library_sends_none(
-    hub: Any, shell: Any, token: str, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, shell: Shell, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not shutil.which("hf", path=shell.environment["PATH"]):
         pytest.skip("hf is not installed")
-    lines = hubs.export_lines(hubs.endpoint(hub.address))
+    lines = hubs.export_lines(hubs.find_endpoint(hub.address))
     done = shell("bash", "-ec", f"{lines}\nhf download {MODEL} {WEIGHTS}")
     assert done.returncode == 0, done.stderr
     assert hub.requests("files")
@@ -150,7 +143,7 @@ def test_with_the_lines_for_a_mirror_the_library_sends_none(
     ],
 )
 def test_who_passes_a_token_of_the_command_line_on_to_the_other_host(
-    hub: Any, shell: Any, token: str, command: list[str], passed_on: bool
+    hub: FaultyHub, shell: Shell, token: str, command: list[str], passed_on: bool
 ) -> None:
     """Why the book shows a token with curl only."""
     done: subprocess.CompletedProcess[str] = shell(
@@ -182,7 +175,7 @@ print(len(load_dataset("huggan/flowers-102-categories", split="train")))
     ids=["train", "attend", "a cell", "a cell after the library was imported"],
 )
 def test_the_libraries_send_it_to_no_host_of_the_readers_choice_unasked(
-    hub: Any, shell: Any, token: str, command: tuple[str, ...]
+    hub: FaultyHub, shell: Shell, token: str, command: tuple[str, ...]
 ) -> None:
     shell(*command)
     assert hub.requests("hub") or hub.requests("hub", "HEAD")
@@ -190,7 +183,7 @@ def test_the_libraries_send_it_to_no_host_of_the_readers_choice_unasked(
 
 
 @pytest.mark.slow
-def test_they_do_where_the_reader_says_so(hub: Any, shell: Any, token: str) -> None:
+def test_they_do_where_the_reader_says_so(hub: FaultyHub, shell: Shell, token: str) -> None:
     command = (sys.executable, "-c", IN_A_CELL.format(first=""))
     assert shell(*command, HF_HUB_DISABLE_IMPLICIT_TOKEN="0").stdout == "6\n"
     assert told(hub, "hub") == {f"Bearer {token}"}
@@ -198,7 +191,7 @@ def test_they_do_where_the_reader_says_so(hub: Any, shell: Any, token: str) -> N
 
 @pytest.mark.slow
 def test_the_official_host_gets_it_from_the_libraries_as_ever(
-    hub: Any, shell: Any, token: str, tmp_path: Path
+    hub: FaultyHub, shell: Shell, token: str, tmp_path: Path
 ) -> None:
     table = f"{{'official': Endpoint('official', '{hub.address}', official=True)}}"
     official = (
@@ -217,4 +210,4 @@ def test_a_token_file_that_cannot_be_read_is_no_token(
 
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache))
     cache.mkdir(parents=True)  # a folder in its place
-    assert token_for(hubs.endpoint("official")) is False
+    assert token_for(hubs.find_endpoint("official")) is False

@@ -10,23 +10,15 @@ import pytest
 from companion.cli import main
 from companion.hub import HubError, fetch
 from companion.hub.stock import Checked
-
-MODEL = "google/ddpm-cat-256"
-COMMIT = "82ca0d5db4a5ec6ff0e9be8d86852490bc18a3d9"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+from faulty_hub import COMMIT, MODEL, WEIGHTS, FaultyHub
 
 
 @pytest.fixture
-def get(hub: Any, cache: Path) -> Callable[..., Path]:
+def get(hub: FaultyHub, cache: Path) -> Callable[..., Path]:
     """Fetches the whole model at its commit; answers with its folder."""
     return lambda **options: fetch(
         f"{MODEL}@{COMMIT}", **{"where": hub.address, "progress": False, **options}
     )[MODEL]
-
-
-@pytest.fixture
-def weights(repositories: Path) -> bytes:
-    return (repositories / MODEL / WEIGHTS).read_bytes()
 
 
 def flip(path: Path, *, time_too: bool = True) -> None:
@@ -42,21 +34,21 @@ def flip(path: Path, *, time_too: bool = True) -> None:
 
 @pytest.mark.parametrize("name", [WEIGHTS, "config.json"])
 def test_a_bit_that_flips_in_a_fetched_file_is_mended_by_the_next_fetch(
-    hub: Any, get: Any, repositories: Path, name: str
+    hub: FaultyHub, get: Any, repositories: Path, name: str
 ) -> None:
     flip(get() / name)
     assert (get() / name).read_bytes() == (repositories / MODEL / name).read_bytes()
 
 
 def test_a_bit_that_flips_without_a_trace_is_found_when_all_is_compared(
-    hub: Any, get: Any, weights: bytes
+    hub: FaultyHub, get: Any, weights: bytes
 ) -> None:
     flip(get() / WEIGHTS, time_too=False)
     assert (get(verify=True) / WEIGHTS).read_bytes() == weights
 
 
 def test_damage_is_said_in_the_plan_and_offline_it_is_one_sentence(
-    hub: Any, get: Any, capsys: pytest.CaptureFixture[str]
+    hub: FaultyHub, get: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flip(get() / WEIGHTS)
     what = f"{MODEL}@{COMMIT}"
@@ -67,7 +59,7 @@ def test_damage_is_said_in_the_plan_and_offline_it_is_one_sentence(
 
 
 def test_verify_says_that_all_is_right(
-    hub: Any, get: Any, capsys: pytest.CaptureFixture[str]
+    hub: FaultyHub, get: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     get()
     what = f"{MODEL}@{COMMIT}"
@@ -83,7 +75,7 @@ def test_a_settings_file_that_the_reader_changed_is_kept_beside(get: Any, cache:
 
 
 def test_what_the_library_fetched_is_compared_too(
-    hub: Any, get: Any, cache: Path, weights: bytes
+    hub: FaultyHub, get: Any, cache: Path, weights: bytes
 ) -> None:
     from huggingface_hub import snapshot_download
 
@@ -100,7 +92,7 @@ def test_what_was_compared_is_not_read_again(get: Any, monkeypatch: pytest.Monke
     get()
 
 
-def test_copies_in_place_of_links_are_whole_too(get: Any, hub: Any) -> None:
+def test_copies_in_place_of_links_are_whole_too(get: Any, hub: FaultyHub) -> None:
     """As on Windows, where making links takes an administrator."""
     folder = get()
     for path in folder.iterdir():
@@ -161,7 +153,7 @@ def leave_out(told: dict[str, Any]) -> None:
     ],
 )
 def test_what_one_host_lied_of_a_commit_the_next_host_is_asked(
-    hub: Any, get: Any, repositories: Path, weights: bytes, change: Any
+    hub: FaultyHub, get: Any, repositories: Path, weights: bytes, change: Any
 ) -> None:
     with type(hub)(repositories, hub.commits) as liar:
         liar.tell(change)
@@ -175,7 +167,7 @@ def test_what_one_host_lied_of_a_commit_the_next_host_is_asked(
 
 
 def test_a_host_that_lied_and_then_does_not_is_asked_again(
-    hub: Any, get: Any, weights: bytes
+    hub: FaultyHub, get: Any, weights: bytes
 ) -> None:
     hub.tell(lie(WEIGHTS, lfs={"sha256": "0" * 64}), times=1)
     with pytest.raises(HubError, match="damaged, twice"):
@@ -185,7 +177,7 @@ def test_a_host_that_lied_and_then_does_not_is_asked_again(
 
 @pytest.mark.parametrize("size", [10, 2_000_000])
 def test_a_wrong_size_of_what_is_here_costs_nothing_that_is_right(
-    hub: Any, get: Any, repositories: Path, weights: bytes, size: int
+    hub: FaultyHub, get: Any, repositories: Path, weights: bytes, size: int
 ) -> None:
     folder = get()
     with type(hub)(repositories, hub.commits) as liar:
@@ -195,13 +187,13 @@ def test_a_wrong_size_of_what_is_here_costs_nothing_that_is_right(
     assert (folder / WEIGHTS).read_bytes() == weights
 
 
-def test_with_the_other_host_down_what_is_here_is_enough(hub: Any, get: Any) -> None:
+def test_with_the_other_host_down_what_is_here_is_enough(hub: FaultyHub, get: Any) -> None:
     folder = get()
     assert get(where="http://127.0.0.1:9") == folder
 
 
 def test_a_branch_that_moves_between_listing_and_file_gives_the_listed_files(
-    hub: Any, cache: Path, weights: bytes
+    hub: FaultyHub, cache: Path, weights: bytes
 ) -> None:
     hub.add_headers({"X-Repo-Commit": "b" * 40})
     folder = fetch(f"{MODEL}@main", where=hub.address, progress=False)[MODEL]
@@ -210,21 +202,21 @@ def test_a_branch_that_moves_between_listing_and_file_gives_the_listed_files(
     assert (folder.parents[1] / "refs/main").read_text() == COMMIT
 
 
-def test_a_version_that_is_gone_meanwhile_is_one_sentence(hub: Any, cache: Path) -> None:
+def test_a_version_that_is_gone_meanwhile_is_one_sentence(hub: FaultyHub, cache: Path) -> None:
     hub.tell(lambda told: told.update(sha="b" * 40))
     with pytest.raises(HubError, match="to a newer version meanwhile: run the same command"):
         fetch(f"{MODEL}@main", where=hub.address, progress=False)
 
 
 def test_a_name_of_an_endpoint_is_the_endpoint_whatever_folder_is_here(
-    hub: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FaultyHub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from companion.hub.fetch import opened
 
     (tmp_path / "official").mkdir()
     monkeypatch.chdir(tmp_path)
-    with opened("official") as place:
-        assert place.official
+    with opened("official") as endpoint:
+        assert endpoint.official
 
 
 def test_two_files_of_one_content_are_checked_by_one_line(tmp_path: Path) -> None:
@@ -246,7 +238,7 @@ def refuse_to_write(*_: object, **__: object) -> None:
 
 
 def test_what_is_here_in_a_cache_that_can_only_be_read_is_enough(
-    get: Any, hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+    get: Any, hub: FaultyHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a class shares one, filled by the hub's library."""
     from huggingface_hub import snapshot_download
@@ -275,7 +267,7 @@ def test_a_folder_of_locks_that_is_somebody_elses_is_one_sentence(
 
 
 def test_no_password_is_printed_or_noted(
-    hub: Any, cache: Path, capsys: pytest.CaptureFixture[str]
+    hub: FaultyHub, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = hub.address.replace("//", "//reader:SECRET@")
     assert main(["fetch", MODEL, "--endpoint", address]) == 0

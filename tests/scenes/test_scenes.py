@@ -44,8 +44,8 @@ def test_every_object_has_a_visible_sprite_in_every_style() -> None:
 def test_one_seed_gives_one_scene_on_every_machine() -> None:
     digest = hashlib.sha256()
     for seed in range(50):
-        one = scene(seed)
-        digest.update(one.pixels.tobytes() + one.masks.tobytes() + one.caption.encode())
+        drawn = scene(seed)
+        digest.update(drawn.pixels.tobytes() + drawn.masks.tobytes() + drawn.caption.encode())
     assert digest.hexdigest() == (
         "d3aa699c029a36ad4f7350e859fd3233c9a14976283019842f176a5b25e09cae"
     )
@@ -53,21 +53,21 @@ def test_one_seed_gives_one_scene_on_every_machine() -> None:
 
 def test_depth_is_zero_behind_and_the_larger_of_two_objects_is_nearer() -> None:
     for seed in range(100):
-        one = scene(seed)
-        assert one.depth.shape == (64, 64)
-        assert (one.depth[~one.masks.any(axis=0)] == 0).all()
-        depths = [one.depth[mask].mean() for mask in one.masks]
-        assert depths == pytest.approx([thing.side / 64 for thing in one.objects])
+        drawn = scene(seed)
+        assert drawn.depth.shape == (64, 64)
+        assert (drawn.depth[~drawn.masks.any(axis=0)] == 0).all()
+        depths = [drawn.depth[mask].mean() for mask in drawn.masks]
+        assert depths == pytest.approx([thing.side / 64 for thing in drawn.objects])
 
 
 def test_masks_cover_the_objects_and_nothing_else() -> None:
     for seed in range(100):
-        one = scene(seed)
-        assert one.masks.shape == (len(one.objects), 64, 64)
-        assert one.masks.any(axis=(1, 2)).all()
-        assert one.masks.sum(axis=0).max() == 1, "two objects claim one pixel"
-        colour = one.pixels[~one.masks.any(axis=0)].astype(int)
-        named = np.array(backgrounds()[one.background])
+        drawn = scene(seed)
+        assert drawn.masks.shape == (len(drawn.objects), 64, 64)
+        assert drawn.masks.any(axis=(1, 2)).all()
+        assert drawn.masks.sum(axis=0).max() == 1, "two objects claim drawn pixel"
+        colour = drawn.pixels[~drawn.masks.any(axis=0)].astype(int)
+        named = np.array(backgrounds()[drawn.background])
         plain = np.abs(colour - named).max(axis=1) <= 6
         # What is left beside the masks is the sprites' half transparent rim.
         assert plain.mean() > 0.85
@@ -76,15 +76,15 @@ def test_masks_cover_the_objects_and_nothing_else() -> None:
 def test_the_caption_tells_where_the_objects_are() -> None:
     told = 0
     for seed in range(400):
-        one = scene(seed)
-        found = re.search(r"left of|right of|above|below", one.caption)
+        drawn = scene(seed)
+        found = re.search(r"left of|right of|above|below", drawn.caption)
         if not found:
             continue
         told += 1
-        (y0, x0), (y1, x1) = (np.argwhere(mask).mean(axis=0) for mask in one.masks)
+        (y0, x0), (y1, x1) = (np.argwhere(mask).mean(axis=0) for mask in drawn.masks)
         assert {"left of": x0 < x1, "right of": x0 > x1, "above": y0 < y1, "below": y0 > y1}[
             found.group()
-        ], one.caption
+        ], drawn.caption
     assert told > 50
 
 
@@ -97,12 +97,12 @@ def test_captions_follow_the_grammar() -> None:
 def test_a_subset_keeps_to_its_objects_styles_counts_and_held_out_pairs() -> None:
     for world in subsets().values():
         for seed in range(200):
-            one = scene(seed, subset=world)
-            assert len(one.objects) in world.counts
-            for thing in one.objects:
+            drawn = scene(seed, subset=world)
+            assert len(drawn.objects) in world.counts
+            for thing in drawn.objects:
                 assert thing.name in world.objects
                 assert thing.style in world.styles
-                assert (thing.name, one.background) not in world.held_out
+                assert (thing.name, drawn.background) not in world.held_out
 
 
 def test_a_subset_of_ones_own_is_drawn_from() -> None:
@@ -138,11 +138,11 @@ def test_numpys_numbers_are_numbers() -> None:
 def test_a_dataset_holds_the_scenes_of_its_seeds() -> None:
     rows = dataset(1005, subset="flowers", image_size=32, first_seed=7)
     assert rows.num_rows == 1005
-    row, one = rows[1003], scene(1010, subset="flowers", size=32)
-    assert np.array_equal(np.asarray(row["image"]), one.pixels)
-    assert np.array_equal(np.asarray(row["masks"][0]) == 255, one.masks[0])
-    assert row["caption"] == one.caption
-    assert row["objects"] == [one.objects[0].name]
+    row, drawn = rows[1003], scene(1010, subset="flowers", size=32)
+    assert np.array_equal(np.asarray(row["image"]), drawn.pixels)
+    assert np.array_equal(np.asarray(row["masks"][0]) == 255, drawn.masks[0])
+    assert row["caption"] == drawn.caption
+    assert row["objects"] == [drawn.objects[0].name]
 
 
 def test_an_imagefolder_is_read_back_by_datasets(tmp_path: Path) -> None:

@@ -31,3 +31,15 @@ def test_it_answers_in_the_type_of_its_inputs_and_is_put_back() -> None:
         with attention_on_cpu():
             assert F.scaled_dot_product_attention(query, query, query).dtype == torch.bfloat16
     assert F.scaled_dot_product_attention is stock
+
+
+def test_it_is_put_back_after_an_error() -> None:
+    stock = F.scaled_dot_product_attention
+
+    def stop() -> None:
+        assert F.scaled_dot_product_attention is not stock
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), attention_on_cpu():
+        stop()
+    assert F.scaled_dot_product_attention is stock

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 
 from companion.training import TrainingConfig, make_model, train
-from companion.training.compiling import compile_blocks
+from companion.training.compiling import compile_blocks, room_to_compile
 
 Make = Callable[..., TrainingConfig]
 
@@ -57,3 +58,32 @@ def test_blocks_that_cannot_be_compiled_stay_eager(
     with pytest.warns(UserWarning, match="stays eager: compiling it failed with RuntimeError"):
         assert not compile_blocks(model, 2, torch.float32)
     model(torch.ones(2, 3, 16, 16), 5)
+
+
+def _compile_and_stop(model: UNet2DModel) -> None:
+    assert torch._dynamo.config.recompile_limit >= 128
+    assert compile_blocks(model, 2, torch.float32)
+    raise KeyboardInterrupt
+
+
+def test_the_limit_and_the_blocks_are_put_back_also_after_an_error(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(function: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            calls.append("compiled")
+            return function(*arguments, **named)
+
+        return call
+
+    model, limit = make_model(tiny()), torch._dynamo.config.recompile_limit
+    monkeypatch.setattr(torch, "compile", counted)
+    with pytest.raises(KeyboardInterrupt), room_to_compile(model):
+        _compile_and_stop(model)
+    assert torch._dynamo.config.recompile_limit == limit
+    assert calls
+    calls.clear()
+    model(torch.ones(2, 3, 16, 16), 5)
+    assert not calls

@@ -7,6 +7,7 @@ import pytest
 
 import companion.training
 from companion.training import TrainingConfig, load_config
+from companion.training.config import explanations
 
 
 def test_the_tutorials_settings_are_accepted_as_they_stand() -> None:
@@ -102,3 +103,7 @@ def test_the_settings_file_in_the_package_can_be_read() -> None:
 def test_every_setting_is_explained() -> None:
     text = str(TrainingConfig.__doc__)
     assert [name for name in vars(TrainingConfig()) if f" {name}: " not in text] == []
+    assert list(explanations()) == list(vars(TrainingConfig()))
+    assert explanations()["snr_gamma"].endswith(
+        "min-SNR: 5); None for the plain mean squared error."
+    )

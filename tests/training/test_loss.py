@@ -6,6 +6,7 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import compute_snr
 
 from companion.training import diffusion_loss, target
+from companion.training.loss import min_snr_loss
 
 IMAGES = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
 NOISE = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -55,3 +56,15 @@ def test_weights_are_finite_where_nothing_of_the_picture_is_left() -> None:
     wanted = target(noise_scheduler, IMAGES, NOISE, T)
     loss = diffusion_loss(wanted * 0, wanted, T, noise_scheduler, snr_gamma=5.0)
     assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("mean_weight", [0.0, 2.0])
+def test_the_zoos_loss_is_this_one_with_the_errors_of_the_means_besides(
+    mean_weight: float,
+) -> None:
+    noise_scheduler, predicted = DDPMScheduler(), IMAGES * 0.5
+    loss = min_snr_loss(predicted, NOISE, T, noise_scheduler.alphas_cumprod, 5.0, mean_weight)
+    expected = diffusion_loss(predicted, NOISE, T, noise_scheduler, snr_gamma=5.0)
+    weights = (5.0 / compute_snr(noise_scheduler, T)).clamp(max=1)
+    means = (predicted - NOISE).mean(dim=(2, 3)).square().mean(dim=1)
+    torch.testing.assert_close(loss, expected + mean_weight * (weights * means).mean())

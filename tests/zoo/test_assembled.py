@@ -70,7 +70,7 @@ def _add_a_shard(home: Path) -> None:
     weights = home / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(weights)
     shard = "diffusion_pytorch_model-00001-of-00001.safetensors"
-    save_file({name: one * 0 for name, one in tensors.items()}, home / "unet" / shard)
+    save_file({name: tensor * 0 for name, tensor in tensors.items()}, home / "unet" / shard)
     index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(tensors, shard)}
     (home / "unet" / f"{weights.name}.index.json").write_text(json.dumps(index))
 

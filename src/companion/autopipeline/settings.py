@@ -9,6 +9,7 @@ from PIL import Image
 from pydantic import ConfigDict, Field
 
 from companion.door import printable
+from companion.local_hub.cache_layout import snapshot_of
 
 from .arguments import LARGEST_SEED, LONGEST_PROMPT, fault_of
 from .checks import prepare
@@ -86,5 +87,5 @@ def model_of(pipe: Any) -> str:
         # A model that shares parts lies in the cache, under its name and a digest of its files.
         if folder == entry.path or re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", folder.name):
             return name
-    cached = re.search(r"models--(.+?)--(.+?)[/\\]snapshots[/\\](\w+)", str(folder))
-    return "{}/{}@{}".format(*cached.groups()) if cached else folder.name
+    cached = snapshot_of(folder)
+    return f"{cached.repo_id}@{cached.commit}" if cached else folder.name

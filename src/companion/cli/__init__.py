@@ -55,7 +55,7 @@ def _carry_out(arguments: Sequence[str]) -> int:
             from companion.hub.tokens import keep_token_home
 
             if fault := number_fault():
-                raise ValueError(fault)
+                raise ValueError(str(fault))
             keep_token_home()
         return parsed.run(parsed) or 0
     except KeyboardInterrupt as stop:

@@ -179,13 +179,13 @@ def _folder(model: str) -> Path:
 
     from companion.door import Untrusted
     from companion.door.models import INDEX, check_index
-    from companion.hub import endpoint
+    from companion.hub import find_endpoint
     from companion.hub.tokens import may_be_told, token_for
 
     if os.path.lexists(model) or not AN_ID.fullmatch(model):
         return Path(model)
     try:
-        token = token_for(endpoint(), may_be_told())
+        token = token_for(find_endpoint(), may_be_told())
         check_index(Path(hf_hub_download(model, INDEX, token=token)))  # Diffusers takes it as it is
         return Path(DiffusionPipeline.download(model, use_safetensors=True, token=token))
     except Untrusted:
@@ -198,17 +198,17 @@ def _not_fetched(error: Exception, model: str) -> Exception:
     """The sentence for what Diffusers says of a model that it cannot fetch."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    from companion.hub import endpoint
+    from companion.hub import find_endpoint
     from companion.hub.errors import explain
 
     cause: BaseException | None = error
     while cause is not None:
         of_network = hasattr(type(cause), "request")  # those of httpx, whatever it is called
         if of_network or isinstance(cause, (HfHubHTTPError, OfflineModeIsEnabled)):
-            return explain(cause, endpoint(), model)
+            return explain(cause, find_endpoint(), model)
         cause = cause.__cause__
     if isinstance(error, OSError) and error.errno is not None:  # the disk's
-        return explain(error, endpoint(), model)
+        return explain(error, find_endpoint(), model)
     if "safetensors" in str(error):
         return ValueError(
             f"Some of the weights of {model} are not on the hub as safetensors, and pickles may "

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from companion.hub import NotAllowed
+from typing import Any
 
 EPILOG = """
 examples:
@@ -30,6 +27,8 @@ exit status:
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
+    from companion.hub import endpoints
+
     fetch = commands.add_parser(
         "fetch",
         help="fetch what a chapter loads, from the hub, a mirror or a folder",
@@ -43,7 +42,7 @@ def add(commands: Any) -> None:
     fetch.add_argument("--profile", help="small or full (default: COMPANION_PROFILE, or small)")
     fetch.add_argument(
         "--endpoint",
-        help="auto, official, hf-mirror, offline, an address, or a folder of repositories "
+        help=f"auto, {', '.join(endpoints())}, offline, an address, or a folder of repositories "
         "(default: HF_ENDPOINT, or official)",
     )
     fetch.add_argument("--plan", action="store_true", help="say what would be done, and stop")
@@ -61,64 +60,36 @@ def add(commands: Any) -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from companion.hub.errors import HubError, NoRoom, NotAllowed
+    from contextlib import closing
 
-    from .faults import sentence as told
+    from companion.hub import HubError, NoRoom, NotAllowed
+    from companion.hub.narrate import narrate
 
-    warned: list[str] = []
+    from .faults import sentence
+
+    told = narrate(
+        arguments.what,
+        arguments.profile,
+        where=arguments.endpoint,
+        send_token=arguments.send_token,
+        verify=arguments.verify,
+        only_plan=arguments.plan,
+    )
+    status, warned = 0, set()
     try:
-        refused = _carry_out(arguments, warned)
+        with closing(told):
+            for said in told:
+                if isinstance(said, str):
+                    print(said)
+                    continue
+                print(f"companion: {said}", file=sys.stderr)
+                warned.add(str(said))
+                status = 4 if isinstance(said, NotAllowed) else status
     except (ValueError, NoRoom, NotAllowed) as error:
-        print(f"companion: {told(error)}", file=sys.stderr)
+        print(f"companion: {sentence(error)}", file=sys.stderr)
         return 3 if isinstance(error, NoRoom) else 4 if isinstance(error, NotAllowed) else 2
     except HubError as error:
         if str(error) in warned:  # said once is enough
             return 1
         raise
-    for sentence in refused:
-        print(f"companion: {sentence}", file=sys.stderr)
-    return 4 if refused else 0
-
-
-def _carry_out(arguments: argparse.Namespace, warned: list[str]) -> list[NotAllowed]:
-    """Fetch what can be had, and note what was said before; answers with what was refused, if there
-    was something else."""
-    from companion import hub
-    from companion.door import printable
-    from companion.hub.fetch import carry_out, opened, time_limit
-    from companion.hub.lookup import make_plan
-    from companion.hub.speed import measure_speed
-    from companion.hub.tokens import token_for
-    from companion.sources import wanted
-
-    chosen = wanted(arguments.what, arguments.profile)
-    if not any(source.hub for source in chosen.values()):
-        print(f"{', '.join(chosen)}: nothing to fetch, it comes with the package.")
-        print("The original models of the hub: --profile full")
-        return []
-    with opened(arguments.endpoint) as place:
-        warned += hub.clashes()
-        for sentence in warned:
-            print(f"companion: {sentence}", file=sys.stderr)
-        if arguments.endpoint == "auto":
-            print(f"# {place.bare or place.name} works. For your shell, before Python starts:")
-            print(hub.export_lines(place))
-        token = token_for(place, arguments.send_token)
-        refused: list[NotAllowed] | None = [] if len(chosen) > 1 else None
-        plan = make_plan(
-            chosen,
-            place,
-            token=token,
-            timeout=time_limit(),
-            refused=refused,
-            verify=arguments.verify,
-        )
-        plan.check_room()
-        plan = measure_speed(plan, token=token, timeout=time_limit())
-        print(plan)
-        if arguments.plan:
-            return refused or []
-        carry_out(plan, send_token=arguments.send_token)
-        for item in plan.items:
-            print(printable(f"{item.source.hub} is in {item.snapshot}"))
-        return refused or []
+    return status

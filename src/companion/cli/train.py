@@ -1,10 +1,22 @@
 """`companion train`: train a diffusion model on pictures of one's own."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
+
+from companion.training.config import (
+    CHOICES,
+    IN_WORDS,
+    ON_THE_COMMAND_LINE,
+    TrainingConfig,
+    explanations,
+    load_config,
+)
 
 from .device import check_folder
+
+METAVAR = {int: "N", float: "X", str: "NAME"}
 
 
 def add(commands: Any) -> None:
@@ -12,55 +24,69 @@ def add(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on a folder of pictures, a dataset, or the scenes",
-        description="Train an unconditional diffusion model. On several GPUs: `accelerate launch"
+        description="Train an unconditional diffusion model. An option goes before the settings"
+        " file; what neither says is the default. On several GPUs: `accelerate launch"
         " --multi_gpu -m companion train ...` with the same arguments. On several CPUs:"
         " `ACCELERATE_USE_CPU=true torchrun --nproc_per_node=2 -m companion train ...`.",
     )
     train.add_argument(
-        "data",
-        nargs="?",
-        metavar="DATA",
-        help="a folder of pictures or of a dataset, the id of one, or scenes:SUBSET (default: the"
-        " settings')",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a toml file of settings, of these and of many more: see"
+        " companion.training.TrainingConfig",
     )
-    train.add_argument(
-        "--config", type=Path, help="a toml file of settings, see companion.training.TrainingConfig"
-    )
-    train.add_argument(
-        "--dataset-config-name", metavar="NAME", help="which configuration of a dataset"
-    )
-    train.add_argument(
-        "--dataset-split", metavar="NAME", help="which split of a dataset (default: train)"
-    )
-    train.add_argument("--output", metavar="FOLDER", help="folder of the run")
-    train.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint in that folder"
-    )
+    hints, meanings = get_type_hints(TrainingConfig), explanations()
+    for name in ON_THE_COMMAND_LINE:
+        kind = next(iter(get_args(hints[name])), hints[name])  # of `str | None` the first
+        _add_setting(train, name, kind, meanings.get(name, ""))
     train.set_defaults(
         run=_train, goes_on="with --resume the same command goes on from the newest checkpoint"
     )
 
 
+def _add_setting(train: argparse.ArgumentParser, name: str, kind: type, meaning: str) -> None:
+    """Make a field of the settings an option: its type, choices, default and meaning."""
+    option, default = f"--{name.replace('_', '-')}", getattr(TrainingConfig, name)
+    meaning = meaning.removesuffix(".").replace("%", "%%").replace("`output_dir`", "--output")
+    if kind is bool:
+        train.add_argument(option, action="store_true", default=None, help=meaning)
+        return
+    settings: dict[str, Any] = {
+        "type": _reader(kind),
+        "choices": CHOICES.get(name),
+        "metavar": None if name in CHOICES else METAVAR[kind],
+        "help": meaning if default is None else f"{meaning} (default: {default})",
+    }
+    if name == "dataset_name":
+        train.add_argument(name, nargs="?", **settings | {"metavar": "DATA"})
+    elif name == "output_dir":
+        train.add_argument("--output", dest=name, **settings | {"metavar": "FOLDER"})
+    else:
+        train.add_argument(option, **settings)
+
+
+def _reader(kind: type) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {IN_WORDS[kind]}") from None
+
+    return read
+
+
 def _train(arguments: argparse.Namespace) -> None:
     check_folder()
-    changes = {
-        name: value
-        for name, value in (
-            ("dataset_name", arguments.data),
-            ("dataset_config_name", arguments.dataset_config_name),
-            ("dataset_split", arguments.dataset_split),
-            ("output_dir", arguments.output),
-            ("resume", arguments.resume or None),
-        )
-        if value is not None
-    }
-    from companion.training import TrainingConfig, load_config, train
-    from companion.training.order import processes
-
+    given = {name: getattr(arguments, name) for name in ON_THE_COMMAND_LINE}
+    changes = {name: value for name, value in given.items() if value is not None}
     if arguments.config:
         config = load_config(arguments.config, **changes)
     else:
         config = TrainingConfig(**changes)
+    from companion.training import train
+    from companion.training.order import processes
+
     run = train(config)
     if processes().is_main_process:
         if run.steps:

@@ -1,9 +1,9 @@
 """What the chapters bring along: the embedded models, the profile, the builder of the pages."""
 
 import os
-import tomllib
 
 from companion.door import exists
+from companion.door.tables import read_table
 from companion.sources import PROFILES, VARIABLE
 
 from . import commands
@@ -16,7 +16,7 @@ SOURCE = "diffusers-notes @ git+https://github.com/diffusers-notes/diffusers-not
 
 def check_profile() -> list[Finding]:
     """That the profile exists."""
-    known = tomllib.loads(PROFILES.read_text(encoding="utf-8"))
+    known = read_table(PROFILES)
     name = os.environ.get(VARIABLE) or "small"
     if name not in known:
         text = f"{VARIABLE}={name}: there is none of that name"
@@ -27,17 +27,17 @@ def check_profile() -> list[Finding]:
 
 def check_zoo() -> list[Finding]:
     """That the embedded models are whole, by the SHA-256 of every file."""
-    from companion.zoo.registry import entries, verify
+    from companion.zoo.registry import entries, faults
 
-    faults = [fault for name in entries() for fault in verify(name)]
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    found = [fault for name in entries() for fault in faults(name)]
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         # In a clone git has them; an installed package is installed anew.
         clone = exists(PACKAGE.parents[1] / ".git")
         restore = f"git -C {PACKAGE.parents[1]} checkout -- src/companion/zoo"
         again = commands.pip_install([SOURCE], "--force-reinstall", "--no-deps")
         remedy = restore if clone else again
-        return [problem("Zoo", faults[0].rstrip(".") + more, remedy)]
+        return [problem("Zoo", found[0].text + more, remedy)]
     return [good("Zoo", "the embedded models' files are whole")]
 
 

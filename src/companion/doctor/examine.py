@@ -60,12 +60,12 @@ def examine(*names: str) -> Generator[Finding]:
     running = [_Running(name, check) for name, check in _choose(names).items()]
     deadline = time.monotonic() + probe.SECONDS + SPARE_SECONDS
     try:
-        for one in running:
-            one.thread.start()
-        for one in running:
-            yield from one.findings(deadline)
+        for check in running:
+            check.thread.start()
+        for check in running:
+            yield from check.findings(deadline)
     finally:
-        probe.abandon(one.thread for one in running)
+        probe.abandon(check.thread for check in running)
 
 
 def _choose(names: Sequence[str]) -> dict[str, Callable[[], list[Finding]]]:

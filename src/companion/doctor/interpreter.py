@@ -4,10 +4,10 @@ import os
 import platform
 import shutil
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
+from companion.door.tables import read_table
 from companion.hub.environment import on_autodl, on_colab
 
 from . import commands
@@ -18,7 +18,7 @@ from .probe import ask
 
 def check_python() -> list[Finding]:
     """Its version."""
-    table = tomllib.loads(REQUIREMENTS.read_text(encoding="utf-8"))["python"]
+    table = read_table(REQUIREMENTS)["python"]
     version = platform.python_version()
     where = "in no environment"
     if sys.prefix != sys.base_prefix:

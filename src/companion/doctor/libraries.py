@@ -1,10 +1,11 @@
 """Whether the libraries are there, fit the book, and can really be imported."""
 
 import importlib.metadata
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from companion.door.tables import read_table
 
 from . import commands
 from .finding import Finding, good, problem
@@ -47,7 +48,7 @@ class Requirement:
 @cache
 def requirements() -> dict[str, Requirement]:
     """The libraries of the book by name."""
-    table = tomllib.loads(REQUIREMENTS.read_text(encoding="utf-8"))["packages"]
+    table = read_table(REQUIREMENTS)["packages"]
     return {name: Requirement(name, **entry) for name, entry in table.items()}
 
 

@@ -2,6 +2,7 @@
 
 from companion.door import is_folder
 from companion.hub import environment, replacements
+from companion.local_hub.cache_layout import storage_name
 from companion.sources import sources
 
 from .finding import Finding, good, problem, warning
@@ -16,7 +17,7 @@ def check_removed() -> list[Finding]:
         if gone in asked:
             text = f"profiles.toml asks for {gone}, which has left the hub"
             findings.append(problem("Models", text, f"write {instead} there"))
-        if is_folder(cache / f"models--{gone.replace('/', '--')}"):
+        if is_folder(cache / storage_name("model", gone)):
             text = f"{gone} is in the cache alone: it has left the hub"
             findings.append(warning("Models", text, f"load {instead} in its place"))
     if findings:

@@ -6,9 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from companion.door import exists, is_folder
+from companion.door import exists, is_folder, nearest
 from companion.hub import environment
-from companion.sources import VARIABLE, ModelSource, sources
+from companion.hub.plan import storage_of
+from companion.sources import VARIABLE, sources
 
 from .finding import Finding, good, problem, warning
 
@@ -25,11 +26,6 @@ def short(path: Path) -> str:
     home = environment.expanded("~")
     known = home.is_absolute() and path.is_relative_to(home)
     return str(Path("~") / path.relative_to(home)) if known else str(path)
-
-
-def nearest(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists and may be seen."""
-    return next((place for place in (folder, *folder.parents) if exists(place)), folder)
 
 
 def why_not_writable(folder: Path) -> str:
@@ -83,10 +79,9 @@ def check_cache() -> list[Finding]:
         disk = environment.AUTODL_DATA_DISK if environment.on_autodl() else Path("FOLDER")
         remedy = f"export HF_HOME={disk}/huggingface, on a disk that can be written to"
         return [problem("Cache", f"{short(cache)} cannot be written to: {why}", remedy)]
-    if sentence := environment.small_disk():
-        text, _, _ = sentence.partition("; ")
+    if advice := environment.small_disk():
         remedy = f"export HF_HOME={environment.AUTODL_DATA_DISK}/huggingface"
-        return [warning("Cache", text, f"{remedy}, before Python starts")]
+        return [warning("Cache", advice.text, f"{remedy}, before Python starts")]
     free = shutil.disk_usage(nearest(cache)).free
     needed = sum(missing_models(cache).values())
     text = f"{short(cache)}, {gigabytes(free)} free"
@@ -102,7 +97,7 @@ def missing_models(cache: Path) -> dict[str, int]:
     return {
         str(source.hub): source.bytes
         for source in sources("full").values()
-        if source.hub and not _holds_something(cache / _folder(source) / "snapshots")
+        if source.hub and not _holds_something(storage_of(source, cache) / "snapshots")
     }
 
 
@@ -111,8 +106,3 @@ def _holds_something(folder: Path) -> bool:
         return any(folder.iterdir())
     except OSError:  # not there, or closed
         return False
-
-
-def _folder(source: ModelSource) -> str:
-    """The hub library's name for the folder of a repository in its cache."""
-    return f"{source.repo_type}s--{str(source.hub).replace('/', '--')}"

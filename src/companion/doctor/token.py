@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-from companion.hub import endpoint, token_place
-from companion.hub.environment import on_colab
+from companion.hub import find_endpoint, token_place
+from companion.hub.environment import is_on, on_colab
+from companion.hub.tokens import IMPLICIT
 
 from .finding import Finding, good, warning
 from .storage import short
@@ -12,13 +13,13 @@ from .storage import short
 
 def check_token() -> list[Finding]:
     """Look where the hub's library finds it."""
-    place = token_place()
-    if place is None:
+    where = token_place()
+    if where is None:
         secret = "; a Colab secret HF_TOKEN would be found too" if on_colab() else ""
         return [good("Token", f"no; the book's models need none{secret}")]
-    if place in os.environ:
-        return [_judge(os.environ[place].strip(), place)]
-    path = Path(place)
+    if where in os.environ:
+        return [_judge(os.environ[where].strip(), where)]
+    path = Path(where)
     try:
         value = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
@@ -38,11 +39,10 @@ def _judge(value: str, where: str) -> Finding:
         text = f"yes, in {where}, but it is empty or has characters that no token has"
         return warning("Token", text, "copy it anew from https://huggingface.co/settings/tokens")
     try:
-        chosen = endpoint()
+        chosen = find_endpoint()
     except ValueError:
-        chosen = endpoint("official")  # the line on variables says what is wrong
-    implicit = os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper()
-    if not chosen.official and implicit not in ("1", "ON", "YES", "TRUE"):
+        chosen = find_endpoint("official")  # the line on variables says what is wrong
+    if not chosen.official and not is_on(IMPLICIT):
         text = f"yes, in {where}, and every request takes it to {chosen.host}, not to Hugging Face"
-        return warning("Token", text, "export HF_HUB_DISABLE_IMPLICIT_TOKEN=1")
+        return warning("Token", text, f"export {IMPLICIT}=1")
     return good("Token", f"yes, in {where} (not shown)")

@@ -3,9 +3,9 @@ once, and nothing behind it takes a bare text.
 
 Light to import; `documents`, `pictures` and `models` load a library when they are imported."""
 
-from .looking import exists, is_file, is_folder
+from .looking import exists, is_file, is_folder, nearest
 from .places import append_to, create, inside
-from .text import printable, without_password
+from .text import printable, says_yes, without_password
 from .values import Checksum, Commit, RepositoryId, RepositoryPath, Size, Untrusted
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "inside",
     "is_file",
     "is_folder",
+    "nearest",
     "printable",
+    "says_yes",
     "without_password",
 ]

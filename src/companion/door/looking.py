@@ -8,25 +8,30 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def exists(place: Path) -> bool:
+def exists(path: Path) -> bool:
     """Whether there is something, and one may see it."""
     try:
-        return place.exists()
+        return path.exists()
     except (OSError, ValueError):
         return False
 
 
-def is_folder(place: Path) -> bool:
+def is_folder(path: Path) -> bool:
     """Whether there is a folder, and one may see it."""
     try:
-        return place.is_dir()
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 
 
-def is_file(place: Path) -> bool:
+def is_file(path: Path) -> bool:
     """Whether there is a file, and one may see it."""
     try:
-        return place.is_file()
+        return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists and may be seen."""
+    return next((known for known in (folder, *folder.parents) if exists(known)), folder)

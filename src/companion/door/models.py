@@ -94,8 +94,8 @@ def check_weights(pipe: Any, folder: Path) -> None:
         if isinstance(part, transformers.PreTrainedModel):
             stem = KINDS[transformers.PreTrainedModel]
             assert stem
-            place = folder / name if _is_folder(folder / name) else folder
-            lacking += _lacking(weights, _check_weights(name, place, stem)[0])
+            home = folder / name if _is_folder(folder / name) else folder
+            lacking += _lacking(weights, _check_weights(name, home, stem)[0])
         if lacking:
             raise Untrusted(
                 f"The weights of the {name} in {_shown(folder)} lack {_shown(lacking[0])}, among "
@@ -119,11 +119,11 @@ def _lacking(weights: dict[str, Any], stored: set[str]) -> list[str]:
     for ours, theirs in (
         (same, stored),
         (same, {within(name) for name in stored}),
-        ({within(name): place for name, place in same.items()}, stored),
+        ({within(name): memory for name, memory in same.items()}, stored),
     ):
         if theirs <= ours.keys():
             filled = {ours[name] for name in theirs}
-            return [name for name, place in ours.items() if place not in filled]
+            return [name for name, memory in ours.items() if memory not in filled]
     return []
 
 
@@ -164,7 +164,7 @@ def _pipeline(path: Path, index: dict[str, Any]) -> type:
 
 
 def _kind_of(path: Path, name: str, part: list[Any]) -> type | None:
-    if len(part) != 2 or not all(isinstance(one, str) for one in part):
+    if len(part) != 2 or not all(isinstance(text, str) for text in part):
         raise Untrusted(
             f"{_shown(path)} says of {name} not a library and a class, but "
             f"{_shown(part)}: fetch the model again."
@@ -181,13 +181,13 @@ def _kind_of(path: Path, name: str, part: list[Any]) -> type | None:
 
 def _check_part(folder: Path, name: str, kind: type | None) -> None:
     # A model of one part has its files in the folder itself.
-    place = folder / name if _is_folder(folder / name) else folder
-    for path in place.iterdir():
+    home = folder / name if _is_folder(folder / name) else folder
+    for path in home.iterdir():
         if not _is_folder(path):
             _is_file(path)  # a library may open any of them
     weights = KINDS[kind] if kind else None
-    held, size = _check_weights(name, place, weights) if weights else (set(), LARGEST)
-    for path in sorted(place.glob("*config.json")):
+    held, size = _check_weights(name, home, weights) if weights else (set(), LARGEST)
+    for path in sorted(home.glob("*config.json")):
         # A tokenizer's have 10^30 for "no limit".
         if not _is_file(path):
             continue
@@ -195,9 +195,9 @@ def _check_part(folder: Path, name: str, kind: type | None) -> None:
             _check_length(path, _read(path))
         else:
             _check_settings(path, _read(path), len(held), max(size, LARGEST))
-    if kind is transformers.PreTrainedModel and _is_file(place / "adapter_config.json"):
+    if kind is transformers.PreTrainedModel and _is_file(home / "adapter_config.json"):
         raise Untrusted(
-            f"{_shown(place / 'adapter_config.json')} would have other weights loaded than "
+            f"{_shown(home / 'adapter_config.json')} would have other weights loaded than "
             f"those of {name}: remove it, or take a model without adapters."
         )
 
@@ -227,20 +227,20 @@ def _named(module: Any, name: Any) -> Any:
         return None
 
 
-def _check_weights(name: str, place: Path, stem: str) -> tuple[set[str], int]:
+def _check_weights(name: str, home: Path, stem: str) -> tuple[set[str], int]:
     """The names of the tensors that a part's weights hold, and the bytes of all."""
-    whole, index = place / f"{stem}.safetensors", place / f"{stem}.safetensors.index.json"
+    whole, index = home / f"{stem}.safetensors", home / f"{stem}.safetensors.index.json"
     if _is_file(whole) and _is_file(index):
         raise Untrusted(
-            f"{_shown(place)} holds its weights twice, as {whole.name} and by {index.name}: remove "
+            f"{_shown(home)} holds its weights twice, as {whole.name} and by {index.name}: remove "
             "one of them."
         )
     if _is_file(index):
-        files = _shards(place, index)
+        files = _shards(home, index)
     elif _is_file(whole):
         files = [whole]
     else:
-        raise Untrusted(_without_safetensors(name, place, stem))
+        raise Untrusted(_without_safetensors(name, home, stem))
     tensors: set[str] = set()
     for file in files:
         try:
@@ -254,10 +254,10 @@ def _check_weights(name: str, place: Path, stem: str) -> tuple[set[str], int]:
     return tensors, sum(file.stat().st_size for file in files)
 
 
-def _shards(place: Path, index: Path) -> list[Path]:
+def _shards(home: Path, index: Path) -> list[Path]:
     """The files that an index names, each looked at."""
     named = set(read_json(_Shards, index, _shown(index)).weight_map.values())
-    files = [inside(place, *RepositoryPath(shard).split("/")) for shard in sorted(named)]
+    files = [inside(home, *RepositoryPath(shard).split("/")) for shard in sorted(named)]
     for file in files:
         if file.suffix != ".safetensors" or not _is_file(file):
             raise Untrusted(
@@ -267,20 +267,20 @@ def _shards(place: Path, index: Path) -> list[Path]:
     return files
 
 
-def _without_safetensors(name: str, place: Path, stem: str) -> str:
-    files = sorted(path.name for path in place.iterdir()) if _is_folder(place) else []
-    start = f"The {name} of {_shown(place.parent if place.name == name else place)}"
-    if variants := [one for one in files if re.match(rf"{stem}\..+\.safetensors", one)]:
+def _without_safetensors(name: str, home: Path, stem: str) -> str:
+    files = sorted(path.name for path in home.iterdir()) if _is_folder(home) else []
+    start = f"The {name} of {_shown(home.parent if home.name == name else home)}"
+    if variants := [file for file in files if re.match(rf"{stem}\..+\.safetensors", file)]:
         return (
             f"{start} is there as {_shown(variants[0])} only: rename it to {stem}.safetensors, or "
             "fetch the file of that name."
         )
-    if others := [one for one in files if one.endswith(PICKLES)]:
+    if others := [file for file in files if file.endswith(PICKLES)]:
         return (
             f"{start} is there as {_shown(others[0])} only, a pickle, which may run code when it "
             "is read: take a copy of the model whose weights are safetensors."
         )
-    if others := [one for one in files if one.endswith(OTHERS)]:
+    if others := [file for file in files if file.endswith(OTHERS)]:
         return (
             f"{start} is there as {_shown(others[0])} only, for another library: take a copy of "
             "the model whose weights are safetensors."
@@ -335,7 +335,9 @@ def _check_settings(path: Path, settings: dict[str, Any], tensors: int, largest:
 def _most(value: Any) -> int:
     """The largest number of a setting, or how many names it holds."""
     if isinstance(value, list):
-        return max([len(value) if isinstance(one, str) else _most(one) for one in value] or [1])
+        return max(
+            [len(value) if isinstance(entry, str) else _most(entry) for entry in value] or [1]
+        )
     return value if isinstance(value, int) and value > 0 else 1
 
 
@@ -346,8 +348,8 @@ def _items(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(value, dict):
             yield from _items(value)
         elif isinstance(value, list):
-            for one in value:
-                yield from _items(one if isinstance(one, dict) else {key: one})
+            for entry in value:
+                yield from _items(entry if isinstance(entry, dict) else {key: entry})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -399,7 +399,7 @@ def _of(file: BinaryIO, what: str) -> Image.Image:
     Image.init()
     with _sentence(what):
         try:
-            formats = [one for one in Image.ID if one not in REFUSED]
+            formats = [kind for kind in Image.ID if kind not in REFUSED]
             image = Image.open(file, formats=formats)
             if image.format in ("JPEG", "MPO"):  # few bytes may be a whole pass over the picture
                 image.decodermaxblock = FEW

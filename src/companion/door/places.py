@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,67 +32,67 @@ def inside(folder: Path, *names: str) -> Path:
     Raises:
         Untrusted: it lies outside.
     """
-    place = folder.joinpath(*names)
+    path = folder.joinpath(*names)
     try:
-        within = place.parent.resolve().is_relative_to(folder.resolve())
+        within = path.parent.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):  # links in a circle, a name that cannot be
         within = False
-    if not within or place.name in ("", ".."):
-        raise Untrusted(f"{str(place)!r} is not inside {folder}: nothing was touched.")
-    return place
+    if not within or path.name in ("", ".."):
+        raise Untrusted(f"{str(path)!r} is not inside {folder}: nothing was touched.")
+    return path
 
 
-def create(place: Path) -> BinaryIO:
+def create(path: Path) -> BinaryIO:
     """Open a new file to write to.
 
     Raises:
         FileExistsError: there is something of that name, a link that leads nowhere included.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
-    return os.fdopen(os.open(place, flags, 0o666), "wb")
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
-def append_to(place: Path) -> BinaryIO:
+def append_to(path: Path) -> BinaryIO:
     """Open a file of ours, or a new one, to add to its end, unbuffered.
 
     Raises:
         Untrusted: it is a link, a folder, a pipe or a device, or has a second name elsewhere.
     """
-    if not is_ours(place):
-        raise Untrusted(f"{place} is no file of ours: look at what it is, and remove it.")
+    if not is_ours(path):
+        raise Untrusted(f"{path} is no file of ours: look at what it is, and remove it.")
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK | _BINARY
-    return os.fdopen(os.open(place, flags, 0o666), "ab", buffering=0)
+    return os.fdopen(os.open(path, flags, 0o666), "ab", buffering=0)
 
 
-def is_ours(place: Path) -> bool:
+def is_ours(path: Path) -> bool:
     """Whether nothing is there yet, or a plain file that has no second name elsewhere."""
-    if not os.path.lexists(place):
+    if not os.path.lexists(path):
         return True
-    about = place.lstat()
+    about = path.lstat()
     return stat.S_ISREG(about.st_mode) and about.st_nlink == 1
 
 
-def clear(place: Path) -> None:
+def clear(path: Path) -> None:
     """Remove what stands where a file of ours belongs and is none; where a link leads stays.
 
     Raises:
         IsADirectoryError: it is a folder.
     """
-    if not is_ours(place):
-        place.unlink()
+    if not is_ours(path):
+        path.unlink()
 
 
-def replace(place: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
     """Write a whole file at once: whoever reads it meanwhile reads the old one or the new one.
 
     What killed writers left unfinished in its folder is removed, except on Windows.
     """
-    unfinished = place.with_name(f".companion-{secrets.token_hex(8)}.tmp")
-    with _at_work_in(place.parent):
+    unfinished = path.with_name(f".companion-{secrets.token_hex(8)}.tmp")
+    with _at_work_in(path.parent):
         try:
             with create(unfinished) as file:
                 file.write(content)
-            unfinished.replace(place)
+            unfinished.replace(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
@@ -135,29 +136,29 @@ def _share(handle: int) -> None:
             return
 
 
-def open_plain(place: Path) -> BinaryIO:
+def open_plain(path: Path) -> BufferedReader:
     """Open a file to read, links followed.
 
     Raises:
         FileNotFoundError: there is none.
         Untrusted: it is a folder, a pipe or a device.
     """
-    handle = os.open(place, os.O_RDONLY | _NO_WAIT | _BINARY)
+    handle = os.open(path, os.O_RDONLY | _NO_WAIT | _BINARY)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise Untrusted(f"{place} is no file.")
+        raise Untrusted(f"{path} is no file.")
     return os.fdopen(handle, "rb")
 
 
-def read(place: Path, limit: int) -> bytes:
+def read(path: Path, limit: int) -> bytes:
     """The content of a file that has at most `limit` bytes.
 
     Raises:
         FileNotFoundError: there is none.
         Untrusted: it is longer, or a folder, a pipe or a device.
     """
-    with open_plain(place) as file:
+    with open_plain(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise Untrusted(f"{place} is longer than {limit:,} bytes.")
+        raise Untrusted(f"{path} is longer than {limit:,} bytes.")
     return content

@@ -42,3 +42,8 @@ def printable(text: str) -> str:
 def without_password(text: str) -> str:
     """The text with names and passwords taken out of its addresses: http://a:b@host is http://host."""
     return _USER.sub("", text)
+
+
+def says_yes(text: str) -> bool:
+    """Whether a variable, or a query of the hub's API, says yes, as the hub's library reads it."""
+    return text.upper() in ("1", "ON", "YES", "TRUE")

@@ -3,7 +3,8 @@
 Light to import and standard library only: huggingface_hub, which reads the environment when it is
 imported, is imported by what downloads."""
 
-from .endpoints import Endpoint, endpoint, endpoints
+from .advice import Advice
+from .endpoints import Endpoint, endpoints, find_endpoint
 from .environment import clashes, export_lines, too_late, use_autodl_proxy
 from .errors import HubError, NoRoom, NotAllowed, replacements
 from .fetch import fetch
@@ -11,6 +12,7 @@ from .probe import Part, Route, choose, probe, probe_all
 from .tokens import token_place
 
 __all__ = [
+    "Advice",
     "Endpoint",
     "HubError",
     "NoRoom",
@@ -19,10 +21,10 @@ __all__ = [
     "Route",
     "choose",
     "clashes",
-    "endpoint",
     "endpoints",
     "export_lines",
     "fetch",
+    "find_endpoint",
     "probe",
     "probe_all",
     "replacements",

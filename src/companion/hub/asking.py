@@ -24,7 +24,7 @@ HEADERS = 2.0
 @contextmanager
 def asked(
     url: str,
-    place: Endpoint,
+    endpoint: Endpoint,
     token: Token,
     timeout: float,
     *,
@@ -35,7 +35,7 @@ def asked(
 
     Args:
         url: of the endpoint.
-        place: the endpoint.
+        endpoint: the endpoint.
         token: for the endpoint; redirects to another host do not get it.
         timeout: limit of a silence in seconds.
         start: first byte that is asked for.
@@ -56,20 +56,21 @@ def asked(
     question = session.build_request("GET", url, headers=headers, timeout=timeout)
     for _ in range(REDIRECTS):
         send = partial(session.send, question, stream=True, follow_redirects=False)
-        answer = _within(HEADERS * timeout, send, place, question.url.netloc.decode())
+        answer = _within(HEADERS * timeout, send, endpoint, question.url.netloc.decode())
         if not answer.has_redirect_location:
             break
         answer.close()
         following, location = answer.next_request, answer.headers["Location"]
         known = following is not None and following.url.scheme in ("http", "https")
         if not (known and leads_on(location)):
-            raise sent_nowhere(place, question.url.netloc.decode())
+            raise sent_nowhere(endpoint, question.url.netloc.decode())
         if stay and _away(question.url, following.url):
-            raise sent_on(place, following.url.netloc.decode())
+            raise sent_on(endpoint, following.url.netloc.decode())
         question = following
     else:
         raise HubError(
-            f"{place.shown} sends you round in circles; try again later, or take another endpoint."
+            f"{endpoint.shown} sends you round in circles; try again later, or take another "
+            "endpoint."
         )
     try:
         yield answer
@@ -77,7 +78,7 @@ def asked(
         answer.close()
 
 
-def read(answer: Any, place: Endpoint, limit: int, timeout: float) -> bytes:
+def read(answer: Any, endpoint: Endpoint, limit: int, timeout: float) -> bytes:
     """The whole body of a small answer.
 
     Raises:
@@ -88,11 +89,11 @@ def read(answer: Any, place: Endpoint, limit: int, timeout: float) -> bytes:
         body += chunk
         if len(body) > limit:
             raise HubError(
-                f"{place.shown} sends more than {limit // 10**6} MB where a list of files belongs: "
-                "take another endpoint."
+                f"{endpoint.shown} sends more than {limit // 10**6} MB where a list of files "
+                "belongs: take another endpoint."
             )
         if pace.too_slow(len(chunk)):
-            raise too_slow(place, answer.url.netloc.decode())
+            raise too_slow(endpoint, answer.url.netloc.decode())
     return bytes(body)
 
 
@@ -118,7 +119,7 @@ def _away(url: Any, target: Any) -> bool:
     return target.netloc != url.netloc and not secured
 
 
-def _within(seconds: float, send: Callable[[], Any], place: Endpoint, host: str) -> Any:
+def _within(seconds: float, send: Callable[[], Any], endpoint: Endpoint, host: str) -> Any:
     """What a function gives, if it does within so many seconds: the library's limit begins anew
     with each byte. A thread that is too late is left behind, and closes what it gets."""
     outcome: SimpleQueue[Any] = SimpleQueue()
@@ -139,7 +140,7 @@ def _within(seconds: float, send: Callable[[], Any], place: Endpoint, host: str)
         answer = outcome.get(timeout=seconds)
     except Empty:
         late.put(None)
-        raise too_slow(place, host) from None
+        raise too_slow(endpoint, host) from None
     if isinstance(answer, BaseException):
         raise answer
     return answer

@@ -73,8 +73,8 @@ def download(
     ]
     waiting: SimpleQueue[_File] = SimpleQueue()
     done: SimpleQueue[BaseException | None] = SimpleQueue()
-    for one in files:
-        waiting.put(one)
+    for file in files:
+        waiting.put(file)
     # Left behind if they do not end when they are told to: none may wait for a silent host.
     threads = [
         Thread(target=_work, args=(waiting, done, stop), daemon=True) for _ in range(workers)
@@ -87,8 +87,8 @@ def download(
                 raise fault
     finally:
         stop.set()
-        for one in files:
-            one.hang_up()
+        for file in files:
+            file.hang_up()
         for thread in threads:
             thread.join(GOODBYE)
 
@@ -107,7 +107,7 @@ def _work(
 
 
 def request(
-    item: Item, file: Remote, place: Endpoint, token: Token, timeout: float, start: int = 0
+    item: Item, file: Remote, endpoint: Endpoint, token: Token, timeout: float, start: int = 0
 ) -> AbstractContextManager[Any]:
     """Ask for a file from a byte on; redirects are followed, the token stays with the endpoint."""
     from huggingface_hub import hf_hub_url
@@ -117,9 +117,9 @@ def request(
         file.path,
         repo_type=item.source.repo_type,
         revision=item.commit,
-        endpoint=place.address,
+        endpoint=endpoint.address,
     )
-    return asked(url, place, token, timeout, start=start)
+    return asked(url, endpoint, token, timeout, start=start)
 
 
 class _File:
@@ -129,15 +129,15 @@ class _File:
         self,
         item: Item,
         file: Remote,
-        place: Endpoint,
+        endpoint: Endpoint,
         token: Token,
         timeout: float,
         progress: Progress,
         stop: Event,
     ) -> None:
-        self.item, self.file, self.place, self.token = item, file, place, token
+        self.item, self.file, self.endpoint, self.token = item, file, endpoint, token
         self.timeout, self.progress, self.stop = timeout, progress, stop
-        self.host = place.host  # the one that sent the last bytes
+        self.host = endpoint.host  # the one that sent the last bytes
         self.answer: Any = None
 
     def fetch(self) -> None:
@@ -160,7 +160,7 @@ class _File:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 error.filename = str(cache)
-            raise explain(error, self.place, str(self.item.source.hub)) from error
+            raise explain(error, self.endpoint, str(self.item.source.hub)) from error
 
     def hang_up(self) -> None:
         """Close the connection: a thread that waits for a silent host goes on, and ends."""
@@ -191,7 +191,7 @@ class _File:
                 return
             self._drop(part)
         notes.drop_listing(self.item.storage, self.item.commit)
-        raise damaged(self.place, self.host, self.file.path)
+        raise damaged(self.endpoint, self.host, self.file.path)
 
     def _transfer(self, part: Path) -> None:
         """Add to the partial file until it has its size."""
@@ -214,11 +214,11 @@ class _File:
                 since_silence = 0
                 pace.restart()
             elif pace.too_slow(0):
-                raise too_slow(self.place, self.host)
+                raise too_slow(self.endpoint, self.host)
             if fault or failures:
                 wait = pause(failures, getattr(fault, "response", None))
                 if wait is None or silences >= SILENCES:
-                    raise fault or incomplete(self.place, self.host, self.file.path)
+                    raise fault or incomplete(self.endpoint, self.host, self.file.path)
                 self.stop.wait(wait)
                 pace.leave_out(wait)
 
@@ -226,7 +226,7 @@ class _File:
         """One request; answers what went wrong in passing."""
         try:
             with request(
-                self.item, self.file, self.place, self.token, self.timeout, start
+                self.item, self.file, self.endpoint, self.token, self.timeout, start
             ) as response:
                 self.answer = response
                 self.host = response.url.netloc.decode()
@@ -238,10 +238,10 @@ class _File:
                 encoded = response.headers.get("Content-Encoding", "identity") != "identity"
                 first = _first(response, start, self.file.size)
                 if first not in (0, start):
-                    return incomplete(self.place, self.host, self.file.path)
+                    return incomplete(self.endpoint, self.host, self.file.path)
                 if start and (encoded or not first):  # the host sends it all again
                     if not encoded and _told(response) not in ("", str(self.file.size)):
-                        return incomplete(self.place, self.host, self.file.path)
+                        return incomplete(self.endpoint, self.host, self.file.path)
                     self._drop(part)
                     if first:
                         return None
@@ -271,17 +271,17 @@ class _File:
                 if not room:
                     return
                 if slow:
-                    raise too_slow(self.place, self.host)
+                    raise too_slow(self.endpoint, self.host)
 
     def _refusal(self, response: Any) -> Exception:
         error = refusal(response)
         # The way to a large file is signed and ages: another question gets a fresh one.
-        aged = response.status_code == 403 and self.host != self.place.host
+        aged = response.status_code == 403 and self.host != self.endpoint.host
         if response.status_code in PASSING or aged:
             return error
         unknown = response.headers.get("X-Error-Code") == "RevisionNotFound"
         if unknown and as_commit(self.item.source.revision) is None:
-            raise moved(self.place, str(self.item.source.hub))
+            raise moved(self.endpoint, str(self.item.source.hub))
         raise error
 
     def _drop(self, part: Path) -> None:

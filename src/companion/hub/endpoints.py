@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from companion.door import printable
+from companion.door.tables import read_table
+
+from .advice import Advice
 
 TABLE = Path(__file__).with_name("endpoints.toml")
 # RFC 1123, section 2.1, and the "_" of networks at home and at work.
@@ -62,18 +64,34 @@ class Endpoint:
 OFFLINE = Endpoint("offline", "", official=False)
 
 
+class UnknownEndpoint(ValueError):
+    """What was named is no endpoint.
+
+    Attributes:
+        advice: what it is in its place, and what to choose from.
+    """
+
+    def __init__(self, advice: Advice) -> None:
+        super().__init__(str(advice))
+        self.advice = advice
+
+
 @cache
 def endpoints() -> dict[str, Endpoint]:
     """The endpoints of endpoints.toml by name, the official one first."""
-    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    return {name: Endpoint(name, **entry) for name, entry in table.items()}
+    return {name: Endpoint(name, **entry) for name, entry in read_table(TABLE).items()}
 
 
-def endpoint(name: str | None = None) -> Endpoint:
+def mirror() -> Endpoint | None:
+    """The first mirror of endpoints.toml: the one that a remedy names."""
+    return next((known for known in endpoints().values() if not known.official), None)
+
+
+def find_endpoint(name: str | None = None) -> Endpoint:
     """The endpoint of a name or an address; without one, what HF_ENDPOINT says, or the official.
 
     Raises:
-        ValueError: neither a known name nor an address.
+        UnknownEndpoint: a ValueError: neither a known name nor an address.
     """
     if name == OFFLINE.name:
         return OFFLINE
@@ -85,14 +103,17 @@ def endpoint(name: str | None = None) -> Endpoint:
             return known
     if not is_address(name):
         if "@" in name:  # not shown: a part of it may be a password
-            raise ValueError(f"The endpoint cannot be read as an address; {ESCAPES}.")
+            raise UnknownEndpoint(Advice("The endpoint cannot be read as an address", ESCAPES))
         shown = re.split("[?#;&=]", name)[0][:SHOWN]  # what follows may be a secret
         shown += "…" if shown != name else ""
         why = " (an endpoint has no ? and no #)" if {"?", "#"} & set(name) else ""
-        raise ValueError(
-            f"There is no endpoint {printable(shown)!r}{why}; choose auto, "
-            f"{', '.join(endpoints())}, offline, an address such as https://hf-mirror.com, or a "
-            "folder."
+        known = mirror() or endpoints()["official"]
+        raise UnknownEndpoint(
+            Advice(
+                f"There is no endpoint {printable(shown)!r}{why}",
+                f"choose auto, {', '.join(endpoints())}, offline, an address such as "
+                f"{known.address}, or a folder",
+            )
         )
     return Endpoint(host_of(name), name)
 

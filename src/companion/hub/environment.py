@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from companion.door import is_file, is_folder, printable
+from companion.door import is_file, is_folder, nearest, printable, says_yes
 
-from .endpoints import Endpoint, bare_address, endpoint, endpoints
+from .advice import Advice
+from .endpoints import Endpoint, UnknownEndpoint, bare_address, endpoints, find_endpoint
 from .proxies import proxy, proxy_fault, unset_proxy
 
 AUTODL_DATA_DISK = Path("/root/autodl-tmp")
@@ -57,9 +58,9 @@ def use_autodl_proxy(script: Path = AUTODL_PROXY) -> list[str]:
     """
     if not is_file(script):
         raise FileNotFoundError(f"There is no {script} here: it belongs to AutoDL's machines.")
-    if not endpoint().official:
+    if not find_endpoint().official:
         raise ValueError(
-            f"HF_ENDPOINT={endpoint().bare} is a mirror: choose it or the proxy, and for the "
+            f"HF_ENDPOINT={find_endpoint().bare} is a mirror: choose it or the proxy, and for the "
             "proxy unset HF_ENDPOINT before Python starts."
         )
     bash = ["bash", "-c", 'source "$0" > /dev/null 2>&1; env -0', str(script)]
@@ -73,8 +74,8 @@ def use_autodl_proxy(script: Path = AUTODL_PROXY) -> list[str]:
 def home() -> Path:
     """The folder HF_HOME that holds what the hub's libraries fetch, found as they find it."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    place = os.environ.get("HF_HOME", str(Path(cache, "huggingface")))
-    return expanded(place)
+    path = os.environ.get("HF_HOME", str(Path(cache, "huggingface")))
+    return expanded(path)
 
 
 def cache() -> Path:
@@ -83,36 +84,36 @@ def cache() -> Path:
     return home() / "hub" if named is None else expanded(named)
 
 
-def expanded(place: str) -> Path:
+def expanded(text: str) -> Path:
     """A path with its ~ and its variables put in; a ~ that nobody knows stays, as the library's."""
-    path = Path(place)
+    path = Path(text)
     with contextlib.suppress(RuntimeError):
         path = path.expanduser()
     return Path(os.path.expandvars(path))
 
 
-def small_disk() -> str | None:
-    """One sentence if downloads go to AutoDL's small system disk, or None."""
+def small_disk() -> Advice | None:
+    """What is wrong if downloads go to AutoDL's small system disk, or None."""
     if not on_autodl() or _same_disk(home(), AUTODL_DATA_DISK):
         return None
-    return (
-        f"HF_HOME is {printable(str(home()))}, on the small system disk; set "
-        f"HF_HOME={AUTODL_DATA_DISK}/huggingface, on the data disk, before Python starts."
+    return Advice(
+        f"HF_HOME is {printable(str(home()))}, on the small system disk",
+        f"set HF_HOME={AUTODL_DATA_DISK}/huggingface, on the data disk, before Python starts",
     )
 
 
-def too_late() -> list[str]:
-    """A sentence for each variable that was set after huggingface_hub had read it.
+def too_late() -> list[Advice]:
+    """What to do about each variable that was set after huggingface_hub had read it.
 
     Empty while huggingface_hub is not imported: then everything is still in time.
     """
-    constants: Any = sys.modules.get("huggingface_hub.constants")
+    constants = library_constants()
     if constants is None:
         return []
     now: dict[str, Any] = {
-        "HF_ENDPOINT": endpoint().address,
+        "HF_ENDPOINT": find_endpoint().address,
         "HF_HOME": home(),
-        "HF_HUB_OFFLINE": is_on("HF_HUB_OFFLINE") or is_on("TRANSFORMERS_OFFLINE"),
+        "HF_HUB_OFFLINE": offline(),
         "HF_HUB_DISABLE_XET": is_on("HF_HUB_DISABLE_XET"),
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": is_on("HF_HUB_DISABLE_IMPLICIT_TOKEN"),
         "HF_HUB_ETAG_TIMEOUT": _seconds("HF_HUB_ETAG_TIMEOUT", constants.DEFAULT_ETAG_TIMEOUT),
@@ -123,123 +124,126 @@ def too_late() -> list[str]:
     read = {name: getattr(constants, name.replace("HF_ENDPOINT", "ENDPOINT")) for name in now}
     read["HF_HOME"] = Path(read["HF_HOME"])  # with a slash at its end it is the same folder
     return [
-        f"{name} was changed to {_shown(now[name])} after huggingface_hub had read "
-        f"{_shown(read[name])}: it comes too late; restart Python (the notebook's kernel) and set "
-        "it before the first import."
+        Advice(
+            f"{name} was changed to {_shown(now[name])} after huggingface_hub had read "
+            f"{_shown(read[name])}: it comes too late",
+            "restart Python (the notebook's kernel) and set it before the first import",
+        )
         for name in now
         if now[name] != read[name]
     ]
 
 
-def clashes() -> list[str]:
-    """A sentence with its remedy for each setting that cannot work, or works against another."""
+def library_constants() -> Any:
+    """The module with what huggingface_hub has read, or None while it is not imported."""
+    return sys.modules.get("huggingface_hub.constants")
+
+
+def clashes() -> list[Advice]:
+    """What to do about each setting that cannot work, or works against another."""
     faults = (number_fault(), certificate_fault(), proxy_fault(), home_fault())
-    found = [sentence for sentence in faults if sentence]
+    found = [fault for fault in faults if fault]
     address = os.environ.get("HF_ENDPOINT", "")
     try:
-        place = endpoint()
-    except ValueError as error:
-        return [f"HF_ENDPOINT is wrong: {error}", *found]
+        endpoint = find_endpoint()
+    except UnknownEndpoint as error:
+        wrong = Advice(f"HF_ENDPOINT is wrong: {error.advice.text}", error.advice.remedy)
+        return [wrong, *found]
     if address in endpoints():
-        found.append(
-            f"HF_ENDPOINT={address} is a name that only companion knows; "
-            f"set HF_ENDPOINT={place.address}."
-        )
+        text = f"HF_ENDPOINT={address} is a name that only companion knows"
+        found.append(Advice(text, f"set HF_ENDPOINT={endpoint.address}"))
     if address.endswith("/"):
-        right = f"set HF_ENDPOINT={place.bare}" if place.bare == place.address else "take it away"
-        found.append(
-            f"HF_ENDPOINT={place.bare}/ ends in a slash, which the datasets library keeps; {right}."
-        )
-    via = proxy(place.address)
-    if not place.official and on_colab():
-        found.append(
-            f"HF_ENDPOINT={place.bare} is a mirror and this is Colab: it would send you back to "
-            "the official host; unset HF_ENDPOINT."
-        )
-    elif not place.official and via:
-        found.append(
-            f"HF_ENDPOINT={place.bare} is a mirror and requests go through the proxy {via}: "
-            f"choose one; either unset HF_ENDPOINT, or {unset_proxy(place.address)}."
-        )
-    if not place.official and not is_on("HF_HUB_DISABLE_XET"):
-        found.append(
-            f"HF_ENDPOINT={place.bare} is a mirror, but large files would come from Xet's "
-            "servers; set HF_HUB_DISABLE_XET=1."
-        )
-    if sentence := small_disk():
-        found.append(sentence)
+        bare = endpoint.bare == endpoint.address
+        right = f"set HF_ENDPOINT={endpoint.bare}" if bare else "take it away"
+        text = f"HF_ENDPOINT={endpoint.bare}/ ends in a slash, which the datasets library keeps"
+        found.append(Advice(text, right))
+    via = proxy(endpoint.address)
+    mirror = f"HF_ENDPOINT={endpoint.bare} is a mirror"
+    if not endpoint.official and on_colab():
+        text = f"{mirror} and this is Colab: it would send you back to the official host"
+        found.append(Advice(text, "unset HF_ENDPOINT"))
+    elif not endpoint.official and via:
+        text = f"{mirror} and requests go through the proxy {via}: choose one"
+        remedy = f"either unset HF_ENDPOINT, or {unset_proxy(endpoint.address)}"
+        found.append(Advice(text, remedy))
+    if not endpoint.official and not is_on("HF_HUB_DISABLE_XET"):
+        text = f"{mirror}, but large files would come from Xet's servers"
+        found.append(Advice(text, "set HF_HUB_DISABLE_XET=1"))
+    if advice := small_disk():
+        found.append(advice)
     return [*found, *too_late()]
 
 
-def number_fault() -> str | None:
-    """A sentence with its remedy about a variable that ends the import of huggingface_hub, or
-    None."""
+def number_fault() -> Advice | None:
+    """What to do about a variable that ends the import of huggingface_hub, or None."""
     for name in SECONDS:
         if _whole(os.environ.get(name, "0")) is None:
-            return (
+            return Advice(
                 f"{name} is no whole number of seconds, without which huggingface_hub cannot be "
-                f"imported; set {name}=60 before Python starts."
+                "imported",
+                f"set {name}=60 before Python starts",
             )
     return None
 
 
-def certificate_fault() -> str | None:
-    """A sentence with its remedy if SSL_CERT_FILE stops every request, or None."""
+def certificate_fault() -> Advice | None:
+    """What to do if SSL_CERT_FILE stops every request, or None."""
     file = os.environ.get("SSL_CERT_FILE")
     try:
         ssl.create_default_context(cafile=file or None)
     except OSError:  # gone, closed, or no certificates
-        return (
+        return Advice(
             f"SSL_CERT_FILE is {printable(str(file))}, from which no certificates can be read, so "
-            "that no host can be asked; unset SSL_CERT_FILE before Python starts."
+            "that no host can be asked",
+            "unset SSL_CERT_FILE before Python starts",
         )
     return None
 
 
-def home_fault() -> str | None:
-    """A sentence with its remedy if downloads go to a strange place, or None."""
-    for place, name in ((home(), "HF_HOME"), (cache(), "HF_HUB_CACHE")):
-        shown = printable(str(place))
-        if is_unknown(place):
+def home_fault() -> Advice | None:
+    """What to do if downloads go to a strange place, or None."""
+    for folder, name in ((home(), "HF_HOME"), (cache(), "HF_HUB_CACHE")):
+        shown = printable(str(folder))
+        if is_unknown(folder):
             text = f"No home folder is known for {shown}"
-        elif not place.is_absolute():
-            where = "" if place == Path() else f"{shown} in "
+        elif not folder.is_absolute():
+            where = "" if folder == Path() else f"{shown} in "
             text = f"Downloads go to {where}the working folder, whichever that is"
         else:
             continue
-        return f"{text}; set {name} to a folder of yours before Python starts."
+        return Advice(text, f"set {name} to a folder of yours before Python starts")
     return None
 
 
-def is_unknown(place: Path) -> bool:
+def is_unknown(folder: Path) -> bool:
     """Whether a path begins with somebody's home folder that nobody knows."""
-    return str(place).startswith("~")
+    return str(folder).startswith("~")
 
 
-def variables(place: Endpoint) -> dict[str, str | None]:
+def variables(endpoint: Endpoint) -> dict[str, str | None]:
     """What to set for an endpoint before Python starts; None is a variable to unset."""
-    if place.offline:
+    if endpoint.offline:
         return {"HF_HUB_OFFLINE": "1"}
-    mirror = not place.official
-    values: dict[str, str | None] = {"HF_ENDPOINT": place.address if mirror else None}
+    mirror = not endpoint.official
+    values: dict[str, str | None] = {"HF_ENDPOINT": endpoint.address if mirror else None}
     values |= {name: value if mirror else None for name, value in MIRROR.items()}
-    if mirror and proxy(place.address):
+    if mirror and proxy(endpoint.address):
         values |= {name: None for proxy in PROXIES for name in (proxy, proxy.upper())}
     if small_disk():
         values["HF_HOME"] = f"{AUTODL_DATA_DISK}/huggingface"
     return values
 
 
-def export_lines(place: Endpoint) -> str:
+def export_lines(endpoint: Endpoint) -> str:
     """The shell's lines for `variables`: `export NAME=VALUE`, and `unset` for what must go.
 
     A name and a password in the endpoint's address are left out, and a line says so.
     """
-    values = variables(place)
+    values = variables(endpoint)
     lines = []
-    if place.bare != place.address:
+    if endpoint.bare != endpoint.address:
         lines.append("# HF_ENDPOINT has a name or a password, which are not shown: put them in.")
-        values["HF_ENDPOINT"] = place.bare
+        values["HF_ENDPOINT"] = endpoint.bare
     lines += [
         f"export {name}={shlex.quote(value)}" for name, value in values.items() if value is not None
     ]
@@ -249,7 +253,12 @@ def export_lines(place: Endpoint) -> str:
 
 def is_on(name: str) -> bool:
     """Whether a variable says yes, read as the hub's library reads it."""
-    return os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
+    return says_yes(os.environ.get(name, ""))
+
+
+def offline() -> bool:
+    """Whether the hub's library is told to ask nobody."""
+    return is_on("HF_HUB_OFFLINE") or is_on("TRANSFORMERS_OFFLINE")
 
 
 def _seconds(name: str, default: int) -> int:
@@ -273,9 +282,7 @@ def _same_disk(folder: Path, other: Path) -> bool:
 
 
 def _disk(folder: Path) -> int | None:
-    for place in (folder, *folder.parents):
-        try:
-            return place.stat().st_dev
-        except OSError:  # not there, or not to be looked at
-            continue
-    return None
+    try:
+        return nearest(folder).stat().st_dev
+    except OSError:  # nothing of it is there, or to be looked at
+        return None

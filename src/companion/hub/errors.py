@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from companion.door import Untrusted, printable, without_password
+from companion.door import Untrusted, printable
+from companion.door.tables import read_table
 
-from .endpoints import Endpoint, host_of
+from .advice import Advice
+from .endpoints import Endpoint, host_of, mirror
 from .environment import certificate_fault
 from .proxies import proxy, proxy_fault, unset_proxy
+from .reasons import proxy_reason, reason, status_reason
 from .retry import asked_for
 
 TABLE = Path(__file__).with_name("removed.toml")
@@ -43,37 +45,36 @@ class NoRoom(HubError):
 @cache
 def replacements() -> dict[str, str]:
     """Ids that are gone from the hub, with what has taken their place."""
-    return tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return read_table(TABLE)
 
 
-def remedy(place: Endpoint, host: str, elsewhere: str | None = None) -> str:
+def remedy(endpoint: Endpoint, host: str, elsewhere: str | None = None) -> str:
     """What a reader does when a host of an endpoint cannot be reached.
 
     Args:
-        place: the endpoint.
+        endpoint: the endpoint.
         host: the host that fails; another than the endpoint's where large files are sent on to it.
         elsewhere: the host that a mirror sends its readers on to, if that is what went wrong.
     """
-    address = _address(place, host)
-    if (via := proxy(address)) and not place.official:
+    address = _address(endpoint, host)
+    if (via := proxy(address)) and not endpoint.official:
         return f"a mirror and a proxy exclude each other: {unset_proxy(address)}"
     if elsewhere:
         return "outside China use the official endpoint: unset HF_ENDPOINT"
-    if host != place.host:
+    if host != endpoint.host:
         return "settings come but weights do not: take another endpoint or a proxy, or wait"
     if via:
         return f"does the proxy {via} work? If not, start it anew or {unset_proxy(address)}"
-    if place.official:
-        return (
-            "check the network; in China set HF_ENDPOINT=https://hf-mirror.com before Python starts"
-        )
+    if endpoint.official and (other := mirror()):
+        return f"check the network; in China set HF_ENDPOINT={other.address} before Python starts"
     return "check the network, or take another endpoint"
 
 
-def through_proxy(via: str, fault: str, address: str) -> str:
-    """The sentence's middle for a proxy that fails, with its remedy.
+def through_proxy(where: str, via: str, fault: str, address: str) -> Advice:
+    """What to do about a proxy that fails.
 
     Args:
+        where: what was to be reached.
         via: the proxy, without a password.
         fault: what it does, such as "refuses the connection".
         address: what was asked for.
@@ -85,15 +86,15 @@ def through_proxy(via: str, fault: str, address: str) -> str:
         step = "start the proxy program"
     else:
         step = "let the proxy program take another way"
-    return f"cannot be reached: the proxy {via} {fault}; {step}, or {gone}"
+    return Advice(f"{where} cannot be reached: the proxy {via} {fault}", f"{step}, or {gone}")
 
 
-def explain(error: BaseException, place: Endpoint, what: str) -> HubError:
+def explain(error: BaseException, endpoint: Endpoint, what: str) -> HubError:
     """The sentence for an exception of the hub's library.
 
     Args:
         error: what was raised while something was fetched.
-        place: the endpoint it was fetched from.
+        endpoint: the endpoint it was fetched from.
         what: id of the model or dataset.
     """
     if isinstance(error, HubError):
@@ -118,53 +119,54 @@ def explain(error: BaseException, place: Endpoint, what: str) -> HubError:
             "it, then run the same command again."
         )
     if getattr(error, "response", None) is None and (fault := certificate_fault()):
-        return HubError(fault)
+        return HubError(str(fault))
     if isinstance(error, OSError) and (error.filename or error.errno in NOT_WRITABLE):
         return HubError(
             f"{_file(error, 'The cache')} cannot be written: set HF_HOME to a folder of yours "
             f"before Python starts ({(error.strerror or type(error).__name__).lower()})."
         )
     url = _url(error)
-    host = host_of(url) or place.host
+    host = host_of(url) or endpoint.host
     response = getattr(error, "response", None)
     if response is not None:
-        return _refused(response, place, host_of(str(response.url)) or host, what)
+        return _refused(response, endpoint, host_of(str(response.url)) or host, what)
     if type(error).__name__ == "FileMetadataError":
         return HubError(
-            f"{place.host} sends you on to another host, which does not tell the version of its "
-            f"files; {remedy(place, host, 'another host')}."
+            f"{endpoint.host} sends you on to another host, which does not tell the version of its "
+            f"files; {remedy(endpoint, host, 'another host')}."
         )
     # The library hides some faults of the network behind one of its own.
     if error.__cause__ is not None and not hasattr(error, "request"):
-        return explain(error.__cause__, place, what)
+        return explain(error.__cause__, endpoint, what)
     if isinstance(error, HFValidationError):
         return HubError(f"{printable(what)} is no id of the hub; check its name.")
     if fault := proxy_fault():
-        return HubError(fault)
+        return HubError(str(fault))
     if isinstance(error, ODD):
         return HubError(
-            f"{_at(host, place)} answers with something else than the hub does: does the network "
-            "want you to log in first? If not, take another endpoint."
+            f"{_at(host, endpoint)} answers with something else than the hub does: does the "
+            "network want you to log in first? If not, take another endpoint."
         )
-    address = url or _address(place, host)
-    if (via := proxy(address)) and (fault := _proxy_fault(error, via)):
-        return HubError(f"{_at(host, place)} {through_proxy(via, fault, address)}.")
-    return HubError(f"{_at(host, place)} {_fault(error)}; {remedy(place, host)}.")
+    address = url or _address(endpoint, host)
+    at = _at(host, endpoint)
+    if (via := proxy(address)) and (why := proxy_reason(error, via)):
+        return HubError(str(through_proxy(at, via, why, address)))
+    return HubError(f"{at} {reason(error)}; {remedy(endpoint, host)}.")
 
 
-def damaged(place: Endpoint, host: str, path: str) -> HubError:
+def damaged(endpoint: Endpoint, host: str, path: str) -> HubError:
     """The sentence for a file that came twice with a wrong sum."""
     return HubError(
-        f"{_at(host, place)} sent {printable(path)} damaged, twice: its checksum is not the "
+        f"{_at(host, endpoint)} sent {printable(path)} damaged, twice: its checksum is not the "
         "hub's, so it was thrown away; try again later, or take another endpoint."
     )
 
 
-def incomplete(place: Endpoint, host: str, path: str) -> HubError:
+def incomplete(endpoint: Endpoint, host: str, path: str) -> HubError:
     """The sentence for a file of which a host sends something else, or no more."""
     return HubError(
-        f"{_at(host, place)} sends too little in place of {printable(path)}, again and again: does "
-        "the network want you to log in first? If not, take another endpoint."
+        f"{_at(host, endpoint)} sends too little in place of {printable(path)}, again and again: "
+        "does the network want you to log in first? If not, take another endpoint."
     )
 
 
@@ -172,45 +174,45 @@ class TooSlow(HubError):
     """A host sends, but so little that the end would not come."""
 
 
-def too_slow(place: Endpoint, host: str) -> TooSlow:
+def too_slow(endpoint: Endpoint, host: str) -> TooSlow:
     """The sentence for a host that sends byte by byte."""
     return TooSlow(
-        f"{_at(host, place)} sends less than 1 kB a second: try again later, or take another "
+        f"{_at(host, endpoint)} sends less than 1 kB a second: try again later, or take another "
         "endpoint; what came is kept."
     )
 
 
-def moved(place: Endpoint, what: str) -> HubError:
+def moved(endpoint: Endpoint, what: str) -> HubError:
     """The sentence for a branch that stands for another commit than a moment ago."""
     return HubError(
-        f"{place.shown} has moved {what} to a newer version meanwhile: run the same command again."
+        f"{endpoint.shown} has moved {what} to a newer version meanwhile: run the same command "
+        "again."
     )
 
 
-def sent_on(place: Endpoint, elsewhere: str) -> HubError:
+def sent_on(endpoint: Endpoint, elsewhere: str) -> HubError:
     """The sentence for an endpoint that redirects to where it may not."""
     return HubError(
-        f"{place.shown} sends you on to another host, {elsewhere}, which is not the one that was "
-        f"asked; {remedy(place, place.host, elsewhere)}."
+        f"{endpoint.shown} sends you on to another host, {elsewhere}, which is not the one that "
+        f"was asked; {remedy(endpoint, endpoint.host, elsewhere)}."
     )
 
 
-def sent_nowhere(place: Endpoint, host: str) -> HubError:
+def sent_nowhere(endpoint: Endpoint, host: str) -> HubError:
     """The sentence for a host that redirects to what is no address."""
     return HubError(
-        f"{_at(host, place)} sends you on to what is no address; try again later, or take another "
-        "endpoint."
+        f"{_at(host, endpoint)} sends you on to what is no address; try again later, or take "
+        "another endpoint."
     )
 
 
-def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
+def _refused(response: Any, endpoint: Endpoint, host: str, what: str) -> HubError:
     status, code = response.status_code, response.headers.get("X-Error-Code")
-    at, path = _at(host, place), str(response.request.url.path)
+    at, path = _at(host, endpoint), str(response.request.url.path)
     page = "html" in response.headers.get("Content-Type", "")
     address = str(response.request.url)
     if status == 407 and (via := proxy(address)):
-        fault = "wants a name and a password, or other ones"
-        return HubError(f"{at} {through_proxy(via, fault, address)}.")
+        return HubError(str(through_proxy(at, via, status_reason(407), address)))
     if status == 511 or (status in (401, 403) and page and not code):
         return HubError(
             f"{at} answers {status} with a page of somebody else's: log in to this network first, "
@@ -224,16 +226,16 @@ def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
     if code == "EntryNotFound":
         return NotAllowed(f"{at} has {what}, but not the file {printable(path)}.")
     # At the host of large files it is no matter of terms: the endpoint has let one in.
-    turned_away = status in (401, 403) and host == place.host
+    turned_away = status in (401, 403) and host == endpoint.host
     if code == "GatedRepo" or (turned_away and code != "RepoNotFound"):
         token = "set HF_TOKEN (never in a notebook) before Python starts"
-        if not place.official:
-            token += f", and say --send-token if {place.host} may see it"
+        if not endpoint.official:
+            token += f", and say --send-token if {endpoint.host} may see it"
         return NotAllowed(
             f"{at} answers {status}: {what} is only for those who have accepted its terms at "
             f"https://huggingface.co/{what}; accept them, then {token}."
         )
-    if code == "RepoNotFound" or (status == 404 and host == place.host):
+    if code == "RepoNotFound" or (status == 404 and host == endpoint.host):
         if new := replacements().get(what):
             return NotAllowed(f"{what} was removed from the hub: use {new} in its place.")
         return NotAllowed(
@@ -247,8 +249,12 @@ def _refused(response: Any, place: Endpoint, host: str, what: str) -> HubError:
     return HubError(f"{at} answers {status}; try again later, or take another endpoint.")
 
 
-def _at(host: str, place: Endpoint) -> str:
-    return place.shown if host == place.host else f"{host} (where {place.shown} sends large files)"
+def _at(host: str, endpoint: Endpoint) -> str:
+    return (
+        endpoint.shown
+        if host == endpoint.host
+        else f"{host} (where {endpoint.shown} sends large files)"
+    )
 
 
 def _file(error: OSError, otherwise: str) -> str:
@@ -263,54 +269,6 @@ def _url(error: BaseException) -> str:
         return ""
 
 
-def _address(place: Endpoint, host: str) -> str:
+def _address(endpoint: Endpoint, host: str) -> str:
     """The address of an endpoint's host, as far as the choice of a proxy goes."""
-    return f"{urlsplit(place.address).scheme}://{host}"
-
-
-def _proxy_fault(error: BaseException, via: str) -> str:
-    """What a proxy does that fails, or "" if it is not the proxy."""
-    kind, text = type(error).__name__, str(error)
-    if kind == "ProxyError":
-        if "407" in text:
-            return "wants a name and a password, or other ones"
-        status = text[:3]
-        return f"answers {status}" if status.isdecimal() else "turns the request away"
-    if "WRONG_VERSION_NUMBER" in text and via.startswith("https:"):
-        return "does not speak TLS, so it is an http:// address"
-    if kind in ("ConnectError", "ConnectTimeout") and "SSL" not in text:
-        return _fault(error)
-    return ""
-
-
-def _fault(error: BaseException) -> str:
-    kind, text = type(error).__name__, str(error)
-    if "Timeout" in kind:
-        return "does not answer within the time limit"
-    if "Name or service" in text or "name resolution" in text or "nodename" in text:
-        return "has no address here: the name is unknown or blocked"
-    if "refused" in text:
-        return "refuses the connection"
-    if sentence := tls_fault(text):
-        return sentence
-    if kind in ("ReadError", "RemoteProtocolError", "WriteError", "ConnectError"):
-        return "cut the connection"
-    if kind == "DecodingError":
-        return "sends what cannot be unpacked"
-    if kind == "InvalidURL":  # it is one by older rules than the HTTP library's
-        return "is no name that a host can have"
-    text = printable(without_password(text.splitlines()[0][:200])) if text else kind
-    return f"cannot be used ({text})"
-
-
-def tls_fault(text: str) -> str:
-    """What is wrong with the encryption, by the words of Python's ssl; "" for other words."""
-    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
-        return "does not speak TLS: something stands between you and it, or its address is http://"
-    if "expired" in text or "not yet valid" in text:
-        return "shows a certificate that is not valid today: is this machine's clock right?"
-    if "EOF" in text and "SSL" in text:
-        return "cut the connection"
-    if "CERTIFICATE" in text or "SSL" in text:
-        return "shows a certificate that is not its own: something stands between you and it"
-    return ""
+    return f"{urlsplit(endpoint.address).scheme}://{host}"

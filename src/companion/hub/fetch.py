@@ -11,16 +11,16 @@ from pathlib import Path
 
 from companion.door import is_folder
 from companion.local_hub import LocalHub
+from companion.local_hub.no_proxy import no_proxy
 from companion.sources import ModelSource, wanted
 
 from . import notes
 from .download import download
-from .endpoints import OFFLINE, Endpoint, endpoint, endpoints
+from .endpoints import OFFLINE, Endpoint, endpoints, find_endpoint
 from .errors import HubError
 from .lookup import make_plan
 from .plan import Plan
 from .probe import choose
-from .proxies import no_proxies
 from .tokens import token_for
 
 TIMEOUT = 30.0
@@ -58,9 +58,9 @@ def fetch(
         ValueError: there is no such chapter, name, profile or endpoint.
     """
     chosen = wanted(what, profile)
-    with opened(where) as place:
-        token = token_for(place, send_token)
-        plan = make_plan(chosen, place, token=token, timeout=time_limit(), verify=verify)
+    with opened(where) as endpoint:
+        token = token_for(endpoint, send_token)
+        plan = make_plan(chosen, endpoint, token=token, timeout=time_limit(), verify=verify)
         carry_out(plan, send_token=send_token, progress=progress)
     hub = (name for name, source in chosen.items() if source.hub)
     return {name: item.snapshot for name, item in zip(hub, plan.items, strict=True)}
@@ -109,9 +109,9 @@ def fetch_source(source: ModelSource) -> Path:
         HubError: it is not here and could not be fetched.
     """
     chosen = {str(source.hub): source}
-    place = endpoint(OFFLINE.name if _offline() else None)
+    endpoint = find_endpoint(OFFLINE.name if _offline() else None)
     try:
-        plan = make_plan(chosen, place, token=token_for(place), timeout=time_limit())
+        plan = make_plan(chosen, endpoint, token=token_for(endpoint), timeout=time_limit())
     except HubError as error:
         try:  # the network is down, but what is wanted may be here
             plan = make_plan(chosen, OFFLINE)
@@ -130,7 +130,7 @@ def opened(where: str | None) -> Iterator[Endpoint]:
 
     names = ("auto", OFFLINE.name, *endpoints())  # whatever folder is called so
     if where and where not in names and is_folder(Path(where)):
-        with no_proxies(), LocalHub(where) as hub:
+        with no_proxy("*"), LocalHub(where) as hub:
             close_session()  # the next one passes the proxy by
             try:
                 yield Endpoint(f"the folder {where}", hub.address)
@@ -141,7 +141,7 @@ def opened(where: str | None) -> Iterator[Endpoint]:
             finally:
                 close_session()
         return
-    yield choose(where)[0] if where else endpoint(OFFLINE.name if _offline() else None)
+    yield choose(where)[0] if where else find_endpoint(OFFLINE.name if _offline() else None)
 
 
 def _unreadable(fault: OSError) -> HubError:

@@ -106,7 +106,7 @@ class _Answer:
 
 
 def ask(
-    repo_type: str, repo_id: str, revision: str, place: Endpoint, token: Token, timeout: float
+    repo_type: str, repo_id: str, revision: str, endpoint: Endpoint, token: Token, timeout: float
 ) -> Listing:
     """Ask an endpoint for the files of a repository, again while it is busy.
 
@@ -114,18 +114,18 @@ def ask(
         HubError: it does not answer, refuses, or tells something else.
     """
     url = (
-        f"{place.address}/api/{repo_type}s/{quote(repo_id)}/revision/{quote(revision, safe='')}"
+        f"{endpoint.address}/api/{repo_type}s/{quote(repo_id)}/revision/{quote(revision, safe='')}"
         "?blobs=true"
     )
     try:
-        body = _patiently(url, place, token, timeout)
+        body = _patiently(url, endpoint, token, timeout)
     except Exception as error:
-        raise explain(error, place, repo_id) from error
+        raise explain(error, endpoint, repo_id) from error
     try:
         return parse_listing(body, revision)
     except Untrusted as error:
         raise HubError(
-            f"{place.shown} tells no sizes and checksums of {repo_id} that can be right: "
+            f"{endpoint.shown} tells no sizes and checksums of {repo_id} that can be right: "
             f"{str(error).rstrip('.')}; does the network want you to log in first? If not, take "
             "another endpoint."
         ) from error
@@ -161,14 +161,14 @@ def as_commit(revision: str | None) -> Commit | None:
         return None
 
 
-def _patiently(url: str, place: Endpoint, token: Token, timeout: float) -> bytes:
+def _patiently(url: str, endpoint: Endpoint, token: Token, timeout: float) -> bytes:
     """The body of the answer; asked again while the host is busy, or when it was cut off."""
     for failures in itertools.count(1):
         fault: Any
         try:
-            with asked(url, place, token, timeout, stay=True) as answer:
+            with asked(url, endpoint, token, timeout, stay=True) as answer:
                 if answer.status_code < 300:
-                    return read(answer, place, LIMIT, timeout)
+                    return read(answer, endpoint, LIMIT, timeout)
                 fault = refusal(answer)
                 again = answer.status_code in PASSING
         except request_error() as error:

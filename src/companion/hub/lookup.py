@@ -33,7 +33,7 @@ from .tokens import Token
 
 def make_plan(
     chosen: dict[str, ModelSource],
-    place: Endpoint,
+    endpoint: Endpoint,
     *,
     token: Token = False,
     timeout: float = 30.0,
@@ -45,7 +45,7 @@ def make_plan(
 
     Args:
         chosen: what is wanted, by name.
-        place: where from.
+        endpoint: where from.
         token: to send along, or False.
         timeout: limit of each answer in seconds.
         cache: the folder to fetch to; the hub's library's own by default.
@@ -59,13 +59,13 @@ def make_plan(
 
     cache = Path(cache or constants.HF_HUB_CACHE)
     if is_unknown(cache) and (fault := home_fault()):
-        raise HubError(fault)
+        raise HubError(str(fault))
     items = []
     for source in chosen.values():
         if source.hub is None:
             continue
         try:
-            items.append(_look_up(source, place, token, timeout, cache, verify))
+            items.append(_look_up(source, endpoint, token, timeout, cache, verify))
         except NotAllowed as error:
             if refused is None:
                 raise
@@ -73,24 +73,24 @@ def make_plan(
         except Untrusted as error:
             raise HubError(str(error)) from error
     embedded = tuple(name for name, source in chosen.items() if source.zoo)
-    return Plan(place, tuple(items), embedded, cache)
+    return Plan(endpoint, tuple(items), embedded, cache)
 
 
 def _look_up(
-    source: ModelSource, place: Endpoint, token: Token, timeout: float, cache: Path, verify: bool
+    source: ModelSource, endpoint: Endpoint, token: Token, timeout: float, cache: Path, verify: bool
 ) -> Item:
     repo_id = RepositoryId(source.hub)
     revision = RepositoryPath(source.revision or "main")
     storage = storage_of(source, cache)
-    commit = as_commit(revision) or (notes.branch(storage, revision) if place.offline else None)
+    commit = as_commit(revision) or (notes.branch(storage, revision) if endpoint.offline else None)
     note = notes.listing(storage, commit) if commit else None
-    if place.offline:
+    if endpoint.offline:
         found = note.listing if note else _fetched_by_others(source, storage, commit)
         return _item(source, found, cache, verify)
-    if note and note.serves(place) and not verify:
+    if note and note.serves(endpoint) and not verify:
         return _item(source, note.listing, cache, verify)
     try:
-        found = ask(source.repo_type, repo_id, revision, place, token, timeout)
+        found = ask(source.repo_type, repo_id, revision, endpoint, token, timeout)
     except NotAllowed:
         raise
     except HubError:
@@ -99,7 +99,7 @@ def _look_up(
         if item is None or item.missing:
             raise
         return item
-    notes.write_listing(storage, found, place)
+    notes.write_listing(storage, found, endpoint)
     return _item(source, found, cache, verify)
 
 

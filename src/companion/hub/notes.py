@@ -43,14 +43,14 @@ class Note:
     endpoint: str
     official: bool
 
-    def serves(self, place: Endpoint) -> bool:
+    def serves(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint need not be asked: no mirror is believed for another."""
-        return self.official or self.endpoint == called(place)
+        return self.official or self.endpoint == called(endpoint)
 
 
-def called(place: Endpoint) -> str:
+def called(endpoint: Endpoint) -> str:
     """How a note calls an endpoint."""
-    return without_password(place.shown)
+    return without_password(endpoint.shown)
 
 
 def listing(storage: Path, commit: Commit) -> Note | None:
@@ -58,7 +58,7 @@ def listing(storage: Path, commit: Commit) -> Note | None:
     from companion.door.documents import read_json
 
     try:
-        note = read_json(_Note, _place(storage, commit), "The note", limit=LIMIT)
+        note = read_json(_Note, _note_path(storage, commit), "The note", limit=LIMIT)
         files = tuple(Remote(f.path, f.size, f.etag) for f in note.files)  # type: ignore[arg-type]
         found = Note(Listing(commit, files), note.endpoint, note.official)
     except (OSError, Untrusted):
@@ -66,11 +66,11 @@ def listing(storage: Path, commit: Commit) -> Note | None:
     return found if files else None
 
 
-def write_listing(storage: Path, found: Listing, place: Endpoint) -> None:
+def write_listing(storage: Path, found: Listing, endpoint: Endpoint) -> None:
     """Note a listing; a cache that cannot be written does without."""
     note = {
-        "endpoint": called(place),
-        "official": place.official,
+        "endpoint": called(endpoint),
+        "official": endpoint.official,
         "files": [vars(file) for file in found.files],
     }
     _write(storage, ("companion", f"{found.commit}.json"), json.dumps(note).encode())
@@ -79,7 +79,7 @@ def write_listing(storage: Path, found: Listing, place: Endpoint) -> None:
 def drop_listing(storage: Path, commit: Commit) -> None:
     """Forget a listing, after a doubt: the next run asks anew."""
     with suppress(OSError, Untrusted):
-        _place(storage, commit).unlink(missing_ok=True)
+        _note_path(storage, commit).unlink(missing_ok=True)
 
 
 def branch(storage: Path, revision: str) -> Commit | None:
@@ -97,12 +97,12 @@ def write_branch(storage: Path, revision: str, commit: Commit) -> None:
         _write(storage, ("refs", *RepositoryPath(revision).split("/")), commit.encode())
 
 
-def _place(storage: Path, commit: Commit) -> Path:
+def _note_path(storage: Path, commit: Commit) -> Path:
     return inside(storage, "companion", f"{commit}.json")
 
 
 def _write(storage: Path, names: tuple[str, ...], content: bytes) -> None:
     with suppress(OSError, Untrusted):  # it only spares a question
-        place = inside(storage, *names)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        replace(place, content)
+        path = inside(storage, *names)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, content)

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from companion.door import Checksum, Commit, RepositoryId, RepositoryPath, exists, inside, printable
+from companion.door import (
+    Checksum,
+    Commit,
+    RepositoryId,
+    RepositoryPath,
+    inside,
+    nearest,
+    printable,
+)
+from companion.local_hub.cache_layout import storage_name
 from companion.sources import ModelSource
 
 from .endpoints import Endpoint
@@ -140,7 +149,7 @@ class Plan:
     @property
     def free(self) -> int:
         """Bytes free on the disk that holds the cache."""
-        return shutil.disk_usage(_existing(self.cache)).free
+        return shutil.disk_usage(nearest(self.cache)).free
 
     @property
     def seconds(self) -> float | None:
@@ -156,7 +165,7 @@ class Plan:
         if self.to_fetch > self.free:
             raise NoRoom(
                 f"{self.cache} has {size(self.free)} free and {size(self.to_fetch)} are needed: "
-                + (small_disk() or "make room (`hf cache rm`), or set HF_HOME to a larger disk.")
+                + str(small_disk() or "make room (`hf cache rm`), or set HF_HOME to a larger disk.")
             )
 
     def __str__(self) -> str:
@@ -216,15 +225,9 @@ def storage_of(source: ModelSource, cache: Path) -> Path:
     Raises:
         Untrusted: its id is none.
     """
-    return cache / f"{source.repo_type}s--{RepositoryId(source.hub).replace('/', '--')}"
+    return cache / storage_name(source.repo_type, RepositoryId(source.hub))
 
 
 def _some(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(printable(name) for name in names[:SHOWN]) + more
-
-
-def _existing(folder: Path) -> Path:
-    while not exists(folder):
-        folder = folder.parent
-    return folder

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
-import ssl
 import threading
 import time
-import tomllib
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -22,18 +19,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from companion.door import printable, without_password
+from companion.door.tables import read_table
 
-from .endpoints import OFFLINE, Endpoint, bare_address, endpoint, endpoints, host_of, leads_on
+from .advice import Advice
+from .endpoints import OFFLINE, Endpoint, bare_address, endpoints, find_endpoint, host_of, leads_on
 from .environment import certificate_fault, is_on, on_colab
-from .errors import remedy, through_proxy, tls_fault
+from .errors import remedy, through_proxy
 from .proxies import SOCKS, proxy, proxy_fault, proxy_of
-from .socks import SocksError, SocksHandler
+from .reasons import proxy_reason, reason, status_reason
+from .socks import SocksHandler
 
 TIMEOUT = 8.0
 REDIRECTS = 5
 API, SMALL, LARGE = "API", "small file", "large file"
 PAGE = "answers with something else than the hub does"
+NOWHERE = "sends you on to what is no address"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Sample:
     large_file: str
 
 
-SAMPLE = Sample(**tomllib.loads(Path(__file__).with_name("probe.toml").read_text(encoding="utf-8")))
+SAMPLE = Sample(**read_table(Path(__file__).with_name("probe.toml")))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Part:
         host: the host that answered, or failed to: after redirects not that of the URL.
         ok: whether the answer is what a download needs.
         latency_ms: from the question to the first byte of the answer; None without an answer.
-        sentence: what fails and the remedy, or what works.
+        advice: what fails and the remedy, or what works.
     """
 
     name: str
@@ -74,7 +74,12 @@ class Part:
     host: str
     ok: bool
     latency_ms: float | None
-    sentence: str
+    advice: Advice
+
+    @property
+    def sentence(self) -> str:
+        """What fails and the remedy, or what works."""
+        return str(self.advice)
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,15 @@ class Route:
         return self.parts[0].latency_ms
 
     @property
-    def sentence(self) -> str:
+    def advice(self) -> Advice:
         """The first fault and its remedy, or that all works."""
-        faults = [part.sentence for part in self.parts if not part.ok]
-        return faults[0] if faults else f"{self.endpoint.host} works, large files too."
+        faults = [part.advice for part in self.parts if not part.ok]
+        return faults[0] if faults else Advice(f"{self.endpoint.host} works, large files too")
+
+    @property
+    def sentence(self) -> str:
+        """The advice as one sentence."""
+        return str(self.advice)
 
 
 def probe(
@@ -129,11 +139,13 @@ def probe_all(
     started = time.monotonic()
     tasks = []
     for where in wheres:
-        place = where if isinstance(where, Endpoint) else endpoint(where)
-        tasks.append((place, [_Question(place, *row, timeout) for row in _urls(place, sample)]))
+        endpoint = where if isinstance(where, Endpoint) else find_endpoint(where)
+        tasks.append(
+            (endpoint, [_Question(endpoint, *row, timeout) for row in _urls(endpoint, sample)])
+        )
     return [
-        Route(place, tuple(q.answer(started + timeout) for q in questions))
-        for place, questions in tasks
+        Route(endpoint, tuple(q.answer(started + timeout) for q in questions))
+        for endpoint, questions in tasks
     ]
 
 
@@ -153,13 +165,13 @@ def choose(
     if where == "auto" and is_on("HF_HUB_OFFLINE"):
         return OFFLINE, "HF_HUB_OFFLINE is set: only what is on this machine is used."
     if where != "auto":
-        chosen = endpoint(where)
+        chosen = find_endpoint(where)
         return chosen, f"{chosen.bare} was asked for."
     if fault := proxy_fault() or certificate_fault():
         raise ConnectionError(f"No route to the hub works. {fault}")
-    candidates = [(place, _against(place)) for place in _candidates()]
+    candidates = [(endpoint, _against(endpoint)) for endpoint in _candidates()]
     routes = probe_all(
-        [place for place, no in candidates if not no], timeout=timeout, sample=sample
+        [endpoint for endpoint, no in candidates if not no], timeout=timeout, sample=sample
     )
     reasons = " ".join(dict.fromkeys(no for _, no in candidates if no))
     for route in routes:
@@ -171,24 +183,24 @@ def choose(
 
 
 def _candidates() -> list[Endpoint]:
-    named = [endpoint()] if os.environ.get("HF_ENDPOINT") else []
+    named = [find_endpoint()] if os.environ.get("HF_ENDPOINT") else []
     return list(dict.fromkeys([*named, *endpoints().values()]))
 
 
-def _against(place: Endpoint) -> str | None:
+def _against(endpoint: Endpoint) -> str | None:
     """Why an endpoint may not be used here, if that is so."""
-    if place.official:
+    if endpoint.official:
         return None
     if on_colab():
         return "On Colab no mirror is used: it would send you back to the official host."
-    if via := proxy(place.address):
+    if via := proxy(endpoint.address):
         return f"No mirror is used together with the proxy {via}: choose one of the two."
     return None
 
 
-def _urls(place: Endpoint, sample: Sample) -> list[tuple[str, str]]:
-    api = f"{place.address}/api/models/{sample.repository}/revision/{sample.revision}"
-    files = f"{place.address}/{sample.repository}/resolve/{sample.revision}/"
+def _urls(endpoint: Endpoint, sample: Sample) -> list[tuple[str, str]]:
+    api = f"{endpoint.address}/api/models/{sample.repository}/revision/{sample.revision}"
+    files = f"{endpoint.address}/{sample.repository}/resolve/{sample.revision}/"
     return [
         (API, api),
         (SMALL, files + quote(sample.small_file)),
@@ -199,9 +211,9 @@ def _urls(place: Endpoint, sample: Sample) -> list[tuple[str, str]]:
 class _Question:
     """One part of a probe, asked in a thread of its own."""
 
-    def __init__(self, place: Endpoint, name: str, url: str, timeout: float) -> None:
-        self.place, self.name, self.url, self.timeout = place, name, url, timeout
-        self.asked, self.host = url, place.host  # of the request that is under way
+    def __init__(self, endpoint: Endpoint, name: str, url: str, timeout: float) -> None:
+        self.endpoint, self.name, self.url, self.timeout = endpoint, name, url, timeout
+        self.asked, self.host = url, endpoint.host  # of the request that is under way
         self.elsewhere: str | None = None  # where a mirror sends its readers on to
         self.result: Part | None = None
         self.thread = threading.Thread(target=self._ask, daemon=True)
@@ -209,7 +221,7 @@ class _Question:
 
     def answer(self, deadline: float) -> Part:
         self.thread.join(max(0.0, deadline - time.monotonic()))
-        return self.result or self._part(False, None, f"did not answer in {self.timeout:g} s")
+        return self.result or self._silent()
 
     def _ask(self) -> None:
         try:
@@ -227,10 +239,10 @@ class _Question:
             if answer.status not in (301, 302, 303, 307, 308) or answer.location is None:
                 break
             if not leads_on(answer.location):
-                return self._part(False, latency, "sends you on to what is no address")
+                return self._part(False, latency, NOWHERE)
             target = urljoin(url, answer.location)
             next_host = host_of(target)
-            away = next_host != self.host and not self.place.official
+            away = next_host != self.host and not self.endpoint.official
             if away and self.name != LARGE:
                 self.elsewhere = next_host
                 what = f"answers {answer.status}: it sends you on to {next_host}"
@@ -239,26 +251,33 @@ class _Question:
         else:
             return self._part(False, latency, "sends you round in circles")
         if answer.status not in (200, 206):
-            return self._part(False, latency, _status(answer.status))
+            return self._part(False, latency, status_reason(answer.status))
         if answer.page or (self.name == API and answer.first != b"{"):
             return self._part(False, latency, PAGE)
         return self._part(True, latency, "works")
 
     def _failed(self, error: Exception) -> Part:
         via = proxy(self.asked)
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if via and (fault := _proxy_fault(reason, via, self.timeout)):
-            sentence = f"{self._where} {through_proxy(via, fault, self.asked)}."
-            return Part(self.name, bare_address(self.url), self.host, False, None, sentence)
-        return self._part(False, None, _fault(reason, self.timeout))
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        if via and (fault := proxy_reason(cause, via)):
+            advice = through_proxy(self._where, via, fault, self.asked)
+            return Part(self.name, bare_address(self.url), self.host, False, None, advice)
+        if isinstance(cause, TimeoutError):
+            return self._silent()
+        if isinstance(cause, http.client.InvalidURL):  # ours never are
+            return self._part(False, None, NOWHERE)
+        return self._part(False, None, reason(cause))
+
+    def _silent(self) -> Part:
+        return self._part(False, None, f"did not answer in {self.timeout:g} s")
 
     def _part(self, ok: bool, latency: float | None, what: str) -> Part:
-        sentence = f"{self._where} {what}" + ("." if ok else f"; {self._remedy(what)}.")
-        return Part(self.name, bare_address(self.url), self.host, ok, latency, sentence)
+        advice = Advice(f"{self._where} {what}", "" if ok else self._remedy(what))
+        return Part(self.name, bare_address(self.url), self.host, ok, latency, advice)
 
     @property
     def _where(self) -> str:
-        return f"{self.host} ({self.name} of {self.place.host})"
+        return f"{self.host} ({self.name} of {self.endpoint.host})"
 
     def _remedy(self, what: str) -> str:
         if what.startswith("answers 404"):
@@ -267,7 +286,7 @@ class _Question:
             return "wait some minutes"
         if what == PAGE or what.startswith("answers 511"):
             return "does the network want you to log in first? If not, take another endpoint"
-        return remedy(self.place, self.host, self.elsewhere)
+        return remedy(self.endpoint, self.host, self.elsewhere)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -327,46 +346,3 @@ def _first_byte(url: str, timeout: float) -> _Answer:
     milliseconds = 1000 * (time.monotonic() - started)
     page = "html" in told.get("Content-Type", "")
     return _Answer(status, told.get("Location"), page, first, milliseconds)
-
-
-def _status(status: int) -> str:
-    if status == 404:
-        return "answers 404: it has no copy of the file"
-    if status in (401, 403):
-        return f"answers {status}: it does not let you in"
-    if status == 407:
-        return "answers 407: it wants a name and a password, or other ones"
-    if status == 429:
-        return "answers 429: too many requests"
-    return f"answers {status}"
-
-
-def _proxy_fault(reason: object, via: str, timeout: float) -> str:
-    """What a proxy does that fails, or "" if it is not the proxy."""
-    if isinstance(reason, (socket.gaierror, ConnectionRefusedError)):
-        return _fault(reason, timeout)
-    if isinstance(reason, SocksError):
-        return str(reason)
-    _, tunnel, answer = str(reason).partition("Tunnel connection failed: ")
-    if tunnel:
-        status = answer[:3]
-        return _status(int(status)) if status.isdecimal() else "turns the request away"
-    if "WRONG_VERSION_NUMBER" in str(reason) and via.startswith("https:"):
-        return "does not speak TLS, so it is an http:// address"
-    return ""
-
-
-def _fault(reason: object, timeout: float) -> str:
-    if isinstance(reason, socket.gaierror):
-        return "has no address here: the name is unknown or blocked"
-    if isinstance(reason, TimeoutError):
-        return f"did not answer in {timeout:g} s"
-    if isinstance(reason, ConnectionRefusedError):
-        return "refuses the connection"
-    if isinstance(reason, ssl.SSLError):
-        return tls_fault(f"SSL {reason}")
-    if isinstance(reason, http.client.InvalidURL):  # ours never are
-        return "sends you on to what is no address"
-    if isinstance(reason, (ConnectionError, http.client.HTTPException)):
-        return "cut the connection"
-    return f"cannot be reached ({printable(without_password(str(reason)))[:200]})"

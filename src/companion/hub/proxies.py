@@ -7,10 +7,9 @@ import importlib.util
 import ipaddress
 import os
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from .advice import Advice
 from .endpoints import ESCAPES, bare_address, is_address
 
 SOCKS = ("socks5", "socks5h")
@@ -41,8 +40,8 @@ def unset_proxy(address: str = OFFICIAL) -> str:
     return f"unset {' '.join(names) or 'http_proxy https_proxy all_proxy'}"
 
 
-def proxy_fault() -> str | None:
-    """A sentence with its remedy about a proxy that the hub's library cannot use, or None.
+def proxy_fault() -> Advice | None:
+    """What to do about a proxy that the hub's library cannot use, or None.
 
     One such variable stops every request, also those that would not go through this proxy.
     """
@@ -53,42 +52,27 @@ def proxy_fault() -> str | None:
         name, gone = names[0], f"unset {' '.join(names)} before Python starts"
         kind, shown = value.partition("://")[0].lower(), bare_address(value).rstrip("/")
         if kind not in ("http", "https", "socks", *SOCKS):
-            return f"{name} names a kind of proxy that Python's libraries do not know; {gone}."
+            return Advice(f"{name} names a kind of proxy that Python's libraries do not know", gone)
         if not is_address(value.rstrip("/"), (kind,)):
             how = ESCAPES if "@" in value else f"set {name} to one such as http://127.0.0.1:7890"
-            return f"{name} cannot be read as an address; {how}, or {gone}."
+            return Advice(f"{name} cannot be read as an address", f"{how}, or {gone}")
         if kind == "socks" and "@" in value:
-            return (
-                f"{name} begins with socks://, which Python's libraries do not know; write "
-                f"socks5:// in its place, or {gone}."
+            return Advice(
+                f"{name} begins with socks://, which Python's libraries do not know",
+                f"write socks5:// in its place, or {gone}",
             )
         if kind == "socks":
             right = shown.replace("socks", "socks5", 1)
-            return (
-                f"{name}={shown} begins with socks://, which Python's libraries do not know; set "
-                f"{name}={right}, or {gone}."
+            return Advice(
+                f"{name}={shown} begins with socks://, which Python's libraries do not know",
+                f"set {name}={right}, or {gone}",
             )
         if kind in SOCKS and importlib.util.find_spec("socksio") is None:
-            return (
-                f"{name} is the SOCKS proxy {shown}, which takes one more package; python -m pip "
-                f"install 'httpx[socks]', or {gone}."
+            return Advice(
+                f"{name} is the SOCKS proxy {shown}, which takes one more package",
+                f"python -m pip install 'httpx[socks]', or {gone}",
             )
     return None
-
-
-@contextmanager
-def no_proxies() -> Iterator[None]:
-    """Meanwhile nothing goes through a proxy, and one that cannot be used does no harm."""
-    names = ("no_proxy", "NO_PROXY")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "*"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _proxies() -> dict[str, str]:

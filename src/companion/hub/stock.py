@@ -4,19 +4,18 @@ when its checksum was compared, else by its checksum."""
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
 
 from companion.door import Checksum, Untrusted, append_to, inside
+from companion.door.checksums import git_sha1
 from companion.door.places import open_plain, read
 
 from .listing import Remote
 
 LINE = re.compile(rb"^([0-9a-f]{64}|[0-9a-f]{40}) (\d{1,16}) (\d{1,20})$", re.MULTILINE)
 LIMIT = 64_000_000  # bytes of the note; a line has at most 103
-CHUNK = 1 << 20
 
 
 class Checked:
@@ -89,9 +88,6 @@ def digest(path: Path, *, git: bool = False) -> Checksum:
         Untrusted: it is a folder, a pipe or a device.
     """
     with open_plain(path) as stream:
-        total = hashlib.sha1() if git else hashlib.sha256()
         if git:
-            total.update(b"blob %d\0" % os.fstat(stream.fileno()).st_size)
-        while chunk := stream.read(CHUNK):
-            total.update(chunk)
-    return Checksum(total.hexdigest())
+            return Checksum(git_sha1(stream))
+        return Checksum(hashlib.file_digest(stream, "sha256").hexdigest())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from typing import Any, Literal
+from typing import Literal
 
 from companion.door import is_file
 
-from .endpoints import Endpoint, endpoint
-from .environment import expanded, home, is_on
+from .endpoints import Endpoint, find_endpoint
+from .environment import expanded, home, is_on, library_constants
 
 Token = str | Literal[False]
 IMPLICIT = "HF_HUB_DISABLE_IMPLICIT_TOKEN"
@@ -27,14 +26,14 @@ def token_place() -> str | None:
     return str(path) if is_file(path) else None
 
 
-def token_for(place: Endpoint, send_token: bool = False) -> Token:
+def token_for(endpoint: Endpoint, send_token: bool = False) -> Token:
     """The token to send to an endpoint, or False for none.
 
     Args:
-        place: the endpoint; one that is not official gets none,
+        endpoint: the endpoint; one that is not official gets none,
         send_token: unless the reader says so.
     """
-    if not place.official and not send_token:
+    if not endpoint.official and not send_token:
         return False
     from huggingface_hub import get_token
 
@@ -56,7 +55,7 @@ def keep_token_home() -> None:
     if may_be_told():
         return
     os.environ[IMPLICIT] = "1"
-    if constants := _constants():
+    if constants := library_constants():
         constants.HF_HUB_DISABLE_IMPLICIT_TOKEN = True
 
 
@@ -64,14 +63,9 @@ def may_be_told() -> bool:
     """Whether the endpoint that the libraries ask may see the reader's token."""
     if os.environ.get(IMPLICIT) and not is_on(IMPLICIT):
         return True  # the reader says so
-    constants = _constants()
+    constants = library_constants()
     names = [os.environ.get("HF_ENDPOINT"), constants.ENDPOINT if constants else None]
     try:
-        return all(endpoint(name).official for name in names)
+        return all(find_endpoint(name).official for name in names)
     except ValueError:
         return False
-
-
-def _constants() -> Any:
-    """What huggingface_hub has read, or None while it is not imported."""
-    return sys.modules.get("huggingface_hub.constants")

@@ -7,10 +7,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 from companion.door import Commit, RepositoryPath, Untrusted, is_file, is_folder
+from companion.door.checksums import git_sha1, sha256
 from companion.door.places import read
+
+from .cache_layout import storage_name
 
 # What the hub keeps in its store of large files: these kinds, and everything that is bigger.
 LARGE_KINDS = (".safetensors", ".bin", ".ckpt", ".parquet", ".zip", ".h5", ".msgpack", ".pt")
@@ -85,7 +89,7 @@ def find(
     if is_folder(plain):
         commit = (commits or {}).get(repo_id) or _noted(plain) or _summed(plain)
         return Repository(repo_type, repo_id, plain, commit)
-    cached = root / f"{repo_type}s--{repo_id.replace('/', '--')}"
+    cached = root / storage_name(repo_type, repo_id)
     folders = filter(is_folder, (cached / "snapshots").glob("*"))
     snapshots = sorted(folders, key=lambda path: path.stat().st_mtime)
     if snapshots:
@@ -93,17 +97,12 @@ def find(
     return None
 
 
-def git_sha1(content: bytes) -> str:
-    """SHA-1 of a Git object that holds these bytes."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
 def _files(folder: Path) -> Iterator[Stored]:
     found = {}
-    for place, folders, names in os.walk(folder, onerror=_refuse):
-        below = Path(place).relative_to(folder)
+    for inner, folders, names in os.walk(folder, onerror=_refuse):
+        below = Path(inner).relative_to(folder)
         folders[:] = [name for name in folders if _served(f"{(below / name).as_posix()}/")]
-        found.update({below / name: Path(place, name) for name in names})
+        found.update({below / name: Path(inner, name) for name in names})
     for name, file in sorted(found.items()):
         if is_file(file):
             yield _looked_at(name.as_posix(), file)
@@ -126,10 +125,10 @@ def _looked_at(name: str, file: Path) -> Stored:
 @lru_cache(maxsize=4096)
 def _stored(name: str, file: Path, size: int, _changed: int) -> Stored:
     if size < LARGE_BYTES and file.suffix not in LARGE_KINDS:
-        return Stored(name, file, size, git_sha1(file.read_bytes()), None)
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Stored(name, file, size, git_sha1(pointer(sha256, size)), sha256)
+        with file.open("rb") as content:
+            return Stored(name, file, size, git_sha1(content), None)
+    digits = sha256(file)
+    return Stored(name, file, size, git_sha1(BytesIO(pointer(digits, size))), digits)
 
 
 def pointer(sha256: str, size: int) -> bytes:

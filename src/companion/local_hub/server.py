@@ -13,10 +13,10 @@ It answers what readers' programs ask for: information, trees, files with ranges
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +24,9 @@ from types import TracebackType
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+from companion.door import says_yes
+
+from .no_proxy import no_proxy
 from .repository import Repository, Stored, find, pointer
 
 CHUNK = 1 << 16
@@ -163,7 +166,7 @@ class LocalHub:
         self.fault: OSError | None = None
         self._known: dict[tuple[str, str], Repository] = {}
         self._lock = threading.Lock()
-        self._no_proxy: dict[str, str | None] = {"no_proxy": None, "NO_PROXY": None}
+        self._running = ExitStack()
         self._servers = {
             host: _Server(("127.0.0.1", 0), _handler(self, host)) for host in ("hub", "files")
         }
@@ -180,23 +183,18 @@ class LocalHub:
 
     def start(self) -> LocalHub:
         """Begin to serve, in threads of this process; no proxy is asked for it meanwhile."""
-        for name in self._no_proxy:
-            before = self._no_proxy[name] = os.environ.get(name)
-            os.environ[name] = f"{before},{THIS_MACHINE}" if before else THIS_MACHINE
-        for server in self._servers.values():
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        with ExitStack() as running:
+            running.enter_context(no_proxy(THIS_MACHINE))
+            for server in self._servers.values():
+                running.callback(server.server_close)
+                threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+                running.callback(server.shutdown)
+            self._running = running.pop_all()
         return self
 
     def stop(self) -> None:
         """Serve no more."""
-        for name, before in self._no_proxy.items():
-            if before is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = before
-        for server in self._servers.values():
-            server.shutdown()
-            server.server_close()
+        self._running.close()
 
     def __enter__(self) -> LocalHub:
         return self.start()
@@ -239,7 +237,7 @@ class LocalHub:
         found = self.repository(repo_type, repo_id, revision)
         if isinstance(found, Answer):
             return found
-        blobs = request.query.get("blobs") == ["true"]
+        blobs = says_yes(request.query.get("blobs", [""])[0])
         siblings = [
             {"rfilename": stored.path, **(_blob(stored) if blobs else {})}
             for stored in found.files().values()
@@ -276,7 +274,7 @@ class LocalHub:
             if not path.startswith(below):
                 continue
             steps = path[len(below) :].split("/")
-            deep = request.query.get("recursive", ["false"])[0].lower() in ("true", "1")
+            deep = says_yes(request.query.get("recursive", [""])[0])
             for depth in range(1, len(steps) if deep else min(2, len(steps))):
                 name = below + "/".join(steps[:depth])
                 entries[name] = {"type": "directory", "oid": found.commit, "size": 0, "path": name}

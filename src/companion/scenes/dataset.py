@@ -64,13 +64,15 @@ def dataset(
 
 
 def _row(seed: int, subset: str, image_size: int) -> dict[str, Any]:
-    one = scene(seed, subset=subset, size=image_size)
+    drawn = scene(seed, subset=subset, size=image_size)
     return {
-        "image": {"bytes": _png(one.pixels), "path": None},
-        "caption": one.caption,
-        "background": one.background,
-        "objects": [thing.name for thing in one.objects],
-        "masks": [{"bytes": _png(mask.astype(np.uint8) * 255), "path": None} for mask in one.masks],
+        "image": {"bytes": _png(drawn.pixels), "path": None},
+        "caption": drawn.caption,
+        "background": drawn.background,
+        "objects": [thing.name for thing in drawn.objects],
+        "masks": [
+            {"bytes": _png(mask.astype(np.uint8) * 255), "path": None} for mask in drawn.masks
+        ],
     }
 
 
@@ -94,8 +96,8 @@ def export_imagefolder(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "metadata.jsonl").open("w", encoding="utf-8") as metadata:
         for seed in seeds:
-            one = scene(seed, subset=subset, size=image_size)
+            drawn = scene(seed, subset=subset, size=image_size)
             name = f"scene-{int(seed):06d}.png"
-            (folder / name).write_bytes(_png(one.pixels))
-            metadata.write(json.dumps({"file_name": name, "text": one.caption}) + "\n")
+            (folder / name).write_bytes(_png(drawn.pixels))
+            metadata.write(json.dumps({"file_name": name, "text": drawn.caption}) + "\n")
     return folder

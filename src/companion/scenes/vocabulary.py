@@ -1,17 +1,18 @@
 """The words of the scenes: objects and their groups, background colours, styles, named subsets."""
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from companion.door.tables import read_table
 
 FOLDER = Path(__file__).parent
 STYLES = ("3d", "flat")
 
 
 def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads((FOLDER / name).read_text(encoding="utf-8"))
+    return read_table(FOLDER / name)
 
 
 @cache

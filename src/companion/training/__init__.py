@@ -4,35 +4,36 @@ from companion.training import TrainingConfig, train
 train(TrainingConfig(dataset_name="my-pictures", image_size=64))
 """
 
-from .assemble import make_dataloader, make_model, make_noise_scheduler, make_optimizer, train
-from .config import TrainingConfig, load_config
-from .dataset import PictureDataset, picture_loader
-from .ema import averaged, make_ema
-from .evaluation import draw
-from .loop import TrainingRun, train_loop
-from .loss import diffusion_loss, draw_noise, target
-from .pictures import load_pictures
-from .schedule import cosine_schedule, optimizer_steps
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "PictureDataset",
-    "TrainingConfig",
-    "TrainingRun",
-    "averaged",
-    "cosine_schedule",
-    "diffusion_loss",
-    "draw",
-    "draw_noise",
-    "load_config",
-    "load_pictures",
-    "make_dataloader",
-    "make_ema",
-    "make_model",
-    "make_noise_scheduler",
-    "make_optimizer",
-    "optimizer_steps",
-    "picture_loader",
-    "target",
-    "train",
-    "train_loop",
-]
+_ROOMS = {
+    "assemble": (
+        "make_dataloader",
+        "make_model",
+        "make_noise_scheduler",
+        "make_optimizer",
+        "train",
+    ),
+    "config": ("TrainingConfig", "load_config"),
+    "dataset": ("PictureDataset", "picture_loader"),
+    "ema": ("averaged", "make_ema"),
+    "evaluation": ("draw",),
+    "loop": ("TrainingRun", "train_loop"),
+    "loss": ("diffusion_loss", "draw_noise", "target"),
+    "pictures": ("load_pictures",),
+    "schedule": ("cosine_schedule", "optimizer_steps"),
+}
+__all__ = sorted(name for names in _ROOMS.values() for name in names)
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when it is asked for: `companion train --help` does not wait for torch."""
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f".{room}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

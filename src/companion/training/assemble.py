@@ -10,10 +10,11 @@ from torch.optim import AdamW, Optimizer
 from torch.utils.data import DataLoader
 
 from .arguments import checked_arguments
+from .checks import check_arguments
 from .config import TrainingConfig
 from .dataset import PictureDataset, picture_loader
-from .loop import TrainingRun, check_arguments, train_loop
-from .order import processes
+from .loop import TrainingRun, train_loop
+from .order import generators_kept, processes
 from .pictures import CHANNELS, load_pictures
 from .run_folder import check_folder, run_folder
 from .schedule import cosine_schedule
@@ -32,19 +33,18 @@ def train(config: TrainingConfig) -> TrainingRun:
     """
     check_hub(config)
     check_folder(config)
-    noise_scheduler, model = make_noise_scheduler(config), make_model(config)
-    check_arguments(config, model, noise_scheduler)
-    # The longest of all: what is wrong was said before.
-    dataloader = make_dataloader(config, model.config.in_channels)
-    optimizer = make_optimizer(config, model)
-    return train_loop(
-        config,
-        model,
-        noise_scheduler,
-        optimizer,
-        dataloader,
-        cosine_schedule(config, optimizer, dataloader),
-    )
+    noise_scheduler, device = make_noise_scheduler(config), processes().device
+    with generators_kept(device):
+        if device.type == "cuda":
+            torch.cuda.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
+        model = _new_model(config)  # after its first weights comes what dropout draws
+        check_arguments(config, model, noise_scheduler)
+        # The longest of all: what is wrong was said before.
+        dataloader = make_dataloader(config, model.config.in_channels)
+        optimizer = make_optimizer(config, model)
+        schedule = cosine_schedule(config, optimizer, dataloader)
+        return train_loop(config, model, noise_scheduler, optimizer, dataloader, schedule)
 
 
 def make_dataloader(config: TrainingConfig, channels: int = 3) -> DataLoader:
@@ -82,6 +82,13 @@ def make_model(config: TrainingConfig) -> UNet2DModel:
         ValueError: settings of which no model can be made, or one that pictures do not fit.
         RuntimeError: too little memory.
     """
+    with torch.random.fork_rng(devices=[]):  # the weights are made on the CPU
+        torch.default_generator.manual_seed(config.seed)
+        return _new_model(config)
+
+
+def _new_model(config: TrainingConfig) -> UNet2DModel:
+    """The model, with what torch's generator draws next as its first weights."""
     settings = tomllib.loads(TUTORIAL_MODEL.read_text(encoding="utf-8")) | checked_arguments(
         UNet2DModel, config.model, "model"
     )
@@ -89,15 +96,13 @@ def make_model(config: TrainingConfig) -> UNet2DModel:
     _try_model(settings, config.image_size)
     if config.kid_samples and settings.get("in_channels", 3) != 3:
         raise ValueError("The setting kid_samples is for pictures of 3 channels: set it to 0.")
-    torch.manual_seed(config.seed)
     try:
-        model = UNet2DModel(**settings)
+        return UNet2DModel(**settings)
     except RuntimeError as error:
         raise RuntimeError(
             "There is too little memory for the model of the settings [model]: lower its "
             "block_out_channels or layers_per_block."
         ) from error
-    return model
 
 
 def _try_model(settings: dict[str, Any], image_size: int) -> None:

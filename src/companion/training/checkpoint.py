@@ -25,6 +25,7 @@ from companion.door import Untrusted, printable
 from companion.door.documents import read_json
 
 from .changes import SOURCE, compare
+from .config import shown
 from .files import explained, fsync_tree, remove
 from .state import (
     DoesNotFit,
@@ -78,6 +79,11 @@ class Progress:
     best: float | None = None
     loss_sum: float = 0.0
     loss_count: Count = 0
+
+    @property
+    def where(self) -> str:
+        """Where in the data it is, for a sentence."""
+        return f"batch {self.batch} of epoch {self.epoch + 1}"
 
 
 @dataclass
@@ -142,10 +148,16 @@ class Checkpoints:
         self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
         self._began = optimizer_groups(optimizer)
         schedule_state(lr_scheduler)  # fails now, not after the first hundred steps
+        self._loaded: Path | None = None  # until its moments were looked at
 
     def newest(self) -> Path | None:
         """The newest checkpoint, or None."""
         return max(all_in(self._folder), key=_step, default=None)
+
+    def last_good(self) -> str:
+        """What there is to go on from, for a sentence."""
+        last = self.newest()
+        return f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint, then remove all but the last two.
@@ -204,21 +216,25 @@ class Checkpoints:
                 raise Damaged(f"{SUMS} does not list the right files: {min(files ^ expected)}")
             self._place(record.progress)
             self._put(place, record)
+        self._loaded = place
         progress = record.progress
         if bool(self._settings["kid_samples"]) != bool(record.settings.get("kid_samples")):
             progress.best = None  # it was another measure
         return progress
 
-    def require_moments(self, place: Path) -> None:
-        """Refuse a checkpoint that lacks the optimiser's state of a parameter: only the gradients
-        of the first step after `load` say which ones have to have it.
+    def require_moments(self) -> None:
+        """Refuse what was loaded if it lacks the optimiser's state of a parameter: only the
+        gradients of the first step after `load` say which ones have to have it.
 
         Raises:
             ValueError: it is damaged.
         """
-        with self._read(place):
+        if self._loaded is None:
+            return
+        with self._read(self._loaded):
             if self._optimizer.state and lacks_state(self._optimizer):
                 raise Damaged("of some parameters the optimiser's state is missing")
+        self._loaded = None
 
     def _state(
         self, progress: Progress, chance: list[tuple[Tensors, RandomState]]
@@ -265,10 +281,8 @@ class Checkpoints:
             changed = [name for name in SOURCE if before.get(name) != now[name]]
             refused = [name for name in refused if name != "content"] + changed
         if refused:
-            old = " and ".join(
-                f"{printable(name)} = {_shown(before.get(name))}" for name in refused
-            )
-            new = " and ".join(_shown(now.get(name)) for name in refused)
+            old = " and ".join(f"{printable(name)} = {shown(before.get(name))}" for name in refused)
+            new = " and ".join(shown(now.get(name)) for name in refused)
             raise _Refused(
                 f"The checkpoint {place} was made with {old}, but this run has {new}: set it back, "
                 "or begin anew in another output_dir."
@@ -282,11 +296,11 @@ class Checkpoints:
         if said and self._accelerator.is_main_process:
             told = [
                 _PLAIN.get(name)
-                or f"{name} = {_shown(now.get(name))} (it was {_shown(before.get(name))})"
+                or f"{name} = {shown(now.get(name))} (it was {shown(before.get(name))})"
                 for name in said
             ]
             warnings.warn(
-                f"Going on from {place} with other settings: {', '.join(told)}.", stacklevel=5
+                f"Going on from {place} with other settings: {', '.join(told)}.", stacklevel=6
             )
 
     def _place(self, progress: Progress) -> None:
@@ -418,8 +432,3 @@ def _refuse_pickles(place: Path) -> None:
             f"The checkpoint {place} holds the pickle {printable(pickles[0])}, which could run "
             f"code when it is read, so nothing was read: {remedy}."
         )
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

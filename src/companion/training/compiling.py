@@ -1,15 +1,33 @@
 """Compiled blocks, used only where a compiled step agrees with an eager one."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from diffusers import UNet2DModel
-from torch import Tensor
+from torch import Tensor, nn
 
 # What a UNet2DModel consists of, again and again.
 REPEATED = ("ResnetBlock2D", "Attention")
+SHAPES = 128  # of one kind of part, at most
 # Of two gradients that should be one, the norm of the difference as a part of the norm.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.05}
+
+
+@contextmanager
+def room_to_compile(unet: UNet2DModel) -> Iterator[None]:
+    """Within, a model's parts may be compiled for as many shapes as they have; at the end they are
+    eager, and torch's limit is as before."""
+    limits = torch._dynamo.config
+    before = limits.recompile_limit
+    # A part is compiled once for each of its shapes; the default stops at 8.
+    limits.recompile_limit = max(before, SHAPES)
+    try:
+        yield
+    finally:
+        limits.recompile_limit = before
+        _make_eager(unet)
 
 
 def compile_blocks(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -> bool:
@@ -31,11 +49,8 @@ def compile_blocks(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -
     Returns:
         Whether the parts are compiled now.
     """
-    blocks = [part for part in unet.modules() if type(part).__name__ in REPEATED]
-    # A part is compiled once for each of its shapes; the default stops at 8.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 128)
     eager = _gradients(unet, batch_size, precision)
-    for block in blocks:
+    for block in _blocks(unet):
         block.compile(dynamic=False)
     try:
         difference = _difference(eager, _gradients(unet, batch_size, precision))
@@ -44,12 +59,20 @@ def compile_blocks(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -
         why = f"the gradients of one step differ from the eager ones by {difference:.1%}"
     except Exception as error:  # no compiler, or a fault in it: of many kinds
         why = f"compiling it failed with {type(error).__name__}"
-    for block in blocks:
-        block._compiled_call_impl = None  # what `compile` set
+    _make_eager(unet)
     warnings.warn(
         f"The model stays eager: {why} ({precision} on {unet.device.type}).", stacklevel=2
     )
     return False
+
+
+def _blocks(unet: UNet2DModel) -> list[nn.Module]:
+    return [part for part in unet.modules() if type(part).__name__ in REPEATED]
+
+
+def _make_eager(unet: UNet2DModel) -> None:
+    for block in _blocks(unet):
+        block._compiled_call_impl = None  # what `compile` set
 
 
 def _gradients(unet: UNet2DModel, batch_size: int, precision: torch.dtype) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import inspect
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +14,28 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from companion.door import printable
 
-PREDICTION_TYPES = ("epsilon", "sample", "v_prediction")
-MIXED_PRECISION = ("no", "fp16", "bf16")
-BAD_PICTURES = ("fail", "skip")
+# The settings that `companion train` takes as options; all others stand in a settings file.
+ON_THE_COMMAND_LINE = (
+    "dataset_name",
+    "dataset_config_name",
+    "dataset_split",
+    "num_scenes",
+    "bad_pictures",
+    "image_size",
+    "train_batch_size",
+    "gradient_accumulation_steps",
+    "num_epochs",
+    "learning_rate",
+    "mixed_precision",
+    "seed",
+    "output_dir",
+    "resume",
+)
+CHOICES = {
+    "mixed_precision": ("no", "fp16", "bf16"),
+    "prediction_type": ("epsilon", "sample", "v_prediction"),
+    "bad_pictures": ("fail", "skip"),
+}
 # Lowest and highest value of each number. The highest ones are beyond what a run needs, and below
 # what exhausts a computer's memory or a library's integers.
 EVER = 2**63 - 1
@@ -155,11 +176,7 @@ class TrainingConfig:
         for name in ("train_batch_size", "eval_batch_size", "kid_samples"):
             most = max(2, PIXELS_AT_ONCE // self.image_size**2)
             self._require(name, getattr(self, name) <= most, f"{most:,} or less at this image_size")
-        for name, choices in (
-            ("mixed_precision", MIXED_PRECISION),
-            ("prediction_type", PREDICTION_TYPES),
-            ("bad_pictures", BAD_PICTURES),
-        ):
+        for name, choices in CHOICES.items():
             allowed = "one of " + ", ".join(map(repr, choices))
             self._require(name, getattr(self, name) in choices, allowed)
         for name in ("output_dir", "dataset_name"):
@@ -181,16 +198,16 @@ class TrainingConfig:
             if isinstance(value, bool):
                 right = bool in kinds
             if not right:
-                wanted = " or ".join(_PLAIN.get(kind, "a table") for kind in kinds)
-                raise ValueError(f"The setting {name} is {wanted}, but {_shown(value)} was given.")
+                wanted = " or ".join(IN_WORDS.get(kind, "a table") for kind in kinds)
+                raise ValueError(f"The setting {name} is {wanted}, but {shown(value)} was given.")
 
     def _require(self, name: str, right: bool, allowed: str) -> None:
         if not right:
-            given = _shown(getattr(self, name))
+            given = shown(getattr(self, name))
             raise ValueError(f"The setting {name} is {allowed}, but {given} was given.")
 
 
-_PLAIN = {
+IN_WORDS = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -199,7 +216,15 @@ _PLAIN = {
 }
 
 
-def _shown(value: object) -> str:
+def explanations() -> dict[str, str]:
+    """What each setting means: its lines in the docstring of `TrainingConfig`."""
+    text = inspect.cleandoc(TrainingConfig.__doc__ or "")
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
+    return {name: " ".join(lines.split()) for name, lines in found}
+
+
+def shown(value: object) -> str:
+    """A value in a sentence: not too long."""
     try:
         text = repr(value)
     except ValueError:  # Python writes out no number of more than 4300 digits
@@ -231,7 +256,7 @@ def load_config(path: str | Path, **changes: Any) -> TrainingConfig:
         raise ValueError(f"The settings file {path} is not toml: nested too deeply.") from error
     except ValueError as error:  # tomllib's, and those of decoding
         raise ValueError(f"The settings file {path} is not toml: {error}.") from error
-    known = [one.name for one in dataclasses.fields(TrainingConfig)]
+    known = [field.name for field in dataclasses.fields(TrainingConfig)]
     for name in table:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

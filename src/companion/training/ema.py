@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
+from torch import nn
 
 from .config import TrainingConfig
 
 
-def make_ema(config: TrainingConfig, unet: UNet2DModel) -> EMAModel | None:
+def make_ema(config: TrainingConfig, unet: nn.Module) -> EMAModel | None:
     """Diffusers' own average, or None where `ema_decay` is 0.
 
     It begins with the weights of the first step, and its decay grows as 1 - (1 + step)^(-3/4) up to
@@ -23,16 +23,21 @@ def make_ema(config: TrainingConfig, unet: UNet2DModel) -> EMAModel | None:
 
 
 @contextmanager
-def averaged(unet: UNet2DModel, ema: EMAModel | None) -> Iterator[None]:
-    """Within, the model has its averaged weights and is in evaluation mode."""
-    parameters = list(unet.parameters())
+def averaged(module: nn.Module, ema: EMAModel | None) -> Iterator[None]:
+    """Within, a module has its averaged weights and is in evaluation mode; then it is as before.
+
+    Args:
+        module: of any kind; the average is one of all its parameters.
+        ema: None for the weights as they are.
+    """
+    parameters, training = list(module.parameters()), module.training
     if ema is not None:
         ema.store(parameters)
         ema.copy_to(parameters)
-    unet.eval()
+    module.eval()
     try:
         yield
     finally:
-        unet.train()
+        module.train(training)
         if ema is not None:
             ema.restore(parameters)

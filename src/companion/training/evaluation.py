@@ -59,7 +59,7 @@ class Evaluation:
         """Whether anything is drawn or saved after an epoch, counted from 0."""
         config, done = self._config, epoch + 1
         every = (config.save_image_epochs, config.save_model_epochs)
-        return done == config.num_epochs or any(done % one == 0 for one in every)
+        return done == config.num_epochs or any(done % epochs == 0 for epochs in every)
 
     def after_epoch(self, progress: Progress) -> None:
         """Draw, score and save what is due after the epoch that was just done."""
@@ -128,6 +128,9 @@ def draw(
     batch_size: int = 64,
 ) -> Tensor:
     """Pictures from noise, by DDIM (Song et al. 2020): in 25 steps what DDPM takes 1000 for.
+
+    By Diffusers' own steps, which know every prediction type; `companion.denoise.ddim`, chapter 2's
+    loop, knows the noise only.
 
     Args:
         unet: the model.

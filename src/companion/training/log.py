@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .checkpoint import Checkpoints, Progress
 from .config import TrainingConfig
 from .files import explained, replace_text
 
@@ -31,18 +32,25 @@ class Log:
     Args:
         accelerator: has the trackers, and means over the processes.
         path: of the csv file.
-        done: steps done; rows after them, of steps that a kill undid, are cut.
+        progress: how far the run is; rows after that, of steps that a kill undid, are cut.
+        checkpoints: what there is to go on from, should a loss be no number.
         bar: the progress bar.
         pictures: pictures a step, over all processes.
     """
 
     def __init__(
-        self, accelerator: Accelerator, path: Path, done: int, bar: tqdm, pictures: int
+        self,
+        accelerator: Accelerator,
+        path: Path,
+        progress: Progress,
+        checkpoints: Checkpoints,
+        bar: tqdm,
+        pictures: int,
     ) -> None:
-        self._accelerator = accelerator
-        self._path = path
-        self._bar = bar
-        self._pictures = pictures
+        self._accelerator, self._path = accelerator, path
+        self._progress, self._checkpoints = progress, checkpoints
+        self._bar, self._pictures = bar, pictures
+        done = progress.step
         self._waiting: list[tuple[int, str, float, Tensor]] = []
         self._looked = time.perf_counter()
         self.rows = read_log(path, done)
@@ -52,29 +60,30 @@ class Log:
                 warnings.warn(
                     f"The log {path} has {len(self.rows):,} of the {done:,} steps that were done: "
                     "the others are gone from it, the training itself is not touched.",
-                    stacklevel=3,
+                    stacklevel=4,
                 )
             text = io.StringIO()
             csv.writer(text).writerows([COLUMNS, *map(_text, self.rows)])
             with explained("log", path.parent, "the checkpoints are still there"):
                 replace_text(path, text.getvalue())
 
-    def note(self, step: int, where: str, rate: float, loss: Tensor, norm: Tensor) -> None:
-        """Note a step: where in the data it was, its learning rate, loss and gradient norm."""
-        self._waiting.append((step, where, rate, torch.stack([loss, norm])))
+    def note(self, rate: float, loss: Tensor, norm: Tensor) -> None:
+        """Note the step that was just done: its learning rate, loss and gradient norm."""
+        step, where = self._progress.step, self._progress.where
+        self._waiting.append((step, where, float(rate), torch.stack([loss, norm])))
 
     def leave_out_time(self) -> None:
         """Let the speed not count the time since the last look: it went into something else."""
         self._looked = time.perf_counter()
 
-    def write(self, last_good: str) -> list[float]:
-        """Write what was noted; its losses.
+    def write(self) -> None:
+        """Write what was noted, and add its losses to those since the last evaluation.
 
         Raises:
             FloatingPointError: a loss or a gradient is not a number.
         """
         if not self._waiting:
-            return []
+            return
         values = torch.stack([values for *_, values in self._waiting])
         values = self._accelerator.reduce(values, reduction="mean").tolist()
         now = time.perf_counter()
@@ -82,7 +91,7 @@ class Log:
         self._looked = now
         new: list[Row] = []
         for (step, where, rate, _), (loss, norm) in zip(self._waiting, values, strict=True):
-            self.refuse_nonsense(loss, norm, f"at step {step} ({where})", last_good)
+            self.refuse_nonsense(loss, norm, f"at step {step} ({where})")
             new.append((step, loss, rate))
             self._accelerator.log(
                 {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, step=step
@@ -102,9 +111,10 @@ class Log:
             refresh=False,
         )
         self._bar.update(len(new))
-        return losses
+        self._progress.loss_sum += sum(losses)
+        self._progress.loss_count += len(losses)
 
-    def refuse_nonsense(self, loss: float, norm: float, when: str, last_good: str) -> None:
+    def refuse_nonsense(self, loss: float, norm: float, when: str) -> None:
         """Stop at a loss or a norm of the gradient that is not a number.
 
         Raises:
@@ -119,7 +129,7 @@ class Log:
         else:
             return
         raise FloatingPointError(
-            f"The {what} is {value} {when}; {last_good}. Lower the learning "
+            f"The {what} is {value} {when}; {self._checkpoints.last_good()}. Lower the learning "
             f"rate{', or train in bf16 or no mixed precision' if scaled else ''}, then resume."
         )
 

@@ -41,18 +41,19 @@ def diffusion_loss(
         noise_scheduler: knows the prediction type and alpha_bar.
         snr_gamma: highest signal-to-noise ratio that counts in full, or None.
     """
-    losses = (predicted.float() - wanted.float()).square().mean(dim=(1, 2, 3))
-    if snr_gamma is not None:
-        snr = compute_snr(noise_scheduler, t)
-        losses = min_snr_weights(snr, snr_gamma, noise_scheduler.config.prediction_type) * losses
-    return losses.mean()
+    if snr_gamma is None:
+        return _squared_error(predicted, wanted)
+    snr = compute_snr(noise_scheduler, t)
+    weights = min_snr_weights(snr, snr_gamma, noise_scheduler.config.prediction_type)
+    return _squared_error(predicted, wanted, weights)
 
 
 def gradient_norm(loss: Tensor, unet: UNet2DModel) -> Tensor:
     """Norm of a loss's gradient, a scalar; the model's own gradients are left as they are."""
-    parameters = [one for one in unet.parameters() if one.requires_grad]
+    parameters = [weights for weights in unet.parameters() if weights.requires_grad]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return torch.stack([one.float().norm() for one in gradients if one is not None]).norm()
+    norms = [gradient.float().norm() for gradient in gradients if gradient is not None]
+    return torch.stack(norms).norm()
 
 
 def min_snr_weights(snr: Tensor, gamma: float, prediction_type: str = "epsilon") -> Tensor:
@@ -101,9 +102,17 @@ def min_snr_loss(
     alpha_bar = alphas_cumprod[timesteps]
     snr = alpha_bar / (1 - alpha_bar)
     weights = min_snr_weights(snr, gamma).to(predicted.device)
-    errors = predicted.float() - noise.to(predicted.device)
-    means = errors.mean(dim=(2, 3))
-    losses = errors.square().mean(dim=(1, 2, 3)) + mean_weight * means.square().mean(dim=1)
+    return _squared_error(predicted, noise.to(predicted.device), weights, mean_weight)
+
+
+def _squared_error(
+    predicted: Tensor, wanted: Tensor, weights: Tensor | float = 1.0, mean_weight: float = 0.0
+) -> Tensor:
+    """Mean over the batch of a weight times the squared error; `mean_weight` as above."""
+    errors = predicted.float() - wanted.float()
+    losses = errors.square().mean(dim=(1, 2, 3))
+    if mean_weight:
+        losses = losses + mean_weight * errors.mean(dim=(2, 3)).square().mean(dim=1)
     return (weights * losses).mean()
 
 

@@ -118,20 +118,27 @@ def repeatable(dataloader: DataLoader, seed: int) -> tuple[DataLoader, RunOrder,
 
 
 @contextmanager
-def seeded(*numbers: int) -> Iterator[None]:
-    """Within, Python's, numpy's and torch's CPU generators follow from the numbers; then they are
-    as before."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    first, second, third = np.random.SeedSequence(numbers).generate_state(3).tolist()
-    random.seed(first)
-    np.random.seed(second)
-    torch.default_generator.manual_seed(third)
+def generators_kept(device: torch.device) -> Iterator[None]:
+    """After this, Python's, numpy's and torch's generators, also a GPU's, are as before."""
+    states = random.getstate(), np.random.get_state()
     try:
-        yield
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Within, Python's, numpy's and torch's CPU generators follow from the numbers; then they are
+    as before."""
+    first, second, third = np.random.SeedSequence(numbers).generate_state(3).tolist()
+    with generators_kept(torch.device("cpu")):
+        random.seed(first)
+        np.random.seed(second)
+        torch.default_generator.manual_seed(third)
+        yield
 
 
 def processes() -> PartialState:

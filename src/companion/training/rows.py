@@ -17,10 +17,11 @@ from companion.door import Untrusted, printable, without_password
 from companion.door.documents import read_json
 from companion.door.pictures import Packed, Source
 from companion.door.places import read
-from companion.hub import HubError, endpoint, fetch
+from companion.hub import HubError, fetch, find_endpoint
 from companion.hub.errors import explain
 from companion.hub.retry import PASSING
 from companion.hub.tokens import may_be_told, token_for
+from companion.local_hub.cache_layout import storage_name
 
 from .walk import TABLES
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Named = tuple[str, Callable[[], Source]]  # a picture's name, and where its bytes are
 # In a path these are no names to the library of datasets, but a pattern or an address.
 _PATTERN, _ADDRESS = re.compile(r"[*?[]"), re.compile("::")
-_STORAGE = "datasets--"  # how the cache of the hub's library calls a dataset's folder
+_STORAGE = storage_name("dataset", "")  # how the folder of a dataset in the hub's cache is called
 _IN_A_ZIP = re.compile(r"zip://(?P<member>.+?)::(?P<archive>.+)")
 
 
@@ -57,7 +58,7 @@ def hub_dataset(
                 name,
                 config_name,
                 own=lambda path: path.startswith(f"hf://datasets/{name}@"),
-                token=token_for(endpoint(datasets.config.HF_ENDPOINT), may_be_told()),
+                token=token_for(find_endpoint(datasets.config.HF_ENDPOINT), may_be_told()),
             )
         except _Wrong as error:
             raise ValueError(f"The dataset {name} cannot be used: {error}") from error
@@ -336,7 +337,7 @@ def _storage(name: str) -> Path:
     """Where the hub's library keeps a dataset."""
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}")
+    return Path(constants.HF_HUB_CACHE, storage_name("dataset", name))
 
 
 def _fetched(name: str) -> Path | None:
@@ -356,17 +357,17 @@ def _problem(name: str) -> str | None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    place = endpoint(datasets.config.HF_ENDPOINT)
+    endpoint = find_endpoint(datasets.config.HF_ENDPOINT)
     try:
         if datasets.config.HF_HUB_OFFLINE:
             raise OfflineModeIsEnabled
-        HfApi(endpoint=place.address, token=token_for(place, may_be_told())).dataset_info(
+        HfApi(endpoint=endpoint.address, token=token_for(endpoint, may_be_told())).dataset_info(
             name, timeout=30
         )
     except Exception as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code in PASSING:
             return None
-        return str(explain(error, place, f"datasets/{name}"))
+        return str(explain(error, endpoint, f"datasets/{name}"))
     return None
 
 

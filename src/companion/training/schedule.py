@@ -59,5 +59,5 @@ def warn_if_too_long(lr_scheduler: LRScheduler, steps: int) -> None:
             f"The learning rate is still {factor(steps):.0%} of its highest after the last of "
             f"{steps} optimiser steps, its schedule ends near step {end}: count its steps with "
             "companion.training.optimizer_steps.",
-            stacklevel=3,
+            stacklevel=5,
         )

@@ -1,8 +1,9 @@
 """Checksums of the files of a folder, in the form that `sha256sum --check` reads."""
 
-import hashlib
 import re
 from pathlib import Path
+
+from companion.door.checksums import sha256
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.-]+)")
@@ -15,7 +16,7 @@ class Damaged(ValueError):
 
 def write_sums(folder: Path) -> None:
     """Write down the SHA-256 of each file that a folder holds."""
-    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
     (folder / SUMS).write_text("".join(lines), encoding="ascii", newline="\n")
 
 
@@ -40,11 +41,6 @@ def check_sums(folder: Path) -> set[str]:
         digits, name = match.groups()
         if not (folder / name).is_file():  # a pipe in its place would hang
             raise Damaged(f"{name} is missing")
-        if _sha256(folder / name) != digits:
+        if sha256(folder / name) != digits:
             raise Damaged(f"{name} is not what was written")
     return {match[2] for match in found if match}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,7 @@ from pathlib import Path
 from companion.door import is_file
 from companion.hub.environment import home_fault, is_unknown
 
-from .registry import STRANGE, WEIGHTS, Entry, entries, entry, files_in, is_registered, verify
+from .registry import WEIGHTS, Entry, entries, entry, faults, files_in, is_registered
 
 SCRATCH = ".new-"
 _OURS = re.compile(rf"{re.escape(SCRATCH)}[a-z0-9_]{{8}}")
@@ -39,12 +39,8 @@ def folder(name: str) -> Path:
     model = entry(name)
     if model.shared:
         return _assembled(model)
-    faults = verify(name)
-    if faults:
-        fault = faults[0].rstrip(".")
-        # What is not ours stays where it is when the package is installed again.
-        remedy = "move it away" if fault.endswith(STRANGE) else "install diffusers-notes again"
-        raise FileNotFoundError(f"The zoo's {fault}, in {model.path}; {remedy}.")
+    for fault in faults(name):
+        raise FileNotFoundError(f"The zoo's {fault.text}, in {model.path}; {fault.remedy}.")
     return model.path
 
 
@@ -98,13 +94,15 @@ def _assembled(model: Entry) -> Path:
 def _sources(model: Entry) -> dict[str, tuple[Path, str]]:
     """Where every file of the whole folder comes from, and its SHA-256, by its name in there."""
     registered = {
-        one.path / name: kept for one in entries().values() for name, kept in one.sha256.items()
+        other.path / name: kept
+        for other in entries().values()
+        for name, kept in other.sha256.items()
     }
     found = {name: (model.path / name, kept) for name, kept in model.sha256.items()}
-    for part, place in model.shared.items():
+    for part, home in model.shared.items():
         for path, kept in registered.items():
-            if path.is_relative_to(WEIGHTS / place):
-                found[f"{part}/{path.relative_to(WEIGHTS / place).as_posix()}"] = (path, kept)
+            if path.is_relative_to(WEIGHTS / home):
+                found[f"{part}/{path.relative_to(WEIGHTS / home).as_posix()}"] = (path, kept)
     missing = [path for path, _ in found.values() if not is_file(path)]
     if missing:
         raise FileNotFoundError(

@@ -1,17 +1,17 @@
 """The list of the embedded models and of the SHA-256 of every one of their files."""
 
-import hashlib
 import os
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from companion.door import is_file
+from companion.door.checksums import sha256
+from companion.door.tables import read_table
+from companion.hub.advice import Advice
 
 ZOO = Path(__file__).parent
 WEIGHTS = ZOO / "weights"
-STRANGE = "does not belong there"
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Entry:
 @cache
 def entries() -> dict[str, Entry]:
     """The models of the zoo by name."""
-    table = tomllib.loads((ZOO / "registry.toml").read_text(encoding="utf-8"))
-    hashes = tomllib.loads((ZOO / "sha256.toml").read_text(encoding="utf-8"))
+    table = read_table(ZOO / "registry.toml")
+    hashes = read_table(ZOO / "sha256.toml")
     return {
         name: Entry(
             name=name,
@@ -75,12 +75,6 @@ def entry(name: str) -> Entry:
         ) from None
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def is_registered(path: Path, kept: str) -> bool:
     """Whether it is a file, and the one of that SHA-256."""
     return is_file(path) and sha256(path) == kept
@@ -90,32 +84,42 @@ def files_in(folder: Path) -> list[str]:
     """Names of all that lies in a folder and in the folders in it, links among them, which are not
     followed."""
     found = []
-    for place, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]  # noqa: PTH114, PTH118
-        found += [Path(place, name).relative_to(folder).as_posix() for name in [*files, *links]]
+    for inner, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(inner, name))]  # noqa: PTH114, PTH118
+        found += [Path(inner, name).relative_to(folder).as_posix() for name in [*files, *links]]
     return found
 
 
-def verify(name: str) -> list[str]:
-    """What is wrong with a model's files, one sentence each; empty when every file is as
-    registered, and no other is there that a loader might take."""
+def faults(name: str) -> list[Advice]:
+    """What is wrong with a model's files; empty when every file is as registered, and no other is
+    there that a loader might take."""
     model = entry(name)
-    faults = [] if model.sha256 else [f"{name}: its files are not made yet."]
+    if not model.sha256:
+        return [Advice(f"{name}: its files are not made yet", "train it, see CONTRIBUTING.md")]
+    again = "install diffusers-notes again"
+    found = []
     for file, expected in model.sha256.items():
         path = model.path / file
         try:
             if not is_file(path):
-                faults.append(f"{name}: {file} is missing.")
+                found.append(Advice(f"{name}: {file} is missing", again))
             elif not is_registered(path, expected):
-                faults.append(f"{name}: {file} is not the registered file (its SHA-256 differs).")
+                text = f"{name}: {file} is not the registered file (its SHA-256 differs)"
+                found.append(Advice(text, again))
         except OSError as error:
-            faults.append(f"{name}: {file} cannot be read ({error.strerror}).")
-    faults += [
-        f"{name}: {file} {STRANGE}."
+            found.append(Advice(f"{name}: {file} cannot be read ({error.strerror})", again))
+    # What is not ours stays where it is when the package is installed again.
+    found += [
+        Advice(f"{name}: {file} does not belong there", "move it away")
         for file in files_in(model.path)
         if file not in model.sha256 and not _is_card(file)
     ]
-    return faults
+    return found
+
+
+def verify(name: str) -> list[str]:
+    """What is wrong with a model's files, one sentence each (see `faults`)."""
+    return [f"{fault.text}." for fault in faults(name)]
 
 
 def _is_card(file: str) -> bool:

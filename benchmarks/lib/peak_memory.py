@@ -6,12 +6,16 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 
-def peak_memory(case: Callable[[], object]) -> int:
+def peak_memory(case: Callable[[], object], on_gpu: bool | None = None) -> int:
     """Bytes above what was held before, at the worst moment, by PyTorch's own allocator.
+
+    Args:
+        case: what runs.
+        on_gpu: whose memory; by default a GPU's, where there is one.
 
     On the CPU every allocation is counted, so it does not depend on what else the machine does.
     """
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() if on_gpu is None else on_gpu:
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

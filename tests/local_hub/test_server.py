@@ -5,29 +5,24 @@ from typing import Any
 
 import pytest
 
-from companion.door import Commit
-from companion.local_hub.repository import find
-
-MODEL = "google/ddpm-cat-256"
-DATASET = "huggan/flowers-102-categories"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+from faulty_hub import DATASET, MODEL, WEIGHTS, FaultyHub, Shell
 
 
 @pytest.fixture
-def api(hub: Any, cache: Path) -> Any:
+def api(hub: FaultyHub, cache: Path) -> Any:
     from huggingface_hub import HfApi
 
     return HfApi(endpoint=hub.address, token=False)
 
 
-def test_information_names_commit_and_files(hub: Any, api: Any) -> None:
+def test_information_names_commit_and_files(hub: FaultyHub, api: Any) -> None:
     info = api.model_info(MODEL)
     assert info.sha == hub.commits[MODEL]
     assert WEIGHTS in [sibling.rfilename for sibling in info.siblings]
     assert api.dataset_info(DATASET).sha == api.dataset_info(DATASET, revision="main").sha
 
 
-def test_sums_are_those_of_git(hub: Any, api: Any, shell: Any) -> None:
+def test_sums_are_those_of_git(hub: FaultyHub, api: Any, shell: Shell) -> None:
     folder = hub.folder / MODEL
     listed = {entry.path: entry.blob_id for entry in api.list_repo_tree(MODEL)}
     counted = shell("git", "hash-object", "--no-filters", str(folder / "config.json"))
@@ -58,12 +53,12 @@ def test_paths_are_told_apart(api: Any) -> None:
     }
 
 
-def test_refs_name_the_commit(hub: Any, api: Any) -> None:
+def test_refs_name_the_commit(hub: FaultyHub, api: Any) -> None:
     (main,) = api.list_repo_refs(MODEL).branches
     assert main.target_commit == hub.commits[MODEL]
 
 
-def test_a_large_file_is_elsewhere_and_a_small_one_is_not(hub: Any, shell: Any) -> None:
+def test_a_large_file_is_elsewhere_and_a_small_one_is_not(hub: FaultyHub, shell: Shell) -> None:
     url = f"{hub.address}/{MODEL}/resolve/main"
     ask = ["curl", "--silent", "--head", "--output", "-", "--write-out", "%{http_code}"]
     assert shell(*ask, f"{url}/config.json").stdout.endswith("200")
@@ -74,7 +69,7 @@ def test_a_large_file_is_elsewhere_and_a_small_one_is_not(hub: Any, shell: Any) 
     assert f"X-Repo-Commit: {hub.commits[MODEL]}" in headers
 
 
-def test_the_log_reads_the_same_in_every_run(hub: Any, shell: Any) -> None:
+def test_the_log_reads_the_same_in_every_run(hub: FaultyHub, shell: Shell) -> None:
     url = f"{hub.address}/{MODEL}/resolve/main/{WEIGHTS}"
     shell("curl", "--silent", "--location", "--range", "10-", "--output", "part", url)
     first, second = map(str, hub.log)
@@ -87,7 +82,9 @@ def test_the_log_reads_the_same_in_every_run(hub: Any, shell: Any) -> None:
     ("asked", "status", "bytes_"),
     [("0-9", 206, 10), ("999990-", 206, 10), ("999990-2000000", 206, 10), ("1000000-", 416, 0)],
 )
-def test_ranges_are_served(hub: Any, shell: Any, asked: str, status: int, bytes_: int) -> None:
+def test_ranges_are_served(
+    hub: FaultyHub, shell: Shell, asked: str, status: int, bytes_: int
+) -> None:
     url = f"{hub.address}/{MODEL}/resolve/main/{WEIGHTS}"
     done = shell("curl", "--silent", "--location", "--range", asked, "--output", "part",
                  "--write-out", "%{http_code} %{size_download}", url)  # fmt: skip
@@ -110,7 +107,7 @@ def test_what_is_not_there_is_said_as_the_hub_says_it(api: Any) -> None:
         hf_hub_download(MODEL, "none.json", endpoint=api.endpoint, token=False)
 
 
-def test_a_path_out_of_the_folder_is_not_served(hub: Any, shell: Any) -> None:
+def test_a_path_out_of_the_folder_is_not_served(hub: FaultyHub, shell: Shell) -> None:
     url = f"{hub.address}/{MODEL}/resolve/main/..%2f..%2f..%2f..%2fetc%2fpasswd"
     done = shell("curl", "--silent", "--path-as-is", "--write-out", "%{http_code}", url)
     assert done.stdout.endswith("404")
@@ -121,7 +118,7 @@ def test_a_path_out_of_the_folder_is_not_served(hub: Any, shell: Any) -> None:
 
 
 def test_what_hf_download_left_is_served_at_its_commit(
-    hub: Any, api: Any, shell: Any, tmp_path: Path
+    hub: FaultyHub, api: Any, shell: Shell, tmp_path: Path
 ) -> None:
     from companion.local_hub import LocalHub
 
@@ -136,7 +133,7 @@ def test_what_hf_download_left_is_served_at_its_commit(
         )
 
 
-def test_a_cache_is_served_too(hub: Any, api: Any, shell: Any) -> None:
+def test_a_cache_is_served_too(hub: FaultyHub, api: Any, shell: Shell) -> None:
     from huggingface_hub import HfApi
 
     from companion.local_hub import LocalHub
@@ -145,23 +142,3 @@ def test_a_cache_is_served_too(hub: Any, api: Any, shell: Any) -> None:
     with LocalHub(Path(shell.environment["HF_HOME"]) / "hub") as second:
         info = HfApi(endpoint=second.address, token=False).model_info(MODEL)
     assert (info.sha, [s.rfilename for s in info.siblings]) == (hub.commits[MODEL], [WEIGHTS])
-
-
-@pytest.mark.parametrize("note", [b"", b"\xff../x", b"main\n"])
-def test_a_note_of_hf_download_that_names_no_commit_is_passed_over(
-    tmp_path: Path, note: bytes
-) -> None:
-    noted = tmp_path / "me/model/.cache/huggingface/download/x.metadata"
-    noted.parent.mkdir(parents=True)
-    noted.write_bytes(note)
-    found = find(tmp_path, "model", "me/model")
-    assert found
-    assert Commit(found.commit)
-
-
-def test_what_is_no_snapshot_in_a_cache_is_passed_over(tmp_path: Path) -> None:
-    snapshots = tmp_path / "models--me--model" / "snapshots"
-    snapshots.mkdir(parents=True)
-    (snapshots / "gone").symlink_to("nowhere")
-    (snapshots / "note.txt").touch()
-    assert find(tmp_path, "model", "me/model") is None

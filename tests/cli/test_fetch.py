@@ -6,21 +6,18 @@ from typing import Any
 import pytest
 
 from companion.cli import main
-
-MODEL = "google/ddpm-cat-256"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-SIZE = 1_000_000
+from faulty_hub import MODEL, SIZE, WEIGHTS, FaultyHub
 
 
 @pytest.fixture
-def command(hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def command(hub: FaultyHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs `companion fetch` against the hub of the test; answers with its status."""
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     return lambda *arguments: main(["fetch", *arguments])
 
 
 def test_the_plan_fetches_nothing(
-    hub: Any, command: Any, cache: Path, capsys: pytest.CaptureFixture[str]
+    hub: FaultyHub, command: Any, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("2", "--profile", "full", "--plan") == 0
     printed = capsys.readouterr()
@@ -41,7 +38,7 @@ def test_it_says_where_the_model_is_and_the_bar_is_on_stderr(
 
 
 def test_a_second_run_says_that_it_is_here(
-    hub: Any, command: Any, capsys: pytest.CaptureFixture[str]
+    hub: FaultyHub, command: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command("2", "--profile", "full")
     capsys.readouterr()
@@ -53,7 +50,7 @@ def test_a_second_run_says_that_it_is_here(
 
 
 def test_what_comes_with_the_package_needs_no_network(
-    hub: Any, command: Any, capsys: pytest.CaptureFixture[str]
+    hub: FaultyHub, command: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("all", "--profile", "small", "--endpoint", "auto") == 0
     assert "nothing to fetch, it comes with the package" in capsys.readouterr().out
@@ -61,7 +58,7 @@ def test_what_comes_with_the_package_needs_no_network(
 
 
 def test_auto_says_which_route_works_and_the_lines_for_the_shell(
-    hub: Any, command: Any, capsys: pytest.CaptureFixture[str]
+    hub: FaultyHub, command: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("2", "--profile", "full", "--endpoint", "auto", "--plan") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -97,7 +94,7 @@ def test_a_fault_is_one_sentence_with_a_status(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    monkeypatch.setattr("companion.hub.clashes", list)
+    monkeypatch.setattr("companion.hub.narrate.clashes", list)
     assert command(*arguments) == status
     printed = capsys.readouterr()
     assert sentence in printed.err
@@ -120,7 +117,7 @@ def test_what_was_said_before_is_not_said_again(
 
 
 def test_of_all_what_can_be_had_is_fetched_and_the_rest_is_said(
-    hub: Any, command: Any, cache: Path, capsys: pytest.CaptureFixture[str]
+    hub: FaultyHub, command: Any, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("all", "--profile", "full") == 4
     printed = capsys.readouterr()

@@ -6,18 +6,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from companion.door import Untrusted
-from companion.metrics import kid, nearest
 from companion.recipes.recipe import load_recipe
-from companion.scenes import HELD_OUT, backgrounds, objects, scene
-from companion.zoo import entries, folder, recognise, registry, verify
+from companion.zoo import entries, folder, registry, verify
 from companion.zoo.registry import WEIGHTS
 
 LIMIT = 16 * 2**20
@@ -56,6 +51,11 @@ def test_a_changed_and_a_missing_file_are_named(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
+def test_a_model_that_nobody_has_trained_yet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(entries(), "ddpm", replace(entries()["ddpm"], sha256={}))
+    assert verify("ddpm") == ["ddpm: its files are not made yet."]
+
+
 @pytest.mark.parametrize("name", entries())
 def test_stock_libraries_load_it_in_half_precision_with_nothing_of_ours(name: str) -> None:
     library, loader = entries()[name].loads_with.split(".")
@@ -90,33 +90,6 @@ def test_the_tokenizer_gives_the_ids_of_clip() -> None:
     # openai/clip-vit-large-patch14's ids.
     assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
     assert tokenizer.model_max_length == 77
-
-
-def test_the_classifier_names_scenes_it_never_saw() -> None:
-    scenes = [scene(HELD_OUT + 10**9 + n) for n in range(200)]
-    seen = recognise([one.image for one in scenes])
-    right = [
-        {thing.name for thing in one.objects} == set(what.objects)
-        for one, what in zip(scenes, seen, strict=True)
-    ]
-    assert sum(right) / len(right) > 0.9
-    assert (
-        sum(one.background == what.background for one, what in zip(scenes, seen, strict=True)) > 190
-    )
-
-
-def test_the_classifier_takes_pictures_and_tensors_of_any_size() -> None:
-    one = scene(5, subset="pets", size=128)
-    tensor = torch.from_numpy(one.pixels.copy()).permute(2, 0, 1)[None] / 127.5 - 1
-    expected = (one.objects[0].name,)
-    assert recognise(one.image)[0].objects == expected
-    assert recognise(tensor)[0].objects == expected
-    assert str(recognise(one.image)[0]) == f"{expected[0]} on {one.background}"
-
-
-def test_the_classifiers_labels_are_the_objects_and_the_backgrounds() -> None:
-    names = json.loads((folder("classifier") / "config.json").read_text())["id2label"].values()
-    assert list(names) == [*objects(), *(f"{name} background" for name in backgrounds())]
 
 
 @pytest.mark.parametrize("name", entries())
@@ -157,20 +130,6 @@ def test_the_cards_meet_the_project_s_bar() -> None:
         placed["object against depth, IoU, mean"]
         > 2 * placed["the same with another scene's depth"]
     )
-
-
-def test_kid_of_one_distribution_is_near_zero_and_grows_with_distance() -> None:
-    generator = torch.Generator().manual_seed(0)
-    first, second = torch.randn(2, 500, 8, generator=generator)
-    assert abs(kid(first, second)) < 0.05
-    assert kid(first, second + 1) > 1
-
-
-def test_the_nearest_picture_is_found() -> None:
-    shelf = torch.rand(20, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    distances, found = nearest(shelf[7:8] + 0.01, shelf, 2)
-    assert found[0, 0] == 7
-    assert distances[0, 0] == pytest.approx(0.01, abs=1e-3)
 
 
 @pytest.fixture
@@ -250,36 +209,3 @@ def test_a_missing_folder_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_p
             folder("ddpm")
     finally:
         registry.entries.cache_clear()
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        "cat.png",
-        Path("cat.png"),
-        None,
-        [],
-        ["cat.png"],
-        np.zeros((64, 64, 3), np.uint8),
-        torch.zeros(64, 64),
-        torch.zeros(2, 4, 64, 64),
-        torch.zeros(0, 3, 64, 64),
-        torch.zeros(1, 3, 0, 64),
-        torch.full((1, 3, 64, 64), float("nan")),
-        torch.zeros(1, 3, 64, 64, dtype=torch.int64),
-    ],
-)
-def test_what_cannot_be_recognised_is_one_sentence(wrong: Any) -> None:
-    with pytest.raises(Untrusted, match=r"^(What is|There is|The tensor)[^\n]*: give|^The tensor"):
-        recognise(wrong)
-
-
-def test_pictures_of_several_sizes_grey_ones_and_bytes_are_recognised() -> None:
-    image = scene(3, subset="flowers", size=64).image
-    large = image.resize((128, 96))
-    alone = [recognise(image)[0], recognise(large)[0]]
-    assert recognise([image, large]) == recognise(iter([image, large])) == alone
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    assert recognise(pixels) == recognise(pixels / 127.5 - 1) == alone[:1]
-    grey = torch.from_numpy(np.array(image.convert("L")))[None, None]
-    assert recognise(grey) == recognise(image.convert("L"))

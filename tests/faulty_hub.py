@@ -1,4 +1,5 @@
-"""A small hub with repositories like the book's, into which a test puts faults."""
+"""A small hub with repositories like the book's, into which a test puts faults; and fixtures that
+fetch from it."""
 
 import json
 import os
@@ -16,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from companion.hub import environment, fetch, retry
+from companion.hub import Endpoint, endpoints, environment, fetch, retry
 from companion.local_hub.server import Answer, LocalHub, Logged, Request
 
 MODEL = "google/ddpm-cat-256"
@@ -233,6 +234,9 @@ def _send_some(
     logged.sent += len(body)
 
 
+EndpointsAre = Callable[..., None]
+
+
 @pytest.fixture(scope="session")
 def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the hub serves: a model and a dataset."""
@@ -286,41 +290,73 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def shell(hub: FaultyHub, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a program in an empty folder, on whose path is this environment, against the hub."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    environment = {
-        **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(tmp_path),
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_ENDPOINT": hub.address,
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "1",
-        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-        "HF_TOKEN": TOKEN,
-    }
+def weights(repositories: Path) -> bytes:
+    """The content of the model's large file."""
+    return (repositories / MODEL / WEIGHTS).read_bytes()
 
-    def run(*command: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-        if shutil.which(command[0], path=environment["PATH"]) is None:
+
+@pytest.fixture
+def endpoints_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EndpointsAre]:
+    """Puts other addresses into endpoints.toml: the official one's, and those of mirrors."""
+
+    def write(official: str, **mirrors: str) -> None:
+        file = tmp_path / "endpoints.toml"
+        table = f'[official]\naddress = "{official}"\nofficial = true\n'
+        for name, address in mirrors.items():
+            table += f'[{name}]\naddress = "{address}"\nofficial = false\n'
+        file.write_text(table, encoding="utf-8")
+        monkeypatch.setattr(sys.modules[Endpoint.__module__], "TABLE", file)
+        endpoints.cache_clear()
+
+    yield write
+    endpoints.cache_clear()
+
+
+class Shell:
+    """Runs a program in an empty folder, on whose path is this environment, against the hub.
+
+    Attributes:
+        folder: where it runs.
+        environment: its variables.
+    """
+
+    def __init__(self, hub: FaultyHub, tmp_path: Path) -> None:
+        self.folder = tmp_path / "work"
+        self.folder.mkdir()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(tmp_path),
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_ENDPOINT": hub.address,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "HF_TOKEN": TOKEN,
+        }
+
+    def __call__(self, *command: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+        if shutil.which(command[0], path=self.environment["PATH"]) is None:
             pytest.skip(f"{command[0]} is not installed")
         return subprocess.run(
             command,
-            cwd=folder,
-            env=environment | variables,
+            cwd=self.folder,
+            env=self.environment | variables,
             capture_output=True,
             text=True,
             timeout=60,
         )
 
-    run.folder, run.environment = folder, environment  # type: ignore[attr-defined]
-    return run
+
+@pytest.fixture
+def shell(hub: FaultyHub, tmp_path: Path) -> Shell:
+    """Runs a program against the hub."""
+    return Shell(hub, tmp_path)
 
 
 @pytest.fixture
-def get(hub: Any, cache: Path) -> Callable[[], bytes]:
+def get(hub: FaultyHub, cache: Path) -> Callable[[], bytes]:
     """Fetches chapter 2's model and answers with its weights."""
 
     def fetched() -> bytes:
