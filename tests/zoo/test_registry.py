@@ -51,8 +51,10 @@ def test_a_changed_and_a_missing_file_are_named(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
-def test_a_model_that_nobody_has_trained_yet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(entries(), "ddpm", replace(entries()["ddpm"], sha256={}))
+def test_a_model_that_nobody_has_trained_yet_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(entries(), "ddpm", replace(entries()["ddpm"], path=tmp_path, sha256={}))
     assert verify("ddpm") == ["ddpm: its files are not made yet."]
 
 
