@@ -6,6 +6,7 @@ the largest value; the bound below is a hundredth of a shade of 0..255.
 
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ from companion import denoise
 
 TOLERANCE = 1e-4
 SHAPE = (2, 3, 8, 8)
-SAMPLERS = [denoise.ddpm, denoise.ddim, denoise.unipc]
+SAMPLERS: list[denoise.Sampler] = [
+    getattr(denoise, name) for name in denoise.__all__ if name.islower()
+]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,9 @@ def generator(seed: int = 3) -> torch.Generator:
 
 
 @torch.no_grad()
-def step_by_step(model, noise, scheduler, num_steps, **options) -> Tensor:
+def step_by_step(
+    model: Any, noise: Tensor, scheduler: Any, num_steps: int, **options: Any
+) -> Tensor:
     """What Diffusers' scheduler makes of the noise."""
     scheduler.set_timesteps(num_steps)
     sample = noise
@@ -101,14 +106,16 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 7, 50])
-def test_ddpm_equals_diffusers_scheduler(model, noise, scheduler, num_steps):
+def test_ddpm_equals_diffusers_scheduler(
+    model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler, num_steps: int
+) -> None:
     ours = denoise.ddpm(
         model, noise, scheduler=scheduler, num_steps=num_steps, generator=generator()
     )
     assert_close(ours, step_by_step(model, noise, scheduler, num_steps, generator=generator()))
 
 
-def test_ddpm_equals_diffusers_scheduler_over_all_steps(scheduler):
+def test_ddpm_equals_diffusers_scheduler_over_all_steps(scheduler: DDPMScheduler) -> None:
     oracle = Oracle(scheduler.alphas_cumprod)
     noise = torch.randn(SHAPE, generator=generator(), dtype=oracle.dtype)
     ours = denoise.ddpm(oracle, noise, scheduler=scheduler, generator=generator())
@@ -129,7 +136,9 @@ def test_ddpm_equals_diffusers_scheduler_over_all_steps(scheduler):
     ],
     ids=str,
 )
-def test_ddpm_follows_the_scheduler_s_configuration(model, noise, options):
+def test_ddpm_follows_the_scheduler_s_configuration(
+    model: UNet2DModel, noise: Tensor, options: dict[str, Any]
+) -> None:
     scheduler = DDPMScheduler(**options)
     ours = denoise.ddpm(model, noise, scheduler=scheduler, num_steps=8, generator=generator())
     assert_close(ours, step_by_step(model, noise, scheduler, 8, generator=generator()))
@@ -138,7 +147,14 @@ def test_ddpm_follows_the_scheduler_s_configuration(model, noise, options):
 @pytest.mark.parametrize("clipped", [False, True])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("num_steps", [1, 7, 20])
-def test_ddim_equals_diffusers_scheduler(model, noise, scheduler, num_steps, eta, clipped):
+def test_ddim_equals_diffusers_scheduler(
+    model: UNet2DModel,
+    noise: Tensor,
+    scheduler: DDPMScheduler,
+    num_steps: int,
+    eta: float,
+    clipped: bool,
+) -> None:
     theirs = step_by_step(
         model,
         noise,
@@ -169,19 +185,23 @@ def test_ddim_equals_diffusers_scheduler(model, noise, scheduler, num_steps, eta
     ],
     ids=str,
 )
-def test_ddim_follows_the_scheduler_s_configuration(model, noise, options):
+def test_ddim_follows_the_scheduler_s_configuration(
+    model: UNet2DModel, noise: Tensor, options: dict[str, Any]
+) -> None:
     scheduler = DDIMScheduler(**options)
     ours = denoise.ddim(model, noise, scheduler=scheduler, num_steps=10)
     assert_close(ours, step_by_step(model, noise, scheduler, 10))
 
 
-def test_ddim_without_eta_leaves_the_generator_alone(model, noise, scheduler):
+def test_ddim_without_eta_leaves_the_generator_alone(
+    model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler
+) -> None:
     untouched = generator()
     denoise.ddim(model, noise, scheduler=scheduler, num_steps=2, generator=untouched)
     assert torch.equal(untouched.get_state(), generator().get_state())
 
 
-def test_ddim_with_all_steps_and_full_eta_is_ddpm(model, noise):
+def test_ddim_with_all_steps_and_full_eta_is_ddpm(model: UNet2DModel, noise: Tensor) -> None:
     # One formula written in two ways (Song et al. 2021, section 4.1), unless x_0 is clipped.
     scheduler = DDPMScheduler(clip_sample=False)
     options = {"scheduler": scheduler, "num_steps": 30}
@@ -192,20 +212,24 @@ def test_ddim_with_all_steps_and_full_eta_is_ddpm(model, noise):
 
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 20])
-def test_unipc_equals_diffusers_scheduler(model, noise, num_steps, spacing):
+def test_unipc_equals_diffusers_scheduler(
+    model: UNet2DModel, noise: Tensor, num_steps: int, spacing: str
+) -> None:
     scheduler = UniPCMultistepScheduler(timestep_spacing=spacing)
     ours = denoise.unipc(model, noise, scheduler=scheduler, num_steps=num_steps)
     assert_close(ours, step_by_step(model, noise, scheduler, num_steps))
 
 
 @pytest.mark.parametrize("sample_max_value", [1.0, 3.0])
-def test_unipc_thresholds_as_diffusers_scheduler(model, noise, sample_max_value):
+def test_unipc_thresholds_as_diffusers_scheduler(
+    model: UNet2DModel, noise: Tensor, sample_max_value: float
+) -> None:
     scheduler = UniPCMultistepScheduler(thresholding=True, sample_max_value=sample_max_value)
     ours = denoise.unipc(model, noise, scheduler=scheduler, num_steps=10)
     assert_close(ours, step_by_step(model, noise, scheduler, 10))
 
 
-def test_ddpm_draws_from_the_distribution_it_should():
+def test_ddpm_draws_from_the_distribution_it_should() -> None:
     scheduler = DDPMScheduler(clip_sample=False)
     noise = torch.randn((64, 3, 8, 8), generator=generator())
     drawn = denoise.ddpm(
@@ -215,7 +239,7 @@ def test_ddpm_draws_from_the_distribution_it_should():
     assert drawn.std() == pytest.approx(0.2, rel=0.05)
 
 
-def test_unipc_is_nearer_to_the_exact_solution_than_ddim_in_as_many_steps():
+def test_unipc_is_nearer_to_the_exact_solution_than_ddim_in_as_many_steps() -> None:
     scheduler = DDIMScheduler(clip_sample=False, timestep_spacing="linspace")
     oracle = Oracle(scheduler.alphas_cumprod)
     noise = torch.randn(SHAPE, generator=generator(), dtype=oracle.dtype)
@@ -230,7 +254,9 @@ def test_unipc_is_nearer_to_the_exact_solution_than_ddim_in_as_many_steps():
     assert error(denoise.unipc) < error(denoise.ddim) / 4
 
 
-def test_ddpm_pipeline_draws_the_same_picture_at_the_same_seed(model, scheduler):
+def test_ddpm_pipeline_draws_the_same_picture_at_the_same_seed(
+    model: UNet2DModel, scheduler: DDPMScheduler
+) -> None:
     pipeline = DDPMPipeline(unet=model, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(2, generator(), num_inference_steps=10, output_type="np").images
@@ -246,7 +272,9 @@ def test_ddpm_pipeline_draws_the_same_picture_at_the_same_seed(model, scheduler)
     np.testing.assert_allclose(ours, theirs, atol=TOLERANCE)
 
 
-def test_ddim_pipeline_draws_the_same_picture_at_the_same_seed(model, scheduler):
+def test_ddim_pipeline_draws_the_same_picture_at_the_same_seed(
+    model: UNet2DModel, scheduler: DDPMScheduler
+) -> None:
     pipeline = DDIMPipeline(unet=model, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(2, generator(), num_inference_steps=10, output_type="np").images
@@ -257,7 +285,9 @@ def test_ddim_pipeline_draws_the_same_picture_at_the_same_seed(model, scheduler)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_the_scheduler_keeps_its_state(model, noise, scheduler, sampler):
+def test_the_scheduler_keeps_its_state(
+    model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler, sampler: denoise.Sampler
+) -> None:
     scheduler.set_timesteps(11)
     before = scheduler.timesteps.clone()
     sampler(model, noise, scheduler=scheduler, num_steps=3, generator=generator())
@@ -265,7 +295,9 @@ def test_the_scheduler_keeps_its_state(model, noise, scheduler, sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_one_seed_gives_one_picture(model, noise, scheduler, sampler):
+def test_one_seed_gives_one_picture(
+    model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler, sampler: denoise.Sampler
+) -> None:
     def draw(seed: int) -> Tensor:
         return sampler(model, noise, scheduler=scheduler, num_steps=3, generator=generator(seed))
 
@@ -274,7 +306,9 @@ def test_one_seed_gives_one_picture(model, noise, scheduler, sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_the_unet_is_called_once_a_step(model, noise, scheduler, sampler):
+def test_the_unet_is_called_once_a_step(
+    model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler, sampler: denoise.Sampler
+) -> None:
     calls = []
     hook = model.register_forward_hook(lambda *_: calls.append(1))
     try:
@@ -285,7 +319,9 @@ def test_the_unet_is_called_once_a_step(model, noise, scheduler, sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_the_callback_sees_every_step(model, noise, scheduler, sampler):
+def test_the_callback_sees_every_step(
+    model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler, sampler: denoise.Sampler
+) -> None:
     steps: list[denoise.Step] = []
     result = sampler(
         model,
@@ -306,7 +342,9 @@ def test_the_callback_sees_every_step(model, noise, scheduler, sampler):
 
 
 @pytest.mark.parametrize("sampler", [denoise.ddpm, denoise.ddim])
-def test_the_predicted_x0_is_clipped_as_configured(model, noise, sampler):
+def test_the_predicted_x0_is_clipped_as_configured(
+    model: UNet2DModel, noise: Tensor, sampler: denoise.Sampler
+) -> None:
     steps: list[denoise.Step] = []
     draw = partial(sampler, model, noise, num_steps=2, generator=generator())
     draw(scheduler=DDPMScheduler(clip_sample_range=0.5), callback=steps.append)
@@ -314,7 +352,9 @@ def test_the_predicted_x0_is_clipped_as_configured(model, noise, sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_half_precision_stays_half(noise, scheduler, sampler):
+def test_half_precision_stays_half(
+    noise: Tensor, scheduler: DDPMScheduler, sampler: denoise.Sampler
+) -> None:
     model = UNet2DModel(
         sample_size=8,
         layers_per_block=1,
@@ -330,7 +370,9 @@ def test_half_precision_stays_half(noise, scheduler, sampler):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_gpu_draws_the_same_picture(model, noise, scheduler, sampler):
+def test_a_gpu_draws_the_same_picture(
+    model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler, sampler: denoise.Sampler
+) -> None:
     draw = partial(sampler, noise=noise, scheduler=scheduler, num_steps=10)
     on_cpu = draw(model, generator=generator())
     on_gpu = draw(model.to("cuda"), generator=generator())
@@ -341,20 +383,30 @@ def test_a_gpu_draws_the_same_picture(model, noise, scheduler, sampler):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("num_steps", [0, -1, 1001])
-def test_steps_out_of_range_are_named(model, noise, scheduler, sampler, num_steps):
+def test_steps_out_of_range_are_named(
+    model: UNet2DModel,
+    noise: Tensor,
+    scheduler: DDPMScheduler,
+    sampler: denoise.Sampler,
+    num_steps: int,
+) -> None:
     with pytest.raises(ValueError, match=rf"1 to (1000|999) .* {num_steps} was given"):
         sampler(model, noise, scheduler=scheduler, num_steps=num_steps)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 3, 16, 16)])
-def test_noise_that_does_not_fit_is_named(model, scheduler, sampler, shape):
+def test_noise_that_does_not_fit_is_named(
+    model: UNet2DModel, scheduler: DDPMScheduler, sampler: denoise.Sampler, shape: tuple[int, ...]
+) -> None:
     with pytest.raises(ValueError, match=r"\(batch, 3, 8, 8\), but this noise has the shape \("):
         sampler(model, torch.zeros(shape), scheduler=scheduler)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_generator_elsewhere_is_named(model, noise, scheduler, sampler):
+def test_a_generator_elsewhere_is_named(
+    model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler, sampler: denoise.Sampler
+) -> None:
     class OnCuda:
         device = torch.device("cuda")
 
@@ -363,18 +415,22 @@ def test_a_generator_elsewhere_is_named(model, noise, scheduler, sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_another_kind_of_model_is_named(model, noise, sampler):
+def test_another_kind_of_model_is_named(
+    model: UNet2DModel, noise: Tensor, sampler: denoise.Sampler
+) -> None:
     with pytest.raises(ValueError, match=r"predict noise.* it is v_prediction"):
         sampler(model, noise, scheduler=DDPMScheduler(prediction_type="v_prediction"))
 
 
-def test_a_variance_that_ddpm_does_not_know_is_named(model, noise):
+def test_a_variance_that_ddpm_does_not_know_is_named(model: UNet2DModel, noise: Tensor) -> None:
     with pytest.raises(ValueError, match="learned_range"):
         denoise.ddpm(model, noise, scheduler=DDPMScheduler(variance_type="learned_range"))
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.1])
-def test_an_eta_out_of_range_is_named(model, noise, scheduler, eta):
+def test_an_eta_out_of_range_is_named(
+    model: UNet2DModel, noise: Tensor, scheduler: DDPMScheduler, eta: float
+) -> None:
     with pytest.raises(ValueError, match=f"{eta} was given"):
         denoise.ddim(model, noise, scheduler=scheduler, eta=eta)
 
@@ -413,14 +469,23 @@ def test_steps_are_a_whole_number_numpys_included(
         ({"callback": 5}, "The callback is 5"),
     ],
 )
-def test_what_no_sampler_can_use_is_said(sampler, model, scheduler, noise, given, says):
+def test_what_no_sampler_can_use_is_said(
+    sampler: denoise.Sampler,
+    model: UNet2DModel,
+    scheduler: DDPMScheduler,
+    noise: Tensor,
+    given: dict[str, Any],
+    says: str,
+) -> None:
     given = {"model": model, "noise": noise, "scheduler": scheduler, "num_steps": 1, **given}
     with pytest.raises(ValueError, match=says):
         sampler(given.pop("model"), given.pop("noise"), **given)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_number_of_torch_is_a_number_of_steps(sampler, model, scheduler, noise):
+def test_a_number_of_torch_is_a_number_of_steps(
+    sampler: denoise.Sampler, model: UNet2DModel, scheduler: DDPMScheduler, noise: Tensor
+) -> None:
     first = sampler(model, noise, scheduler=scheduler, num_steps=2, generator=generator(1))
     steps = torch.tensor(2)
     again = sampler(model, noise, scheduler=scheduler, num_steps=steps, generator=generator(1))

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,17 +20,17 @@ def has_colour(picture: Image.Image, colour: tuple[int, int, int]) -> bool:
     return bool((np.asarray(picture) == colour).all(axis=-1).any())
 
 
-def test_to_pil_maps_minus_one_to_black_and_one_to_white():
+def test_to_pil_maps_minus_one_to_black_and_one_to_white() -> None:
     picture = figures.to_pil(torch.tensor([-1.0, 0.0, 1.0]).expand(3, 1, 3))
     assert np.asarray(picture)[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_to_pil_cuts_off_what_is_out_of_range():
+def test_to_pil_cuts_off_what_is_out_of_range() -> None:
     picture = figures.to_pil(torch.tensor([-7.0, 7.0]).expand(3, 1, 2))
     assert np.asarray(picture)[0, :, 0].tolist() == [0, 255]
 
 
-def test_to_pil_agrees_with_diffusers():
+def test_to_pil_agrees_with_diffusers() -> None:
     from diffusers.image_processor import VaeImageProcessor
 
     images = torch.randn((2, 3, 8, 8), generator=torch.Generator().manual_seed(0))
@@ -38,22 +39,22 @@ def test_to_pil_agrees_with_diffusers():
         assert np.array_equal(ours, theirs)
 
 
-def test_to_pil_keeps_red_red():
+def test_to_pil_keeps_red_red() -> None:
     red = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 4, 4)
     assert figures.to_pil(red).getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_to_pil_gives_a_list_for_a_batch_and_one_picture_otherwise():
-    assert [one.size for one in figures.to_pil(torch.zeros(2, 3, 4, 5))] == [(5, 4), (5, 4)]
+def test_to_pil_gives_a_list_for_a_batch_and_one_picture_otherwise() -> None:
+    assert [picture.size for picture in figures.to_pil(torch.zeros(2, 3, 4, 5))] == [(5, 4), (5, 4)]
     assert figures.to_pil(torch.zeros(3, 4, 5)).size == (5, 4)
 
 
-def test_to_pil_takes_half_precision_and_one_channel():
+def test_to_pil_takes_half_precision_and_one_channel() -> None:
     assert figures.to_pil(torch.zeros(1, 4, 4, dtype=torch.bfloat16)).mode == "RGB"
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 8, 8), (1, 1, 3, 8, 8)])
-def test_to_pil_names_a_wrong_shape(shape):
+def test_to_pil_names_a_wrong_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=re.escape(str(shape))):
         figures.to_pil(torch.zeros(shape))
 
@@ -62,34 +63,36 @@ def test_to_pil_names_a_wrong_shape(shape):
     ("dtype", "cause"),
     [(torch.float16, "half precision, so try"), (torch.float32, "zero terminal")],
 )
-def test_to_pil_names_nan_and_blames_half_precision_only_in_it(dtype, cause):
+def test_to_pil_names_nan_and_blames_half_precision_only_in_it(
+    dtype: torch.dtype, cause: str
+) -> None:
     with pytest.raises(ValueError, match=f"holds NaN: .*{cause}"):
         figures.to_pil(torch.full((3, 4, 4), torch.nan, dtype=dtype))
 
 
-def test_grid_shows_transparent_parts_on_white():
+def test_grid_shows_transparent_parts_on_white() -> None:
     clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     white = Image.new("RGB", (4, 4), "white")
     assert figures.grid([clear]).tobytes() == figures.grid([white]).tobytes()
 
 
-def test_grid_enlarges_small_pictures_without_blurring():
+def test_grid_enlarges_small_pictures_without_blurring() -> None:
     picture = figures.grid([RED, BLUE], columns=2)
     assert picture.width > 8 * 32
     colours = {colour for _, colour in picture.getcolors()}
     assert colours == {(255, 0, 0), (0, 0, 255), (255, 255, 255)}
 
 
-def test_grid_fits_large_pictures_to_the_page():
+def test_grid_fits_large_pictures_to_the_page() -> None:
     assert figures.grid([Image.new("RGB", (512, 512))] * 8).width < 1500
 
 
-def test_grid_scale_is_a_number_of_pixels_for_each():
+def test_grid_scale_is_a_number_of_pixels_for_each() -> None:
     plain = figures.grid([RED], scale=1)
     assert sum(count for count, colour in plain.getcolors() if colour == (255, 0, 0)) == 32 * 32
 
 
-def test_grid_writes_labels_below_their_pictures():
+def test_grid_writes_labels_below_their_pictures() -> None:
     plain, labelled = figures.grid([RED, BLUE]), figures.grid([RED, BLUE], ["left", "right"])
     assert labelled.width == plain.width
     assert labelled.height > plain.height
@@ -99,29 +102,29 @@ def test_grid_writes_labels_below_their_pictures():
     assert (below[:, plain.width // 2 :] < 128).any()
 
 
-def test_grid_breaks_a_long_label_between_words():
+def test_grid_breaks_a_long_label_between_words() -> None:
     short = figures.grid([RED] * 4, ["a cat"] * 4)
     long = figures.grid([RED] * 4, ["a very long label that cannot be set in one line"] * 4)
     assert long.height > short.height
     assert long.width == short.width
 
 
-def test_grid_breaks_a_label_at_a_newline():
+def test_grid_breaks_a_label_at_a_newline() -> None:
     assert figures.grid([RED], ["a\nb"]).height > figures.grid([RED], ["a b"]).height
 
 
-def test_grid_has_the_columns_asked_for():
-    one, two = figures.grid([RED] * 4, columns=4), figures.grid([RED] * 4, columns=2)
-    assert one.width > one.height
+def test_grid_has_the_columns_asked_for() -> None:
+    wide, two = figures.grid([RED] * 4, columns=4), figures.grid([RED] * 4, columns=2)
+    assert wide.width > wide.height
     assert two.width == two.height
 
 
-def test_grid_makes_rows_of_even_length_by_default():
+def test_grid_makes_rows_of_even_length_by_default() -> None:
     # Nine would not fit one row: five and four, instead of eight and one.
     assert figures.grid([RED] * 9, scale=1).size == figures.grid([RED] * 9, scale=1, columns=5).size
 
 
-def test_grid_takes_tensors_batches_and_pil_images_alike():
+def test_grid_takes_tensors_batches_and_pil_images_alike() -> None:
     tensor = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(2, 3, 32, 32)
     expected = figures.grid([RED, RED]).tobytes()
     assert figures.grid(tensor).tobytes() == expected
@@ -129,13 +132,13 @@ def test_grid_takes_tensors_batches_and_pil_images_alike():
     assert figures.grid([RED, tensor[0]]).tobytes() == expected
 
 
-def test_grid_holds_pictures_of_different_sizes():
+def test_grid_holds_pictures_of_different_sizes() -> None:
     mixed = figures.grid([RED, Image.new("RGB", (64, 48), "blue")])
     assert has_colour(mixed, (255, 0, 0))
     assert has_colour(mixed, (0, 0, 255))
 
 
-def test_grid_is_the_same_bytes_every_time():
+def test_grid_is_the_same_bytes_every_time() -> None:
     def encoded() -> bytes:
         buffer = io.BytesIO()
         figures.grid([RED, BLUE], ["x₀", "ε → 0"]).save(buffer, "PNG")
@@ -154,12 +157,12 @@ def test_grid_is_the_same_bytes_every_time():
         ({"images": [RED], "columns": 0}, "column"),
     ],
 )
-def test_grid_names_what_is_wrong(arguments, said):
+def test_grid_names_what_is_wrong(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         figures.grid(**arguments)
 
 
-def test_strip_is_one_row():
+def test_strip_is_one_row() -> None:
     assert figures.strip([RED] * 12).tobytes() == figures.grid([RED] * 12, columns=12).tobytes()
 
 
@@ -169,18 +172,18 @@ def html() -> str:
     return shown._repr_html_()
 
 
-def test_scrubber_holds_every_picture_unchanged(html):
+def test_scrubber_holds_every_picture_unchanged(html: str) -> None:
     encoded = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)
-    pictures = [Image.open(io.BytesIO(base64.b64decode(one))) for one in encoded]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(png))) for png in encoded]
     assert [picture.tobytes() for picture in pictures] == [RED.tobytes(), BLUE.tobytes()]
 
 
-def test_scrubber_says_what_each_picture_shows(html):
+def test_scrubber_says_what_each_picture_shows(html: str) -> None:
     assert 'alt="a &quot;cat&quot;, t = 1 &lt; 2"' in html
     assert 'alt="a &quot;cat&quot;, t = 0"' in html
 
 
-def test_scrubber_has_a_labelled_slider_that_starts_at_the_last_picture(html):
+def test_scrubber_has_a_labelled_slider_that_starts_at_the_last_picture(html: str) -> None:
     slider = re.search(r"<input [^>]*>", html)[0]
     assert 'type="range"' in slider
     assert 'max="1" value="1"' in slider
@@ -188,14 +191,14 @@ def test_scrubber_has_a_labelled_slider_that_starts_at_the_last_picture(html):
     assert "<figcaption>Backwards</figcaption>" in html
 
 
-def test_scrubber_loads_nothing(html):
+def test_scrubber_loads_nothing(html: str) -> None:
     without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", html)
     assert "http" not in without_pictures
     assert "//" not in without_pictures
     assert 'src=""' in without_pictures  # the pictures were its only sources
 
 
-def test_scrubber_shows_all_pictures_where_scripts_do_not_run(html):
+def test_scrubber_shows_all_pictures_where_scripts_do_not_run(html: str) -> None:
     # What hides pictures is the script, what is hidden until it runs is the slider.
     assert not re.search(r'class="frame" hidden', html)
     assert re.search(r"<input [^>]*\bhidden\b", html)
@@ -204,12 +207,14 @@ def test_scrubber_shows_all_pictures_where_scripts_do_not_run(html):
 @pytest.mark.parametrize(
     ("size", "width"), [((32, 32), 256), ((64, 64), 256), ((116, 40), 464), ((900, 300), 512)]
 )
-def test_scrubber_shows_pictures_large_enough_to_see_and_small_enough_for_the_page(size, width):
+def test_scrubber_shows_pictures_large_enough_to_see_and_small_enough_for_the_page(
+    size: tuple[int, int], width: int
+) -> None:
     html = figures.scrubber([Image.new("RGB", size)], ["x"], alt="y")._repr_html_()
     assert f' width="{width}"' in html
 
 
-def test_scrubber_text_does_not_depend_on_the_pixels():
+def test_scrubber_text_does_not_depend_on_the_pixels() -> None:
     # So that nbval can compare the text to the letter and the pictures with a tolerance.
     def text(picture: Image.Image) -> str:
         html = figures.scrubber([picture], ["x"], alt="y")._repr_html_()
@@ -218,23 +223,23 @@ def test_scrubber_text_does_not_depend_on_the_pixels():
     assert text(RED) == text(BLUE)
 
 
-def test_scrubber_repr_does_not_change_from_run_to_run():
+def test_scrubber_repr_does_not_change_from_run_to_run() -> None:
     assert repr(figures.scrubber([RED], ["x"], alt="y")) == "Scrubber of 1 pictures"
 
 
-def test_scrubber_needs_a_label_for_every_picture():
+def test_scrubber_needs_a_label_for_every_picture() -> None:
     with pytest.raises(ValueError, match="needs a label"):
         figures.scrubber([RED, BLUE], ["x"], alt="y")
 
 
 @pytest.mark.parametrize("images", [None, 5, "cat.png", b"x", {}, [None], ["cat.png"]])
-def test_what_is_no_picture_is_said(images):
+def test_what_is_no_picture_is_said(images: Any) -> None:
     with pytest.raises(ValueError, match=r"A picture is a PIL image or a tensor|no pictures"):
         figures.grid(images)
 
 
 @pytest.mark.parametrize("images", [None, RED, np.zeros((3, 4, 4)), torch.zeros(3, 0, 4)])
-def test_what_is_no_tensor_of_a_picture_is_said(images):
+def test_what_is_no_tensor_of_a_picture_is_said(images: Any) -> None:
     with pytest.raises(ValueError, match="is a tensor"):
         figures.to_pil(images)
 
@@ -242,30 +247,41 @@ def test_what_is_no_tensor_of_a_picture_is_said(images):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        *(({"labels": one}, "needs a label") for one in ([None], [5], 5, b"x")),
-        *(({"columns": one}, "columns is .* a whole number") for one in ("2", 1.5, True)),
-        *(({"scale": one}, "scale is .* a whole number") for one in ("2", 1.5, True)),
+        *(({"labels": labels}, "needs a label") for labels in ([None], [5], 5, b"x")),
+        *(({"columns": columns}, "columns is .* a whole number") for columns in ("2", 1.5, True)),
+        *(({"scale": scale}, "scale is .* a whole number") for scale in ("2", 1.5, True)),
         ({"scale": 10**6}, "more than 30,000 pixels a side"),
     ],
 )
-def test_what_no_grid_can_be_made_with_is_said(given, says):
+def test_what_no_grid_can_be_made_with_is_said(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         figures.grid([RED], **given)
 
 
-def test_numbers_of_numpy_lay_out_a_grid():
+def test_numbers_of_numpy_lay_out_a_grid() -> None:
     plain = figures.grid([RED, BLUE], columns=2, scale=3)
     assert figures.grid([RED, BLUE], columns=np.int64(2), scale=np.int64(3)) == plain
     assert figures.grid([RED], columns=10**12).width < 200_000
 
 
 @pytest.mark.parametrize("given", [{"alt": None}, {"alt": "x", "title": 5}])
-def test_a_scrubber_without_words_is_refused(given):
+def test_a_scrubber_without_words_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is a text"):
         figures.scrubber([RED], ["a"], **given)
 
 
-def test_a_very_wide_picture_is_shown():
+def test_a_very_wide_picture_is_shown() -> None:
     wide = Image.new("RGB", (5000, 1), "red")
     assert has_colour(figures.grid([wide]), (255, 0, 0))
     assert figures.data_uri(wide)
+
+
+def test_settings_of_matplotlib_and_random_numbers_stay_as_they_were() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams), torch.get_rng_state()
+    pictures = figures.to_pil(torch.zeros(3, 3, 8, 8))
+    figures.grid(pictures, ["a", "b", "c"])
+    figures.scrubber(pictures, ["a", "b", "c"], alt="Grey")._repr_html_()
+    assert dict(matplotlib.rcParams) == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])

@@ -532,10 +532,10 @@ def test_one_generator_for_each_picture(parts: Parts) -> None:
         ({"guidance_scale": None}, "guidance_scale is None"),
         ({"guidance_scale": torch.ones(2)}, "guidance_scale is tensor"),
         ({"prompt": None}, "A prompt is a text, but None"),
-        ({"prompt": 5}, "A prompt is a text, but 5"),
+        ({"prompt": 5}, "A prompt is a text, but int was given"),
         ({"prompt": "a \udcff"}, r"A prompt holds bytes that are no UTF-8, 'a \\udcff'"),
         ({"negative_prompt": "\ud800"}, "A negative prompt holds bytes that are no UTF-8"),
-        ({"negative_prompt": [7]}, "A negative prompt is a text, but 7"),
+        ({"negative_prompt": [7]}, "A negative prompt is a text, but int was given"),
         ({"generator": 5}, r"A generator is a torch\.Generator, but 5 .*take seeds"),
         ({"generator": ["x"]}, "A generator is a torch"),
         ({"seeds": "7"}, "A seed is '7', but it is a whole number"),
@@ -661,8 +661,14 @@ def test_the_embedded_model_draws_what_the_prompts_say() -> None:
     settings = {"num_inference_steps": 20, "guidance_scale": 4.0}
     ours = text_to_image(replace(embedded, scheduler=unipc), prompts, seeds=range(4), **settings)
     seen = recognise(ours)
-    assert sum(one.objects == (thing,) for one, (thing, _) in zip(seen, wanted, strict=True)) >= 3
-    assert sum(one.background == what for one, (_, what) in zip(seen, wanted, strict=True)) >= 3
+    assert (
+        sum(picture.objects == (thing,) for picture, (thing, _) in zip(seen, wanted, strict=True))
+        >= 3
+    )
+    assert (
+        sum(picture.background == what for picture, (_, what) in zip(seen, wanted, strict=True))
+        >= 3
+    )
 
 
 # Stable Diffusion 1.4's exact configuration

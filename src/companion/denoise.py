@@ -72,6 +72,8 @@ def ddpm(
 ) -> Tensor:
     """Sample step by step with fresh noise in each: Ho et al. 2020, algorithm 2.
 
+    Chapter 2, "One step, formula by formula".
+
     With fewer steps than in training, α_t is the ratio of two ᾱ that are neighbours among the
     timesteps taken (Nichol and Dhariwal 2021, section 4).
 
@@ -101,24 +103,28 @@ def ddpm(
             f"{variance_type}."
         )
     timesteps = _timesteps(scheduler, num_steps)
-    abar = _alphas_cumprod(scheduler, timesteps)
+    alpha_bar = _alphas_cumprod(scheduler, timesteps)
     for i, t in enumerate(timesteps):
         residual = model(sample, t).sample
-        x0 = _clip(_predict_x0(sample, residual, abar[i]), scheduler)
+        x_0 = _clip(_predict_x_0(sample, residual, alpha_bar[i]), scheduler)
         if callback is not None:
-            callback(Step(i, t, sample, residual, x0))
-        alpha = abar[i] / abar[i + 1]
+            callback(Step(i, t, sample, residual, x_0))
+        # Equation 4 defines ᾱ_t as the product of all α up to t, and α_t = 1 - β_t.
+        alpha = alpha_bar[i] / alpha_bar[i + 1]
         beta = 1 - alpha
-        # Equation 7: mean and variance of x_{t-1}, given x_t and x_0.
-        sample = (
-            abar[i + 1] ** 0.5 * beta / (1 - abar[i]) * x0
-            + alpha**0.5 * (1 - abar[i + 1]) / (1 - abar[i]) * sample
+        # Equation 7: μ̃_t = √ᾱ_{t-1} β_t / (1 - ᾱ_t) x_0 + √α_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t) x_t
+        mean = (
+            alpha_bar[i + 1] ** 0.5 * beta / (1 - alpha_bar[i]) * x_0
+            + alpha**0.5 * (1 - alpha_bar[i + 1]) / (1 - alpha_bar[i]) * sample
         )
-        variance = (1 - abar[i + 1]) / (1 - abar[i]) * beta
+        # Equation 7: β̃_t = (1 - ᾱ_{t-1}) / (1 - ᾱ_t) β_t. Section 3.2: β_t itself does as well.
+        variance = (1 - alpha_bar[i + 1]) / (1 - alpha_bar[i]) * beta
         if variance_type == "fixed_large":
             variance = beta
-        if i < num_steps - 1:  # the last step adds no noise
-            sample = sample + variance**0.5 * _noise_like(sample, generator)
+        # Algorithm 2, line 4: x_{t-1} = μ̃_t + √β̃_t times fresh noise, and none in the last step.
+        sample = mean
+        if i < num_steps - 1:
+            sample = mean + variance**0.5 * _noise_like(mean, generator)
     return sample
 
 
@@ -135,6 +141,8 @@ def ddim(
     callback: Callback | None = None,
 ) -> Tensor:
     """Sample in few steps, with no fresh noise unless asked: Song et al. 2021, equation 12.
+
+    Chapter 2, "Three samplers". The paper writes α for what is ᾱ here.
 
     Args:
         model: as for `ddpm`.
@@ -158,22 +166,23 @@ def ddim(
         raise ValueError(f"eta is 0 (no fresh noise) to 1 (as much as DDPM), but {eta} was given.")
     sample, num_steps = _start(model, noise, scheduler, num_steps, generator, callback)
     timesteps = _timesteps(scheduler, num_steps)
-    abar = _alphas_cumprod(scheduler, timesteps)
+    alpha_bar = _alphas_cumprod(scheduler, timesteps)
     if not scheduler.config.get("set_alpha_to_one", True):
-        abar[-1] = scheduler.alphas_cumprod[0]
+        alpha_bar[-1] = scheduler.alphas_cumprod[0]
     for i, t in enumerate(timesteps):
         residual = model(sample, t).sample
-        x0 = _clip(_predict_x0(sample, residual, abar[i]), scheduler)
+        x_0 = _clip(_predict_x_0(sample, residual, alpha_bar[i]), scheduler)
         if callback is not None:
-            callback(Step(i, t, sample, residual, x0))
-        if use_clipped_model_output:
-            residual = (sample - abar[i] ** 0.5 * x0) / (1 - abar[i]) ** 0.5
-        # Equation 16.
-        sigma = eta * ((1 - abar[i + 1]) / (1 - abar[i]) * (1 - abar[i] / abar[i + 1])) ** 0.5
-        # Equation 12: the predicted x_0, the direction back to x_t, and fresh noise.
-        sample = abar[i + 1] ** 0.5 * x0 + (1 - abar[i + 1] - sigma**2) ** 0.5 * residual
+            callback(Step(i, t, sample, residual, x_0))
+        if use_clipped_model_output:  # Ho et al. 2020, equation 4, solved for ε
+            residual = (sample - alpha_bar[i] ** 0.5 * x_0) / (1 - alpha_bar[i]) ** 0.5
+        # Equation 16: added = η √((1 - ᾱ_{t-1}) / (1 - ᾱ_t)) √(1 - ᾱ_t / ᾱ_{t-1})
+        removed = 1 - alpha_bar[i] / alpha_bar[i + 1]
+        added = eta * ((1 - alpha_bar[i + 1]) / (1 - alpha_bar[i]) * removed) ** 0.5
+        # Equation 12: x_{t-1} = √ᾱ_{t-1} x_0 + √(1 - ᾱ_{t-1} - added²) ε + fresh noise times added
+        sample = alpha_bar[i + 1] ** 0.5 * x_0 + (1 - alpha_bar[i + 1] - added**2) ** 0.5 * residual
         if eta > 0:
-            sample = sample + sigma * _noise_like(sample, generator)
+            sample = sample + added * _noise_like(sample, generator)
     return sample
 
 
@@ -189,13 +198,23 @@ def unipc(
 ) -> Tensor:
     """Sample in very few steps with a multistep solver: UniPC of order 2, Zhao et al. 2023.
 
-    This is the paper's variant that predicts x_0, with B(h) = e^h - 1. In λ = log(α/σ), a step from
-    s to t of length h would be exact if the predicted x_0 stayed the same on the way:
+    Chapter 2, "Three samplers". This is the paper's variant that predicts x_0. With √ᾱ for the
+    paper's α, σ = √(1 - ᾱ) and λ = log(√ᾱ/σ), a step from s to t, with h = λ_t - λ_s, is
 
-        x_t = σ_t/σ_s x_s - α_t (e^-h - 1) x_0.
+        x_t = σ_t/σ_s x_s + σ_t ∫ e^λ x_0(λ) dλ        (from λ_s to λ_t),
+
+    and if the predicted x_0 stayed the same on the way, the integral would be known:
+
+        x_t = σ_t/σ_s x_s - √ᾱ_t (e^-h - 1) x_0.
 
     UniP puts in an x_0 that goes on as it did in the step before. UniC, once the UNet has spoken at
-    t, does the same step again with an x_0 that also knows the end. Neither calls the UNet.
+    t, does the same step again with an x_0 that also knows the end. Neither calls the UNet. Both
+    know x_0 at some more places, the part r_m of the step from s, and weigh by how much it differs
+    there, D_m = x_0(r_m) - x_0(s):
+
+        x_t = σ_t/σ_s x_s - √ᾱ_t (e^-h - 1) x_0(s) - √ᾱ_t B(h) Σ_m ρ_m D_m / r_m.
+
+    With B(h) = e^-h - 1, all of it is the step above, from x_0(s) + Σ_m ρ_m D_m / r_m.
 
     Args:
         model: as for `ddpm`.
@@ -214,82 +233,103 @@ def unipc(
     """
     sample, num_steps = _start(model, noise, scheduler, num_steps, generator, callback, spare=1)
     timesteps = _timesteps(scheduler, num_steps, end=True)
-    abar = _alphas_cumprod(scheduler, timesteps)
-    alpha, sigma = abar**0.5, (1 - abar) ** 0.5
-    lam = torch.log(alpha / sigma)  # infinite at the end, where no noise is left
-    shrink = torch.expm1(lam[:-1] - lam[1:])  # e^-h - 1
+    alpha_bar = _alphas_cumprod(scheduler, timesteps)
+    signal, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+    lam = torch.log(signal / sigma)  # λ; infinite at the end, where no noise is left
+    shrink = torch.expm1(lam[:-1] - lam[1:])  # e^-h - 1, with h = λ_t - λ_s
 
-    def advance(sample: Tensor, i: int, x0: Tensor) -> Tensor:
-        """The step from level i to i + 1, exact if x_0 stays."""
-        return sigma[i + 1] / sigma[i] * sample - alpha[i + 1] * shrink[i] * x0
+    def advance(sample: Tensor, i: int, x_0: Tensor) -> Tensor:
+        """x_t = σ_t/σ_s x_s - √ᾱ_t (e^-h - 1) x_0, from level i to i + 1."""
+        return sigma[i + 1] / sigma[i] * sample - signal[i + 1] * shrink[i] * x_0
 
-    start = x0_past = x0_last = sample
+    start = x_0_past = x_0_last = sample
     for i, t in enumerate(timesteps):
         residual = model(sample, t).sample
-        x0 = _predict_x0(sample, residual, abar[i])
+        x_0 = _predict_x_0(sample, residual, alpha_bar[i])
         if scheduler.config.get("thresholding", False):
-            x0 = _threshold(x0, scheduler)
+            x_0 = _threshold(x_0, scheduler)
         if callback is not None:
-            callback(Step(i, t, sample, residual, x0))
+            callback(Step(i, t, sample, residual, x_0))
         if i > 0:  # UniC: the step that led here, again
+            # x_0(s) + ρ_1 D_1 / r_1 + ρ_2 D_2 / r_2: D_1 to the step before, D_2 to the end
             to_past, to_end = _corrector(lam[max(0, i - 2) : i + 1])
-            bent = x0_last + to_past * (x0_past - x0_last) + to_end * (x0 - x0_last)
+            bent = x_0_last + to_past * (x_0_past - x_0_last) + to_end * (x_0 - x_0_last)
             sample = advance(start, i - 1, bent)
-        start, bent = sample, x0
+        start, bent = sample, x_0
         if 0 < i < num_steps - 1:  # UniP: the first and the last step go straight
-            ratio = (lam[i - 1] - lam[i]) / (lam[i + 1] - lam[i])
-            bent = x0 + 0.5 * (x0_last - x0) / ratio
+            # x_0(s) + ρ_1 D_1 / r_1; ρ_1 is 1/2 but for a part that vanishes with h, left out
+            r_1 = (lam[i - 1] - lam[i]) / (lam[i + 1] - lam[i])
+            bent = x_0 + 0.5 * (x_0_last - x_0) / r_1
         sample = advance(start, i, bent)
-        x0_past, x0_last = x0_last, x0
+        x_0_past, x_0_last = x_0_last, x_0
     return sample
 
 
 def _corrector(lam: Tensor) -> tuple[Any, Any]:
-    """UniC's weights of what x_0 was before and after a step, for λ of before, start and end.
+    """UniC's weights ρ_m / r_m of x_0 before a step and at its end, for λ of before, start and end.
 
-    They solve the paper's R ρ = b / B(h) for order 2. The first step has no before: order 1.
+    An x_0 that goes as r^n over the step, r from 0 to 1, adds to x_t
+
+        √ᾱ_t h ∫ e^{-(1 - r) h} r^n dr = √ᾱ_t h n! φ_{n+1}(-h),
+
+    where φ_1(z) = (e^z - 1) / z and φ_{n+1}(z) = (φ_n(z) - 1/n!) / z. The sum of differences adds
+    the same for n = 1 and n = 2 if R ρ = b (so Diffusers' scheduler calls it), that is
+
+        Σ_m ρ_m r_m^{n-1} = b_n = -h n! φ_{n+1}(-h) / B(h).
+
+    The first step has no before: one weight is left, and ρ is 1/2 as in UniP.
     """
     if len(lam) == 2:
         return 0.0, 0.5
-    h = lam[1] - lam[2]  # negative: the variant that predicts x_0 counts backwards
-    ratio = (lam[1] - lam[0]) / h
-    scale = torch.expm1(h)
-    phi_2 = scale / h - 1
-    b_1, b_2 = phi_2 / scale, 2 * (phi_2 / h - 0.5) / scale
-    rho_1 = (b_1 - b_2) / (1 - ratio)
-    return rho_1 / ratio, b_1 - rho_1
+    h = lam[2] - lam[1]
+    r_1 = (lam[0] - lam[1]) / h  # negative; r_2 = 1 is the end
+    # B(h) = e^-h - 1, which is -h φ_1(-h)
+    b_of_h = torch.expm1(-h)
+    # -h φ_2(-h) = φ_1(-h) - 1 and -h φ_3(-h) = φ_2(-h) - 1/2
+    h_phi_2 = b_of_h / -h - 1
+    h_phi_3 = h_phi_2 / -h - 0.5
+    # b_n = -h n! φ_{n+1}(-h) / B(h)
+    b_1, b_2 = h_phi_2 / b_of_h, 2 * h_phi_3 / b_of_h
+    # R ρ = b: ρ_1 + ρ_2 = b_1 and r_1 ρ_1 + ρ_2 = b_2
+    rho_1 = (b_1 - b_2) / (1 - r_1)
+    rho_2 = b_1 - rho_1
+    return rho_1 / r_1, rho_2
 
 
-def _predict_x0(sample: Tensor, residual: Tensor, abar: Tensor) -> Tensor:
-    """Ho et al. 2020, equation 15: the clean picture that the noise leaves."""
-    return (sample - (1 - abar) ** 0.5 * residual) / abar**0.5
+def _predict_x_0(sample: Tensor, residual: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Ho et al. 2020, equation 15: the clean picture that the noise leaves.
+
+    Chapter 2, "What that says about the clean picture".
+    """
+    return (sample - (1 - alpha_bar) ** 0.5 * residual) / alpha_bar**0.5
 
 
-def _clip(x0: Tensor, scheduler: Any) -> Tensor:
+def _clip(x_0: Tensor, scheduler: Any) -> Tensor:
     """Keep x_0 where pictures are, if the configuration of DDPM or DDIM asks for it."""
     if scheduler.config.get("thresholding", False):
-        return _threshold(x0, scheduler)
+        return _threshold(x_0, scheduler)
     if scheduler.config.get("clip_sample", False):
         bound = scheduler.config.get("clip_sample_range", 1.0)
-        return x0.clamp(-bound, bound)
-    return x0
+        return x_0.clamp(-bound, bound)
+    return x_0
 
 
-def _threshold(x0: Tensor, scheduler: Any) -> Tensor:
+def _threshold(x_0: Tensor, scheduler: Any) -> Tensor:
     """Saharia et al. 2022, section 2.3: divide by what nearly all of a picture is within.
 
     With sample_max_value 1, as is the default, this only clips to -1..1.
     """
     ratio = scheduler.config.dynamic_thresholding_ratio
-    bound = x0.abs().flatten(1).float().quantile(ratio, dim=1)
-    bound = bound.clamp(1, scheduler.config.sample_max_value).to(x0.dtype).view(-1, 1, 1, 1)
-    return x0.clamp(-bound, bound) / bound
+    bound = x_0.abs().flatten(1).float().quantile(ratio, dim=1)
+    bound = bound.clamp(1, scheduler.config.sample_max_value).to(x_0.dtype).view(-1, 1, 1, 1)
+    return x_0.clamp(-bound, bound) / bound
 
 
 def _timesteps(scheduler: Any, num_steps: int, end: bool = False) -> list[int]:
     """Where the steps begin, from noisy to clean: Lin et al. 2024, table 2.
 
-    `end` is for solvers that count the end of the last step among the spaced points.
+    Chapter 2, "The timesteps". `end` is for solvers that count the end of the last step among the
+    spaced points.
     """
     total = scheduler.config.num_train_timesteps
     spacing = scheduler.config.get("timestep_spacing", "leading")

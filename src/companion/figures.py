@@ -23,8 +23,8 @@ from companion.door.pictures import as_rgb
 if TYPE_CHECKING:
     from torch import Tensor
 
-Picture: TypeAlias = "Image.Image | Tensor"
-Pictures: TypeAlias = "Picture | Iterable[Picture]"
+    Picture: TypeAlias = Image.Image | Tensor
+    Pictures: TypeAlias = Picture | Iterable[Picture]
 
 PAPER, INK = "white", "#222222"
 # Widths in pixels. A page's column is about half of PAGE, so that pictures stay sharp on it.
@@ -67,7 +67,7 @@ def to_pil(images: Tensor) -> Any:
     unit = (floats / 2 + 0.5).clamp(0, 1)
     pixels = (unit * 255).round().numpy().astype(np.uint8)
     if images.ndim == 4:
-        return [_from_pixels(one) for one in pixels]
+        return [_from_pixels(picture) for picture in pixels]
     return _from_pixels(pixels)
 
 
@@ -146,9 +146,9 @@ def scrubber(
         on a static page; where scripts do not run, all pictures stand side by side.
     """
     pictures = _pictures(images)
-    for what, one in (("alt", alt), ("title", "" if title is None else title)):
-        if not isinstance(one, str):
-            raise ValueError(f"{what} is {shown(one)}, but it is a text.")
+    for what, text in (("alt", alt), ("title", "" if title is None else title)):
+        if not isinstance(text, str):
+            raise ValueError(f"{what} is {shown(text)}, but it is a text.")
     return Scrubber(pictures, _labels(labels, len(pictures)), alt, title)
 
 
@@ -247,7 +247,7 @@ def _labels(labels: Sequence[str] | None, count: int) -> Sequence[str]:
         several = [] if isinstance(labels, str | bytes) else list(labels)
     except TypeError:
         several = []
-    if len(several) != count or not all(isinstance(one, str) for one in several):
+    if len(several) != count or not all(isinstance(label, str) for label in several):
         given = "one text" if isinstance(labels, str) else f"{len(several)} labels"
         if len(several) == count:
             given = shown(labels)

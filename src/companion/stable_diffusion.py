@@ -11,7 +11,7 @@ import copy
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from PIL import Image
 from torch import Generator, Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from companion.door.numbers import number, shown, whole
+from companion.door.numbers import listed, number, shown, whole
 from companion.door.pictures import as_rgb
+from companion.door.pipelines import check_first_level, check_steps, try_steps
+from companion.door.prompts import check_text
 from companion.figures import to_pil
 
-LARGEST_SIDE = 4096  # pixels, of what is drawn
+LARGEST_SIDE = 4096  # pixels, of what is drawn, and of what it is drawn from
 # Called after every step with the step's number from 0, its timestep, and the latents it led to.
 Callback = Callable[[int, Tensor, Tensor], None]
 
@@ -86,6 +88,8 @@ def load_parts(
     variant: str | None = None,
 ) -> Parts:
     """Load the five parts of a Stable Diffusion 1.x for inference.
+
+    Chapter 3, "Load the parts".
 
     Args:
         folder_or_id: a folder in `StableDiffusionPipeline`'s layout, or a model's id on the hub.
@@ -154,12 +158,14 @@ def _scheduler(name: Any) -> Any:
 def token_pieces(tokenizer: CLIPTokenizer, prompt: str) -> TokenPieces:
     """Split a prompt into the tokens that the text encoder sees, padded and cut to their number.
 
+    Chapter 3, "The prompt becomes tokens".
+
     Raises:
         ValueError: what is no tokenizer, or no text.
     """
     if not hasattr(tokenizer, "model_max_length"):
         raise ValueError(f"tokenizer is {shown(tokenizer)}, but it is that of a model's parts.")
-    _check_text("A prompt", prompt)
+    check_text("A prompt", prompt)
     limit = tokenizer.model_max_length
     ids = tokenizer(prompt, padding="max_length", max_length=limit, truncation=True).input_ids
     everything = tokenizer(prompt, verbose=False).input_ids
@@ -176,6 +182,8 @@ def token_pieces(tokenizer: CLIPTokenizer, prompt: str) -> TokenPieces:
 def encode_prompt(parts: Parts, prompt: str | Sequence[str]) -> Tensor:
     """Embed one prompt or several, as CLIP's last hidden states (Radford et al. 2021, section 2.4).
 
+    Chapter 3, "Tokens become embeddings".
+
     Warns, naming the words, when the end of a prompt does not fit.
 
     Returns:
@@ -186,14 +194,14 @@ def encode_prompt(parts: Parts, prompt: str | Sequence[str]) -> Tensor:
     """
     _check_parts(parts)
     split = [token_pieces(parts.tokenizer, text) for text in _prompts(prompt)]
-    for one in split:
-        if one.truncated:
+    for pieces in split:
+        if pieces.truncated:
             warnings.warn(
-                f"The text encoder takes {len(one.ids)} tokens, with start and end among them, "
-                f"so this end of the prompt was cut off: '{one.truncated}'.",
+                f"The text encoder takes {len(pieces.ids)} tokens, with start and end among them, "
+                f"so this end of the prompt was cut off: '{pieces.truncated}'.",
                 stacklevel=2,
             )
-    ids = torch.tensor([one.ids for one in split], device=parts.text_encoder.device)
+    ids = torch.tensor([pieces.ids for pieces in split], device=parts.text_encoder.device)
     return parts.text_encoder(ids).last_hidden_state.to(parts.device, parts.unet.dtype)
 
 
@@ -205,6 +213,8 @@ def encode_image(
     generator: Generator | None = None,
 ) -> Tensor:
     """Encode pictures into latents of about unit size (Rombach et al. 2022, section 3.1).
+
+    Chapter 3, "Pictures become latents, and back".
 
     Args:
         parts: whose VAE and scaling factor are used.
@@ -230,13 +240,15 @@ def encode_image(
     _check_size(parts, *pixels.shape[-2:])
     gaussian = parts.vae.encode(pixels.to(parts.vae.device, parts.vae.dtype)).latent_dist
     latents = gaussian.mean if generator is None else gaussian.sample(_on_cpu(generator))
-    scale, shift = _scale_and_shift(parts.vae)
+    scale, shift = scale_and_shift(parts.vae)
     return (latents - shift) * scale
 
 
 @torch.no_grad()
 def decode_latents(parts: Parts, latents: Tensor) -> Tensor:
     """Decode latents, as `encode_image` gives them, into pictures (b, 3, h, w) of about -1..1.
+
+    Chapter 3, "Pictures become latents, and back".
 
     Raises:
         ValueError: something else, or latents of another shape.
@@ -254,7 +266,7 @@ def decode_latents(parts: Parts, latents: Tensor) -> Tensor:
             f"Latents are fractions, at least one a side, but {latents.dtype} of shape {shape} was "
             f"given."
         )
-    scale, shift = _scale_and_shift(parts.vae)
+    scale, shift = scale_and_shift(parts.vae)
     latents = latents / scale + shift
     return parts.vae.decode(latents.to(parts.vae.device, parts.vae.dtype)).sample
 
@@ -267,6 +279,8 @@ def initial_noise(
     batch: int = 1,
 ) -> Tensor:
     """Draw standard normal latents for pictures of a size in pixels.
+
+    Chapter 3, "The loop".
 
     Drawn on the CPU in float32 and then moved, so that one seed gives one noise everywhere.
 
@@ -294,13 +308,13 @@ def initial_noise(
     if generator is None or isinstance(generator, Generator):
         noise = torch.randn((batch, *shape), generator=generator)
     else:
-        several = [_on_cpu(one) for one in _listed(generator)]
+        several = [_on_cpu(each) for each in listed(generator)]
         if len(several) != batch:
             raise ValueError(
                 f"There are {len(several)} generators, but batch is {batch}: give one for each "
                 f"picture."
             )
-        noise = torch.cat([torch.randn((1, *shape), generator=one) for one in several])
+        noise = torch.cat([torch.randn((1, *shape), generator=each) for each in several])
     return noise.to(parts.device, parts.unet.dtype)
 
 
@@ -313,6 +327,8 @@ def guided_noise(
     guidance_scale: float,
 ) -> Tensor:
     """Predict the noise with classifier-free guidance (Ho and Salimans 2022, equation 6).
+
+    Chapter 3, "Guidance".
 
     noise = unconditional + guidance_scale * (conditional - unconditional). The scale is the paper's
     w plus 1: at 1 the unconditional half cancels out, so at 1 or less it is not computed.
@@ -333,15 +349,16 @@ def guided_noise(
     """
     if not callable(unet):
         raise ValueError(f"unet is {shown(unet)}, but it is that of a model's parts.")
-    for what, one, sides in (("latents", latents, 4), ("embeddings", embeddings, 3)):
-        if not isinstance(one, Tensor) or one.ndim != sides:
-            raise ValueError(f"{what} is {shown(one)}, but it is a tensor of {sides} sides.")
+    for what, value, sides in (("latents", latents, 4), ("embeddings", embeddings, 3)):
+        if not isinstance(value, Tensor) or value.ndim != sides:
+            raise ValueError(f"{what} is {shown(value)}, but it is a tensor of {sides} sides.")
     if not isinstance(timestep, Tensor):
         number("timestep", timestep)
     if number("guidance_scale", guidance_scale) <= 1:
         return unet(latents, timestep, encoder_hidden_states=embeddings).sample
     both = unet(torch.cat([latents] * 2), timestep, encoder_hidden_states=embeddings).sample
     unconditional, conditional = both.chunk(2)
+    # Equation 6, with s = w + 1: ε̂ = ε_uncond + s (ε_text - ε_uncond)
     return unconditional + guidance_scale * (conditional - unconditional)
 
 
@@ -360,6 +377,8 @@ def text_to_image(
     callback: Callback | None = None,
 ) -> list[Image.Image]:
     """Draw a picture for each prompt (Rombach et al. 2022, section 3.3), by a plain loop.
+
+    Chapter 3, "The loop".
 
     Args:
         parts: the model; its scheduler is copied, so calls do not disturb each other.
@@ -390,19 +409,14 @@ def text_to_image(
         raise ValueError(f"callback is {shown(callback)}, but it is a function.")
     prompts = _prompts(prompt)
     negatives = _one_each("negative prompt", negative_prompt, prompts, shared=True)
-    for one in negatives:
-        _check_text("A negative prompt", one)
+    for text in negatives:
+        check_text("A negative prompt", text)
     generator = _generators(generator, seeds, prompts)
     num_inference_steps = whole("num_inference_steps", num_inference_steps)
     if num_inference_steps < 1:
         raise ValueError(f"num_inference_steps is {num_inference_steps}, but at least 1 is needed.")
     _check_scheduler(parts.scheduler)
-    most = parts.scheduler.config.get("num_train_timesteps", 1000)
-    if num_inference_steps > most:
-        raise ValueError(
-            f"num_inference_steps is {num_inference_steps}, but the model knows {most} noise "
-            f"levels: take no more steps than that."
-        )
+    check_steps(parts.scheduler, num_inference_steps)
     guidance_scale = _guidance(guidance_scale)
     default = parts.unet.config.sample_size * parts.vae_scale_factor
     height = default if height is None else height
@@ -415,7 +429,7 @@ def text_to_image(
 
     scheduler = _fresh(parts.scheduler)
     scheduler.set_timesteps(num_inference_steps, device=parts.device)
-    _check_first_level(scheduler)
+    check_first_level(scheduler, scheduler.timesteps[0])
     # Schedulers that draw noise at every step (DDPM, Euler ancestral) draw it from our generator.
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     drawn_from = {"generator": generator} if takes_generator else {}
@@ -448,41 +462,13 @@ def _fresh(scheduler: SchedulerMixin) -> SchedulerMixin:
 
 def _check_scheduler(scheduler: Any) -> None:
     """It scales the noise, and steps from what the UNet says of latents, and from nothing else."""
-    step = getattr(scheduler, "step", None)
-    needed = {
-        name
-        for name, parameter in (inspect.signature(step).parameters if step else {}).items()
-        if parameter.default is parameter.empty
-    }
-    unfit = ValueError(
-        f"A {type(scheduler).__name__} cannot draw with Stable Diffusion, as it steps in "
-        f"another way: take PNDMScheduler, DDIMScheduler or another that does."
-    )
-    if needed != {"model_output", "timestep", "sample"} or not all(
-        hasattr(scheduler, name) for name in ("set_timesteps", "scale_model_input")
-    ):
-        raise unfit
-    try:  # Wuerstchen's looks the same, but has a timestep for each picture
+    try:
         try_steps(_fresh(scheduler), {"num_inference_steps": 10}, 1)
     except Exception as error:  # each class has its own
-        raise unfit from error
-
-
-def try_steps(scheduler: Any, given: Mapping[str, Any], steps: int | None = None) -> None:
-    """Take the first steps of a scheduler as a loop does, or all, each with zeros as the answer.
-
-    Args:
-        scheduler: one that nobody else uses, as its state changes.
-        given: what its `set_timesteps` is called with.
-        steps: how many.
-    """
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # some draw noise
-        warnings.simplefilter("ignore")  # what they say is said again when they really step
-        scheduler.set_timesteps(**given)
-        latents = torch.zeros(1, 4, 2, 2) * float(scheduler.init_noise_sigma)
-        for t in scheduler.timesteps[:steps]:
-            scheduler.scale_model_input(latents, t)
-            latents = scheduler.step(latents, t, latents, return_dict=False)[0]
+        raise ValueError(
+            f"A {type(scheduler).__name__} cannot draw with Stable Diffusion, as it steps in "
+            f"another way: take PNDMScheduler, DDIMScheduler or another that does."
+        ) from error
 
 
 def _guidance(scale: Any) -> float:
@@ -498,45 +484,18 @@ def _guidance(scale: Any) -> float:
     return number
 
 
-def _check_first_level(scheduler: SchedulerMixin) -> None:
-    """From pure noise the picture cannot be told by the noise in it: that divides by zero."""
-    kept = getattr(scheduler, "alphas_cumprod", None)
-    if kept is None or scheduler.config.get("prediction_type", "epsilon") != "epsilon":
-        return
-    if kept[int(scheduler.timesteps[0])] <= 0:
-        raise ValueError(
-            "The scheduler begins with pure noise (rescale_betas_zero_snr), but the model predicts "
-            "epsilon, which gives NaN there: set rescale_betas_zero_snr=False, or take a model "
-            "that predicts v."
-        )
-
-
-def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
+def scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
     """By what the VAE's own latents are shifted, then multiplied, to give the UNet unit size."""
     return vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
 
 
 def _prompts(prompt: Any) -> list[str]:
-    prompts = _listed(prompt)
+    prompts = listed(prompt)
     if not prompts:
         raise ValueError("The list of prompts is empty: give one at least.")
-    for one in prompts:
-        _check_text("A prompt", one)
+    for text in prompts:
+        check_text("A prompt", text)
     return prompts
-
-
-def _listed(given: Any) -> list[Any]:
-    """Several as a list, and one as a list of itself."""
-    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
-    several = several and getattr(given, "ndim", 1) > 0  # torch's number of no side is iterable
-    return list(given) if several else [given]
-
-
-def _check_text(what: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise ValueError(f"{what} is a text, but {shown(value)} was given.")
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise ValueError(f"{what} holds bytes that are no UTF-8, {shown(value)}: type it anew.")
 
 
 def _one_each(what: str, given: Any, prompts: Sequence[str], *, shared: bool = False) -> list[Any]:
@@ -559,16 +518,21 @@ def _generators(
     if seeds is not None:
         if generator is not None:
             raise ValueError("Both seeds and generator were given: give one of them.")
-        return [_seeded(seed) for seed in _one_each("seed", seeds, prompts)]
+        return [seeded(seed) for seed in _one_each("seed", seeds, prompts)]
     if generator is None or isinstance(generator, Generator):
         return generator and _on_cpu(generator)
-    return [_on_cpu(one) for one in _one_each("generator", generator, prompts)]
+    return [_on_cpu(each) for each in _one_each("generator", generator, prompts)]
 
 
-def _seeded(seed: Any) -> Generator:
+def seeded(seed: Any) -> Generator:
+    """A generator on the CPU.
+
+    Raises:
+        ValueError: the seed is no whole number, or has more than 64 bits.
+    """
     number = whole("A seed", seed)
     if not -(2**63) <= number < 2**64:
-        raise ValueError(f"A seed has 64 bits at most, but {number} was given.")
+        raise ValueError(f"A seed has 64 bits at most, but {shown(number)} was given.")
     return Generator().manual_seed(number)
 
 
@@ -602,11 +566,11 @@ def _check_size(parts: Parts, height: int, width: int) -> None:
 
 def _to_tensor(images: Image.Image | Sequence[Image.Image]) -> Tensor:
     """PIL pictures as float32 (b, 3, h, w) in -1..1."""
-    images = _listed(images)
-    for one in images:
-        if not isinstance(one, Image.Image):
-            raise ValueError(f"A picture is a PIL picture, but {shown(one)} was given.")
-    images = [as_rgb(one) for one in images]
+    images = listed(images)
+    for image in images:
+        if not isinstance(image, Image.Image):
+            raise ValueError(f"A picture is a PIL picture, but {shown(image)} was given.")
+    images = [as_rgb(image) for image in images]
     sizes = {image.size for image in images}
     if len(sizes) != 1:
         raise ValueError(

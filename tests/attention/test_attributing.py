@@ -18,11 +18,13 @@ SCENES = [scene(seed) for seed in range(4)]
 
 
 def test_a_words_map_is_higher_on_its_object(pipe: Any) -> None:
-    maps = attribute(pipe, [one.image for one in SCENES], [one.caption for one in SCENES])
-    for i, one in enumerate(SCENES):
+    maps = attribute(
+        pipe, [example.image for example in SCENES], [example.caption for example in SCENES]
+    )
+    for i, example in enumerate(SCENES):
         heat_map = maps.compute_global_heat_map(image_idx=i)
-        for placed, mask in zip(one.objects, torch.from_numpy(one.masks), strict=True):
-            found = heat_map.compute_word_heat_map(placed.name).expand_as(one.image)
+        for placed, mask in zip(example.objects, torch.from_numpy(example.masks), strict=True):
+            found = heat_map.compute_word_heat_map(placed.name).expand_as(example.image)
             assert found[mask].mean() > 1.5 * found[~mask].mean()
 
 
@@ -76,6 +78,20 @@ def test_a_vae_that_overflows_in_half_precision_encodes_in_single(sdxl: Any) -> 
     found = attribute(own, picture, "a cat").compute_global_heat_map()
     assert own.vae.dtype == torch.float16
     torch.testing.assert_close(found.heat_maps, expected.heat_maps, atol=1e-3, rtol=1e-2)
+
+
+def test_the_vae_has_its_precision_back_when_it_raises(
+    sdxl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(_: Any) -> None:
+        raise MemoryError
+
+    own = copy.copy(sdxl)
+    own.vae = copy.deepcopy(own.vae).half()
+    monkeypatch.setattr(own.vae, "encode", encode)
+    with pytest.raises(MemoryError):
+        attribute(own, SCENES[0].image, "a cat")
+    assert own.vae.dtype == torch.float16
 
 
 @pytest.mark.parametrize(
@@ -164,11 +180,11 @@ def test_odd_input_is_said_in_one_sentence(pipe: Any, given: dict[str, Any], say
 
 
 def test_numbers_of_numpy_and_torch_are_timesteps_and_seeds(pipe: Any) -> None:
-    images, prompts = [one.image for one in SCENES[:2]], ["a cat", "a moon"]
+    images, prompts = [example.image for example in SCENES[:2]], ["a cat", "a moon"]
     maps = attribute(pipe, images, prompts, np.array([1, 2]), seeds=torch.tensor([3, 4]))
     assert maps.timesteps == [1, 2]
-    one = attribute(pipe, images, prompts, torch.tensor(2), seeds=np.int64(3))
-    assert one.timesteps == [2]
+    maps = attribute(pipe, images, prompts, torch.tensor(2), seeds=np.int64(3))
+    assert maps.timesteps == [2]
 
 
 def test_what_is_no_word_or_number_of_a_map_is_refused(pipe: Any) -> None:

@@ -45,7 +45,7 @@ def test_one_of_two_occurrences(heat_map: GlobalHeatMap) -> None:
 
 
 def test_every_word_has_its_map(heat_map: GlobalHeatMap) -> None:
-    assert [(one.word, value(one)) for one in heat_map.word_heat_maps()] == [
+    assert [(heat.word, value(heat)) for heat in heat_map.word_heat_maps()] == [
         ("a", 1),
         ("cat", 2),
         ("and", 3),
@@ -161,8 +161,8 @@ def test_numbers_of_numpy_and_torch_are_numbers(heat_map: GlobalHeatMap) -> None
     ("given", "says"),
     [
         *(
-            ({"image": one}, "is a PIL picture, but .* was given")
-            for one in (None, "cat.png", np.zeros((4, 4, 3)))
+            ({"image": given}, "is a PIL picture, but .* was given")
+            for given in (None, "cat.png", np.zeros((4, 4, 3)))
         ),
         ({"out_file": 5}, "out_file is the path of a file, but int was given"),
         ({"ax": "x"}, "ax is 'x', but it is matplotlib's axes"),

@@ -27,7 +27,7 @@ def own(pipe: Any) -> Any:
 
 
 def hooks(module: nn.Module) -> int:
-    return sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for one in module.modules())
+    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
 
 
 @contextmanager
@@ -226,7 +226,7 @@ def test_half_precision_sums_in_float32(own: Any, draw: Draw) -> None:
     _, expected = maps_of(own, draw)
     with trace(own) as maps, torch.autocast("cpu", torch.bfloat16):
         draw(own)
-    assert {one.dtype for one in maps.sums.values()} == {torch.float32}
+    assert {kept.dtype for kept in maps.sums.values()} == {torch.float32}
     ours = maps.compute_global_heat_map().heat_maps
     assert (ours - expected.compute_global_heat_map().heat_maps).abs().max() < 0.1
 

@@ -184,8 +184,8 @@ def test_maps_come_back_from_a_file(sd3: Any, draw: Draw, tmp_path: Any) -> None
     save(maps, tmp_path / "maps.safetensors")
     for word in ("cat", "background"):
         ours, theirs = (
-            one.compute_global_heat_map().compute_word_heat_map(word).heatmap
-            for one in (load(tmp_path / "maps.safetensors"), maps)
+            gathered.compute_global_heat_map().compute_word_heat_map(word).heatmap
+            for gathered in (load(tmp_path / "maps.safetensors"), maps)
         )
         assert torch.equal(ours, theirs)
 

@@ -52,7 +52,7 @@ def test_daams_numbers_at_512_pixels() -> None:
     assert ours.factors() == [1, 2, 4]
 
     def both(**given: Any) -> list[torch.Tensor]:
-        return [one.compute_global_heat_map(**given).heat_maps for one in (theirs, ours)]
+        return [gathered.compute_global_heat_map(**given).heat_maps for gathered in (theirs, ours)]
 
     every_layer = [{"layer_idx": layer} for layer in range(15)]
     for given in ({}, {"head_idx": 5}, {"factors": {2}}, {"normalize": True}, *every_layer):

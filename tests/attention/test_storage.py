@@ -40,14 +40,14 @@ def file(maps: HeatMaps, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_maps_are_the_same(maps: HeatMaps, file: Path) -> None:
     loaded = load(file)
     for asked in ({}, {"step_idx": 1}, {"head_idx": 1, "image_idx": 1}, {"factors": {2}}):
-        ours, theirs = (one.compute_global_heat_map(**asked) for one in (loaded, maps))
+        ours, theirs = (gathered.compute_global_heat_map(**asked) for gathered in (loaded, maps))
         assert torch.equal(ours.heat_maps, theirs.heat_maps)
         assert ours.tokens == theirs.tokens
 
 
 def test_words_are_found_without_a_tokenizer(file: Path) -> None:
     heat_map = load(file).compute_global_heat_map(image_idx=1)
-    assert [one.word for one in heat_map.word_heat_maps()] == heat_map.prompt.split()
+    assert [heat.word for heat in heat_map.word_heat_maps()] == heat_map.prompt.split()
     with pytest.raises(ValueError, match="but not 'a dog'"):
         load(file).compute_global_heat_map("a dog")
 

@@ -23,8 +23,8 @@ def test_raw_sums_of_steps_layers_and_heads_add_up(maps: HeatMaps, loaded: Any, 
     with trace(loaded, by=()) as summed:
         draw(loaded, ["a cat on a blue background", "a rocket above a moon"])
     for size in (16, 8):
-        (whole,) = (one for key, one in summed.sums.items() if key.height == size)
-        parts = [one.sum(1) for key, one in maps.sums.items() if key.height == size]
+        (whole,) = (kept for key, kept in summed.sums.items() if key.height == size)
+        parts = [kept.sum(1) for key, kept in maps.sums.items() if key.height == size]
         torch.testing.assert_close(sum(parts), whole[:, 0], atol=1e-5, rtol=1e-5)
 
 
@@ -43,13 +43,13 @@ def test_the_whole_map_is_nearly_the_same_however_kept(
 
 def test_one_layer_and_head_and_step(maps: HeatMaps) -> None:
     found = maps.compute_global_heat_map(layer_idx=3, head_idx=1, step_idx=2, image_idx=1)
-    (raw,) = (one for key, one in maps.sums.items() if key.step == 2 and key.layer == 3)
+    (raw,) = (kept for key, kept in maps.sums.items() if key.step == 2 and key.layer == 3)
     assert torch.equal(found.heat_maps, raw[1, 1, : len(found.heat_maps)])
 
 
 def test_a_steps_attention_is_shared_out_among_tokens(maps: HeatMaps) -> None:
-    one = maps.compute_global_heat_map(factors={1}, step_idx=0)
-    assert one.heat_maps.sum(0).max() <= 1 + 1e-5
+    heat_map = maps.compute_global_heat_map(factors={1}, step_idx=0)
+    assert heat_map.heat_maps.sum(0).max() <= 1 + 1e-5
 
 
 def test_all_layers_of_one_size_are_that_size(maps: HeatMaps) -> None:
@@ -68,7 +68,7 @@ def test_only_what_was_asked_for_is_kept(loaded: Any, draw: Draw) -> None:
         with trace(loaded, by=by) as maps:
             draw(loaded)
         assert maps.steps == 4
-        return sum(one.nbytes for one in maps.sums.values())
+        return sum(kept.nbytes for kept in maps.sums.values())
 
     tokens, pixels, heads, layers, steps = 8, 16 * 16 + 8 * 8, 2, 3, 4
     assert kept(()) == 4 * tokens * pixels

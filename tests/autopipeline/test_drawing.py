@@ -107,11 +107,11 @@ def test_a_prompt_of_several_gets_its_own_seed(pipe: Any) -> None:
 
 def test_super_resolution_comes_nearer_than_bicubic_enlarging() -> None:
     upscaler = load("super-resolution", profile("small")).to("cpu")
-    one = scene(20_008, subset="stable-diffusion")
-    coarse = one.image.resize((16, 16), Image.Resampling.BICUBIC)
+    example = scene(20_008, subset="stable-diffusion")
+    coarse = example.image.resize((16, 16), Image.Resampling.BICUBIC)
     (drawn,) = draw(
         upscaler,
-        one.caption,
+        example.caption,
         image=coarse,
         num_inference_steps=20,
         guidance_scale=1.5,
@@ -119,9 +119,9 @@ def test_super_resolution_comes_nearer_than_bicubic_enlarging() -> None:
     )
     assert drawn.size == (64, 64)
     bicubic = coarse.resize((64, 64), Image.Resampling.BICUBIC)
-    assert psnr(drawn, one.image) > psnr(bicubic, one.image)
+    assert psnr(drawn, example.image) > psnr(bicubic, example.image)
     seen = recognise(drawn)[0].objects
-    assert set(seen) == {thing.name for thing in one.objects}
+    assert set(seen) == {thing.name for thing in example.objects}
 
 
 def test_depth_to_image_draws_another_object_in_the_same_place() -> None:
@@ -166,9 +166,9 @@ def test_a_sweep_draws_every_combination(pipe: Any) -> None:
     own = pipe.scheduler
     over = {"scheduler": ["PNDM", "UniPC"], "num_inference_steps": [2, 3]}
     drawn = sweep(pipe, "a cat", over, seeds=[1, 2], guidance_scale=4.0)
-    assert [one.settings["scheduler"] for one in drawn] == ["PNDM"] * 4 + ["UniPC"] * 4
-    assert [one.seed for one in drawn] == [1, 2] * 4
-    assert [one.unet_calls for one in drawn[::2]] == [3, 4, 2, 3]  # PNDM calls once more
+    assert [picture.settings["scheduler"] for picture in drawn] == ["PNDM"] * 4 + ["UniPC"] * 4
+    assert [picture.seed for picture in drawn] == [1, 2] * 4
+    assert [picture.unet_calls for picture in drawn[::2]] == [3, 4, 2, 3]  # PNDM calls once more
     assert drawn[0].label == "scheduler PNDM, num_inference_steps 2"
     assert pipe.scheduler is own
     (alone,) = draw(pipe, "a cat", seeds=2, num_inference_steps=3, guidance_scale=4.0)

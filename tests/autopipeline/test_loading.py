@@ -53,13 +53,15 @@ def test_a_class_that_transformers_renamed_is_found(
     expected = load("depth-to-image", small).feature_extractor
     monkeypatch.setattr(MODULE, "source_folder", lambda source: str(folder))
     loaded = load("depth-to-image", profile("small")).feature_extractor
-    seen = [one(FROG.image, return_tensors="pt").pixel_values for one in (loaded, expected)]
+    seen = [
+        extractor(FROG.image, return_tensors="pt").pixel_values for extractor in (loaded, expected)
+    ]
     torch.testing.assert_close(*seen)
 
 
 def test_pipelines_made_of_one_share_its_weights(pipes: dict[str, Any]) -> None:
     first = next(pipes["text-to-image"].unet.parameters()).data_ptr()
-    assert {next(one.unet.parameters()).data_ptr() for one in pipes.values()} == {first}
+    assert {next(pipe.unet.parameters()).data_ptr() for pipe in pipes.values()} == {first}
 
 
 EVIL = "from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n\n\nclass Evil: ...\n"

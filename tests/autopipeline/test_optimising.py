@@ -57,7 +57,9 @@ def test_pipelines_that_share_the_networks_are_optimised_with_it(fast: tuple[Any
 def test_on_another_cpu_float32_stays(pipe: Any) -> None:
     report = optimise(pipe, Machine("cpu", fast_bfloat16=False))
     assert pipe.unet.dtype == torch.float32
-    assert not any(one.done for one in report.decisions if one.name != "fused attention")
+    assert not any(
+        decision.done for decision in report.decisions if decision.name != "fused attention"
+    )
 
 
 def test_what_has_no_unet_is_refused() -> None:
@@ -82,13 +84,13 @@ def state(network: torch.nn.Module) -> dict[str, Any]:
     ]
     return {
         "hooks": hooks,
-        "forward": [type(one).forward for one in network.modules()],
-        "own": [sorted(vars(one)) for one in network.modules()],
-        "compiled": [one._compiled_call_impl for one in network.modules()],
-        "processors": [id(one) for one in network.attn_processors.values()],
-        "layout": [one.stride() for one in network.state_dict().values()],
-        "dtypes": [one.dtype for one in network.state_dict().values()],
-        "places": [one.data_ptr() for one in network.parameters()],
+        "forward": [type(module).forward for module in network.modules()],
+        "own": [sorted(vars(module)) for module in network.modules()],
+        "compiled": [module._compiled_call_impl for module in network.modules()],
+        "processors": [id(processor) for processor in network.attn_processors.values()],
+        "layout": [weight.stride() for weight in network.state_dict().values()],
+        "dtypes": [weight.dtype for weight in network.state_dict().values()],
+        "places": [weight.data_ptr() for weight in network.parameters()],
     }
 
 
@@ -189,7 +191,7 @@ def test_on_a_gpu_with_room_all_but_memory_savers_are_used(
 ) -> None:
     stand_in = StandIn(own, monkeypatch)
     report = optimise(own, Machine("cuda", free_memory=20 * GIB))
-    assert {one.name: one.done for one in report.decisions} == {
+    assert {decision.name: decision.done for decision in report.decisions} == {
         "half precision": True,
         "channels_last": True,
         "fused attention": True,

@@ -12,8 +12,9 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
+from companion.attention import drawing
 from companion.attention.explorer import Explorer, explorer
-from companion.cli import attend, main
+from companion.cli import main
 from companion.cli.results import FILES, unfinished
 from companion.zoo import folder as zoo
 
@@ -31,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_writes_picture_sheet_and_page_and_nothing_else(folder: Path):
+def test_writes_picture_sheet_and_page_and_nothing_else(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [
         "index.html",
         "picture.png",
@@ -40,7 +41,7 @@ def test_writes_picture_sheet_and_page_and_nothing_else(folder: Path):
     assert not [path for path in folder.parent.iterdir() if path != folder]
 
 
-def test_picture_is_that_of_the_seed(folder: Path):
+def test_picture_is_that_of_the_seed(folder: Path) -> None:
     import torch
     from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 
@@ -59,7 +60,7 @@ def test_picture_is_that_of_the_seed(folder: Path):
         assert np.array_equal(np.asarray(picture), np.asarray(expected))
 
 
-def test_page_has_the_words_asked_for_in_the_order_of_the_prompt(folder: Path):
+def test_page_has_the_words_asked_for_in_the_order_of_the_prompt(folder: Path) -> None:
     page = BeautifulSoup((folder / "index.html").read_text(), "html.parser")
     assert [button.text for button in page.find_all("button")] == ["cat", "blue background"]
     assert page.find("input")["max"] == "2"  # two steps, and all
@@ -92,7 +93,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-):
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["attend", *arguments]) == 1
     printed = capsys.readouterr().err
@@ -112,7 +113,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         maps = np.ones((1, 1, 2, 2))
         return picture, explorer(picture, "a cat", [(2, 5)], maps, ["all steps"], alt="A cat")
 
-    monkeypatch.setattr(attend, "_draw", draw)
+    monkeypatch.setattr(drawing, "draw", draw)
     return prompts
 
 
@@ -127,7 +128,7 @@ def leads_to_itself(place: Path) -> None:
 @pytest.mark.parametrize("make", [leads_nowhere, leads_to_itself, Path.touch])
 def test_a_place_that_is_taken_is_said_before_anything_is_drawn(
     make: Callable[[Path], None], tmp_path: Path, drawn: list[str], capsys: Any
-):
+) -> None:
     make(tmp_path / "out")
     assert main(["attend", PROMPT, "--out", str(tmp_path / "out")]) == 1
     assert "is there already; name a new folder with --out" in capsys.readouterr().err
@@ -139,7 +140,7 @@ def test_a_place_that_is_taken_is_said_before_anything_is_drawn(
 
 def test_results_go_into_an_empty_folder_and_through_a_link_to_one(
     tmp_path: Path, drawn: list[str]
-):
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
     assert main(["attend", PROMPT, "--out", str(tmp_path / "link")]) == 0
@@ -149,16 +150,16 @@ def test_results_go_into_an_empty_folder_and_through_a_link_to_one(
 
 def test_a_folder_that_was_made_meanwhile_is_not_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[str], capsys: Any
-):
+) -> None:
     out = tmp_path / "out"
-    draw = attend._draw
+    draw = drawing.draw
 
     def slowly(*given: Any) -> Any:
         out.mkdir()
         (out / "mine").touch()
         return draw(*given)
 
-    monkeypatch.setattr(attend, "_draw", slowly)
+    monkeypatch.setattr(drawing, "draw", slowly)
     assert main(["attend", PROMPT, "--out", str(out)]) == 0
     assert f"open {out}-1/index.html" in capsys.readouterr().out
     assert [path.name for path in out.iterdir()] == ["mine"]
@@ -166,7 +167,9 @@ def test_a_folder_that_was_made_meanwhile_is_not_touched(
     assert {path.name for path in tmp_path.iterdir()} == {"out", "out-1"}
 
 
-def test_what_a_killed_run_left_is_cleared_and_nothing_else(tmp_path: Path, drawn: list[str]):
+def test_what_a_killed_run_left_is_cleared_and_nothing_else(
+    tmp_path: Path, drawn: list[str]
+) -> None:
     (tmp_path / ".attend-0_leftov").mkdir()
     (tmp_path / ".attend-0_leftov" / "index.html").touch()
     (tmp_path / ".attend-0_leftov.lock").touch()
@@ -183,11 +186,11 @@ def test_what_a_killed_run_left_is_cleared_and_nothing_else(tmp_path: Path, draw
 
 def test_a_failure_leaves_no_folder_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-):
+) -> None:
     def fails(*_: object) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr(attend, "_draw", fails)
+    monkeypatch.setattr(drawing, "draw", fails)
     assert main(["attend", PROMPT, "--out", str(tmp_path / "a" / "b" / "out")]) == 1
     assert capsys.readouterr().err == "companion: no\n"
     assert not list(tmp_path.iterdir())
@@ -195,14 +198,14 @@ def test_a_failure_leaves_no_folder_behind(
 
 def test_a_prompt_of_long_letters_is_no_name_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[str]
-):
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["attend", "𝕬" * 100, "--seed", str(2**63 - 1)]) == 0
     assert drawn == ["𝕬" * 100]
 
 
 @pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.bin", "text_encoder/model.bin"])
-def test_a_pickle_is_not_loaded(file: str, tmp_path: Path, capsys: Any):
+def test_a_pickle_is_not_loaded(file: str, tmp_path: Path, capsys: Any) -> None:
     model = tmp_path / "model"
     shutil.copytree(zoo("stable-diffusion"), model)
     (model / file).with_suffix(".safetensors").rename(model / file)
@@ -228,7 +231,7 @@ def weights_hold_nan(weights: dict[str, Any]) -> None:
 )
 def test_a_damaged_model_draws_no_picture(
     file: str, damage: Callable[[dict[str, Any]], None], says: str, tmp_path: Path, capsys: Any
-):
+) -> None:
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(zoo("stable-diffusion"), tmp_path / "model")
@@ -244,7 +247,7 @@ def test_a_damaged_model_draws_no_picture(
 
 def test_a_scheduler_of_other_pipelines_is_said_before_anything_is_drawn(
     tmp_path: Path, capsys: Any
-):
+) -> None:
     shutil.copytree(zoo("stable-diffusion"), tmp_path / "model")
     index = tmp_path / "model" / "model_index.json"
     parts = json.loads(index.read_text())
@@ -257,9 +260,8 @@ def test_a_scheduler_of_other_pipelines_is_said_before_anything_is_drawn(
 
 def test_a_mirror_gets_no_token_and_only_safetensors_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-):
+) -> None:
     import diffusers
-    import huggingface_hub
 
     asked = {}
 
@@ -272,14 +274,14 @@ def test_a_mirror_gets_no_token_and_only_safetensors_come(
         return str(zoo("stable-diffusion"))
 
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", index)
+    monkeypatch.setattr(drawing, "hf_hub_download", index)
     monkeypatch.setenv("HF_TOKEN", "hf_" + "a" * 34)
     for address, token in (
         ("https://mirror.example", False),
         ("https://huggingface.co", "hf_" + "a" * 34),
     ):
         monkeypatch.setenv("HF_ENDPOINT", address)
-        assert attend._folder("me/model") == Path(zoo("stable-diffusion"))
+        assert drawing._folder("me/model") == Path(zoo("stable-diffusion"))
         assert asked.pop("index") == ("me/model", {"token": token})
         assert asked == {"model": "me/model", "use_safetensors": True, "token": token}
 
@@ -299,13 +301,12 @@ def test_a_mirror_gets_no_token_and_only_safetensors_come(
 )
 def test_a_model_of_the_hub_is_looked_at_before_the_library_takes_it(
     index: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-):
+) -> None:
     import diffusers
-    import huggingface_hub
 
     (tmp_path / "model_index.json").write_text(index)
     fetched = str(tmp_path / "model_index.json")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: fetched)
+    monkeypatch.setattr(drawing, "hf_hub_download", lambda *_, **__: fetched)
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", pytest.fail)
     out = str(tmp_path / "out")
     assert main(["attend", PROMPT, "--model", "evil/model", "--out", out]) == 1
@@ -316,7 +317,7 @@ def test_a_model_of_the_hub_is_looked_at_before_the_library_takes_it(
 
 def test_a_word_that_is_not_there_is_said_before_anything_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["attend", PROMPT, "--words", "dog"]) == 1
     assert capsys.readouterr().err == (
@@ -324,7 +325,9 @@ def test_a_word_that_is_not_there_is_said_before_anything_is_drawn(
     )
 
 
-def test_what_is_there_already_is_not_touched(folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_is_there_already_is_not_touched(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert main(["attend", PROMPT, "--out", str(folder)]) == 1
     assert "name a new folder with --out" in capsys.readouterr().err

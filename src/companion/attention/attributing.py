@@ -8,12 +8,13 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
-from companion.door.numbers import whole
+from companion.door.numbers import is_several, listed, whole
 from companion.door.pictures import as_rgb
+from companion.door.prompts import check_text
+from companion.stable_diffusion import scale_and_shift, seeded
 
 from .sums import HeatMaps
-from .tracing import trace
-from .words import check_text
+from .tracing import trace, uncompiled
 
 
 @torch.no_grad()
@@ -27,6 +28,8 @@ def attribute(
     by: Iterable[str] = ("layer", "head"),
 ) -> HeatMaps:
     """Gather which words the pixels of real pictures attend to.
+
+    Chapter 6, "A picture that nobody generated".
 
     Each picture is encoded, noised to a timestep as in training, and given to the UNet once with
     its prompt, without guidance; with several timesteps, once for each.
@@ -48,25 +51,21 @@ def attribute(
         ValueError: a pipeline without such a UNet, not as many prompts or seeds as pictures,
             pictures of several sizes, or a timestep that the model was not trained on.
     """
-    given = _listed(image)
-    if not all(isinstance(one, Image.Image) for one in given):
+    given = listed(image)
+    if not all(isinstance(picture, Image.Image) for picture in given):
         raise ValueError("A picture to attribute has to be a PIL image: open it with Image.open.")
-    images = [as_rgb(one) for one in given]
-    prompts = _listed(prompt)
-    for one in prompts:
-        check_text("A prompt", one)
-    times = [whole("A timestep", one) for one in _listed(timesteps)]
-    per_picture = [whole("A seed", one) for one in _listed(seeds)]
-    if not _is_several(seeds):
-        per_picture *= len(images)
-    _check(pipe, images, prompts, times, per_picture)
+    images = [as_rgb(picture) for picture in given]
+    prompts = listed(prompt)
+    for text in prompts:
+        check_text("A prompt", text)
+    times = [whole("A timestep", timestep) for timestep in listed(timesteps)]
+    per_picture = listed(seeds) if is_several(seeds) else [seeds] * len(images)
+    generators = [seeded(seed) for seed in per_picture]
+    _check(pipe, images, prompts, times, len(generators))
     device = pipe._execution_device
-    latents = _encode(pipe, images)
+    latents = _encode(pipe, images, device)
     noise = torch.cat(
-        [
-            torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(seed))
-            for seed in per_picture
-        ]
+        [torch.randn(latents[:1].shape, generator=generator) for generator in generators]
     ).to(latents)
     # What the UNet was trained to see, whatever scheduler the pipeline samples with.
     training = DDPMScheduler.from_config(pipe.scheduler.config)
@@ -89,25 +88,14 @@ def attribute(
     return maps
 
 
-def _is_several(given: Any) -> bool:
-    """Whether it is a list of any kind; a text is one, and so is a tensor of no side."""
-    iterable = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0
-    return iterable and not isinstance(given, str | bytes | Image.Image)
-
-
-def _listed(given: Any) -> list[Any]:
-    return list(given) if _is_several(given) else [given]
-
-
 def _check(
     pipe: Any,
     images: Sequence[Image.Image],
     prompts: Sequence[str],
     times: Sequence[int],
-    seeds: Sequence[int],
+    seeds: int,
 ) -> None:
-    unet = getattr(pipe, "unet", None)
-    unet = getattr(unet, "_orig_mod", unet)
+    unet = uncompiled(getattr(pipe, "unet", None))
     vae = getattr(pipe, "vae", None)
     if (
         not isinstance(unet, UNet2DConditionModel)
@@ -118,9 +106,9 @@ def _check(
             f"The denoiser of a {type(pipe).__name__} does not take noised latents alone: "
             f"attribute needs a text-to-image pipeline of Stable Diffusion 1, 2 or XL."
         )
-    if not images or len(prompts) != len(images) or len(seeds) != len(images):
+    if not images or len(prompts) != len(images) or seeds != len(images):
         raise ValueError(
-            f"There are {len(images)} pictures, {len(prompts)} prompts and {len(seeds)} seeds: "
+            f"There are {len(images)} pictures, {len(prompts)} prompts and {seeds} seeds: "
             f"give a prompt and a seed for each picture."
         )
     if len({image.size for image in images}) > 1:
@@ -131,25 +119,26 @@ def _check(
             f"A picture of {images[0].width}x{images[0].height} pixels has no latents: give one of "
             f"at least {factor} a side."
         )
-    if not all(-(2**63) <= seed < 2**64 for seed in seeds):
-        raise ValueError("A seed has 64 bits at most, but a larger number was given.")
     count = pipe.scheduler.config.num_train_timesteps
     if not times or not all(0 <= time < count for time in times):
         raise ValueError(f"timesteps={list(times)}, but the model knows 0 to {count - 1}.")
 
 
-def _encode(pipe: Any, images: Sequence[Image.Image]) -> Tensor:
+def _encode(pipe: Any, images: Sequence[Image.Image], device: torch.device) -> Tensor:
     """The VAE's mean, scaled as the UNet knows it, in float32."""
     vae = pipe.vae
     pixels = pipe.image_processor.preprocess(list(images))
     precision = vae.dtype
     overflows = precision == torch.float16 and vae.config.force_upcast  # SDXL's does
-    if overflows:
-        vae.to(torch.float32)
-    latents = vae.encode(pixels.to(pipe._execution_device, vae.dtype)).latent_dist.mode().float()
-    if overflows:
-        vae.to(precision)
-    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    try:
+        if overflows:
+            vae.to(torch.float32)
+        latents = vae.encode(pixels.to(device, vae.dtype)).latent_dist.mode().float()
+    finally:
+        if overflows:
+            vae.to(precision)
+    scale, shift = scale_and_shift(vae)
+    return (latents - shift) * scale
 
 
 def _conditions(pipe: Any, embeddings: Any, image: Image.Image) -> dict[str, Any]:

@@ -5,6 +5,8 @@ slider goes through the steps. One piece of HTML that loads nothing; where scrip
 still figure with every word stands in its place.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 import json
@@ -19,8 +21,7 @@ from PIL import Image
 from companion import figures
 from companion.door.numbers import shown, whole
 from companion.door.pictures import as_rgb
-
-from .words import check_text
+from companion.door.prompts import check_text
 
 if TYPE_CHECKING:
     from .heat_map import GlobalHeatMap
@@ -35,15 +36,17 @@ MOST_STEPS = 12
 
 
 def explore(
-    maps: "HeatMaps",
+    maps: HeatMaps,
     picture: Image.Image,
     phrases: Sequence[str] | None = None,
     *,
     image_idx: int = 0,
     alt: str | None = None,
     title: str | None = None,
-) -> "Explorer":
+) -> Explorer:
     """Make a traced picture explorable: its words, at some of the steps and over all.
+
+    Chapter 6, "Explore it yourself".
 
     Args:
         maps: of `trace(pipe, by="step")`, or more kept apart.
@@ -63,7 +66,7 @@ def explore(
     scale = min(1, LARGEST_MAP / max(maps.height, maps.width))
     size = round(maps.height * scale), round(maps.width * scale)
 
-    def together_at(step: int | None) -> "GlobalHeatMap":
+    def together_at(step: int | None) -> GlobalHeatMap:
         return maps.compute_global_heat_map(step_idx=step, image_idx=image_idx, size=size)
 
     together = together_at(None)
@@ -102,7 +105,7 @@ def explorer(
     *,
     alt: str,
     title: str | None = None,
-) -> "Explorer":
+) -> Explorer:
     """Make a picture's words explorable.
 
     Args:
@@ -118,8 +121,12 @@ def explorer(
     Raises:
         ValueError: words that overlap or lie outside of the prompt, or maps of another shape.
     """
-    for what, one in (("prompt", prompt), ("alt", alt), ("title", "" if title is None else title)):
-        check_text(f"The {what}", one)
+    for what, text in (
+        ("prompt", prompt),
+        ("alt", alt),
+        ("title", "" if title is None else title),
+    ):
+        check_text(f"The {what}", text)
     labels, words = _labels(labels), _places(words)
     try:
         maps = np.asarray(maps, dtype=np.float32)
@@ -163,7 +170,7 @@ class Explorer:
 
     def sheet(self) -> Image.Image:
         """The picture under each word's last map: what stands in where scripts do not run."""
-        lit = [light_up(self.picture, one) for one in self.maps[-1]]
+        lit = [light_up(self.picture, heat) for heat in self.maps[-1]]
         return figures.grid([self.picture, *lit], ["", *self.words])
 
     def page(self) -> str:
@@ -227,7 +234,7 @@ def _labels(labels: Any) -> list[str]:
         several = [] if isinstance(labels, str | bytes) else list(labels)
     except TypeError:
         several = []
-    if not all(isinstance(one, str) for one in several):
+    if not all(isinstance(label, str) for label in several):
         several = []
     if not several:
         raise ValueError(f"labels is {shown(labels)}, but it is a list of texts.")

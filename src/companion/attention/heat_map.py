@@ -1,5 +1,7 @@
 """Maps of tokens and of words, laid over pictures."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,9 +79,9 @@ class WordHeatMap:
         image: Image.Image,
         out_file: str | Path | None = None,
         color_normalize: bool = True,
-        ax: "Axes | None" = None,
+        ax: Axes | None = None,
         **expand_kwargs: Any,
-    ) -> "Axes":
+    ) -> Axes:
         """Draw the map over the picture: where the map is high, its colour hides the picture.
 
         Args:
@@ -118,8 +120,10 @@ class WordHeatMap:
             figure.savefig(out_file, bbox_inches="tight")
         return ax
 
-    def compute_ioa(self, other: "WordHeatMap") -> float:
+    def compute_ioa(self, other: WordHeatMap) -> float:
         """How much of this map lies where the other one is: sum(a * b) / sum(a).
+
+        Chapter 6, "Two things in one picture".
 
         Meant for masks, or maps of 0 to 1. If the sizes differ, this one is brought to the other's
         and becomes a mask: 1 where it is 1 or more.
@@ -167,6 +171,8 @@ class GlobalHeatMap:
         occurrence: int | None = None,
     ) -> WordHeatMap:
         """The mean map of a word's or phrase's tokens.
+
+        Chapter 6, "One word's map".
 
         Args:
             word: it, as it stands in the prompt, in any case. A part of a word is not found.

@@ -136,6 +136,8 @@ def probabilities(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Of each pixel's attention, the part that each token gets: softmax(QK^T / sqrt(d)).
 
+    Chapter 6, "Query, key, softmax".
+
     Args:
         layer: the layer.
         seen: its queries and keys.
@@ -157,6 +159,7 @@ def probabilities(
             keys = _split(layer, seen.keys[rows], attention.norm_k)
         scores_per_head = keys.shape[0] * keys.shape[2] * queries.shape[2]
         for heads in _chunks(layer.heads, max(1, CHUNK // scores_per_head)):
+            # Vaswani et al. 2017, equation 1: A = softmax(Q K^T / √d), tokens before pixels here
             scores = (keys[:, heads] * attention.scale) @ queries[:, heads].transpose(2, 3)
             if seen.bias is not None:
                 scores += seen.bias[rows].float().unsqueeze(-1)

@@ -2,7 +2,7 @@
 
 import json
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +14,12 @@ from safetensors.torch import save_file
 
 from companion.door import Untrusted, exists, is_file, is_folder, printable
 from companion.door.documents import parse_json
-from companion.door.numbers import whole
+from companion.door.numbers import is_several, listed, whole
 from companion.door.paths import file_path
+from companion.door.prompts import LONGEST
 
 from .sums import HeatMaps, Key
-from .words import LONGEST, PromptTokens
+from .words import PromptTokens
 
 FORMAT = "companion.attention 1"
 
@@ -54,7 +55,7 @@ def save(
         "width": maps.width,
         "positions": maps.positions,
         "timesteps": maps.timesteps,
-        "prompts": [None if one is None else asdict(one) for one in maps.prompts],
+        "prompts": [None if prompt is None else asdict(prompt) for prompt in maps.prompts],
         "sums": [[*key, sorted(maps.members[key])] for key in maps.sums],
         "settings": {**maps.settings, **settings}
         | ({} if seed is None else {"seed": _seeds(seed)}),
@@ -76,10 +77,8 @@ def save(
 
 
 def _seeds(seed: Any) -> int | list[int]:
-    several = isinstance(seed, Iterable) and not isinstance(seed, str | bytes)
-    if several and getattr(seed, "ndim", 1) > 0:
-        return [whole("A seed", one) for one in seed]
-    return whole("A seed", seed)
+    seeds = [whole("A seed", number) for number in listed(seed)]
+    return seeds if is_several(seed) else seeds[0]
 
 
 def _text(described: dict[str, Any]) -> str:
@@ -192,7 +191,7 @@ def _fault(described: _Described) -> str:
             return f"sum {i} is of a step or of layers that it does not have"
         if height > described.height or width > described.width:
             return f"sum {i} is larger than the latents"
-    if len({tuple(one[:4]) for one in described.sums}) < len(described.sums):
+    if len({tuple(entry[:4]) for entry in described.sums}) < len(described.sums):
         return "a sum stands twice in it"
     return ""
 
@@ -226,7 +225,7 @@ def _tensor_fault(described: _Described, file: Any) -> str:
     if names != {str(i) for i in range(len(described.sums))}:
         return f"it has {len(names)} tensors for {len(described.sums)} sums"
     for i, (_, _, height, width, members) in enumerate(described.sums):
-        rows = max(described.heads[one] for one in members) if "head" in described.by else 1
+        rows = max(described.heads[layer] for layer in members) if "head" in described.by else 1
         shape = [len(described.prompts), rows, len(described.positions), height, width]
         found = file.get_slice(str(i))
         if found.get_shape() != shape or found.get_dtype() != "F32":

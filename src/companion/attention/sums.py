@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from companion.door.numbers import shown, whole
+from companion.door.prompts import check_text
+from companion.stable_diffusion import LARGEST_SIDE
 
 from .heat_map import GlobalHeatMap
-from .words import PromptTokens, check_text
+from .words import PromptTokens
 
 AXES = ("step", "layer", "head")
-LARGEST_SIDE = 4096  # of maps that are asked for
 
 
 class Key(NamedTuple):
@@ -95,6 +96,7 @@ class HeatMaps:
             self.sums[key] = probabilities.new_zeros(pictures, rows, tokens, height, width)
             self.members[key] = set()
         self.members[key].add(layer)
+        # Tang et al. 2023, the sum over the steps: S_{k,l,h} = Σ_t A_{l,h}^{(t)}[·, k]
         maps = probabilities.unflatten(-1, (height, width))
         if "head" in self.by:
             self.sums[key][:, heads] += maps
@@ -130,6 +132,8 @@ class HeatMaps:
     ) -> GlobalHeatMap:
         """One map for each token of a picture's prompt.
 
+        Chapter 6, "All steps, all heads, all layers".
+
         Each layer's and head's sum over the steps is brought to one size by bicubic interpolation,
         clamped at 0, for bicubic curves undershoot, and the mean is taken over layers and heads.
         That is daam's order. Where layers or heads are not kept apart, their sum is interpolated
@@ -159,6 +163,7 @@ class HeatMaps:
         maps_in_total = 0
         for key, summed in self._chosen(factors, head_idx, layer_idx, step_idx).items():
             heads = slice(None) if head_idx is None else slice(head_idx, head_idx + 1)
+            # Tang et al. 2023, as their code has it: D_k = 1/N Σ_{l,h} max(0, bicubic(S_{k,l,h}))
             maps = _resize(summed[picture, heads][:, rows], size).sum(0)
             total = maps if total is None else total.add_(maps)
             for layer in self.members[key]:
@@ -219,7 +224,7 @@ class HeatMaps:
         if index is None:
             return
         if axis not in self.by:
-            kept = tuple(one for one in AXES if one in self.by or one == axis)
+            kept = tuple(name for name in AXES if name in self.by or name == axis)
             raise ValueError(
                 f"{axis}_idx={index} asks for one {axis}, but the trace summed over them: "
                 f"trace(pipe, by={kept!r}) keeps them apart."
@@ -240,7 +245,7 @@ class HeatMaps:
         return image_idx
 
     def _tokens(self, prompt: str | None, picture: int) -> PromptTokens:
-        known = {one.prompt: one for one in self.prompts if one is not None}
+        known = {tokens.prompt: tokens for tokens in self.prompts if tokens is not None}
         if prompt is None:
             tokens = self.prompts[picture]
             if tokens is None:
@@ -259,7 +264,7 @@ class HeatMaps:
             )
         tokens = self.tokenize(prompt)
         if None not in self.prompts and tokens.prompt not in {*known, *self.others}:
-            drawn = ", ".join(repr(one) for one in known)
+            drawn = ", ".join(repr(text) for text in known)
             raise ValueError(
                 f"{shown(prompt)} is not what was drawn last in the trace, so there are no maps of "
                 f"it: ask for {drawn if len(drawn) <= 200 else 'one that was'}."

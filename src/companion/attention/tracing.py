@@ -10,9 +10,11 @@ import torch
 from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor, nn
 
+from companion.door.prompts import check_text
+
 from .layers import Layer, Seen, find_layers, grid, probabilities, watched
 from .sums import HeatMaps
-from .words import PromptTokens, check_text, tokenize
+from .words import PromptTokens, tokenize
 
 
 @contextmanager
@@ -20,6 +22,8 @@ def trace(
     pipe: Any, by: Iterable[str] = ("layer", "head"), *, negative: bool = False
 ) -> Iterator[HeatMaps]:
     """Gather which words the pixels attend to, while a pipeline draws.
+
+    Chapter 6, "All steps, all heads, all layers".
 
         with trace(pipe) as maps:
             image = pipe("a cat on a blue background").images[0]
@@ -51,7 +55,7 @@ def trace(
         ValueError: a pipeline that cannot be traced.
     """
     whole = _denoiser(pipe)
-    denoiser = getattr(whole, "_orig_mod", whole)  # what torch.compile wraps
+    denoiser = uncompiled(whole)
     layers = find_layers(denoiser)
     maps = HeatMaps(by, [layer.name for layer in layers], [layer.heads for layer in layers])
     run = _Run(maps, layers, inspect.signature(type(denoiser).forward), negative)
@@ -117,22 +121,23 @@ class _Run:
             None if prompt is None else self.maps.tokenize(prompt)
             for prompt in _prompts(given, self.negative)
         ]
-        positions = {token.position for one in tokens if one is not None for token in one.tokens}
+        known = [prompt for prompt in tokens if prompt is not None]
+        positions = {token.position for prompt in known for token in prompt.tokens}
         if None in tokens:
             positions = set(range(sum(limits)))
         # SDXL's second prompt stands at the same places, and may be the longer one.
         second = "negative_prompt_2" if self.negative else "prompt_2"
         others = [self.maps.tokenize(prompt) for prompt in _texts(given.get(second))]
-        positions |= {token.position for one in others for token in one.tokens}
-        self.maps.others = {one.prompt for one in others}
+        positions |= {token.position for prompt in others for token in prompt.tokens}
+        self.maps.others = {prompt.prompt for prompt in others}
         kept = sorted(positions)
         self.tokens = slice(len(kept)) if kept == list(range(len(kept))) else kept
         each = given.get("num_images_per_prompt") or 1
-        self.maps.begin([one for one in tokens for _ in range(each)], kept)
+        self.maps.begin([prompt for prompt in tokens for _ in range(each)], kept)
         self.maps.settings = {
             "pipeline": type(pipe).__name__,
             "negative": self.negative,
-            "guidance_scale": getattr(pipe, "_guidance_scale", None) if self.guided else None,
+            "guidance_scale": getattr(pipe, "guidance_scale", None) if self.guided else None,
         }
 
     def step(self, module: nn.Module, inputs: Any, arguments: Mapping[str, Any]) -> None:
@@ -214,9 +219,14 @@ def _denoiser(pipe: Any) -> nn.Module:
 def _is_compiled(denoiser: nn.Module) -> bool:
     """Whether any part of it is, by `torch.compile`, `compile`, or `compile_repeated_blocks`."""
     return any(
-        module._compiled_call_impl is not None or "_orig_mod" in module._modules
+        module._compiled_call_impl is not None or uncompiled(module) is not module
         for module in denoiser.modules()
     )
+
+
+def uncompiled(module: Any) -> Any:
+    """What `torch.compile` wrapped, or the module itself."""
+    return getattr(module, "_orig_mod", module)
 
 
 def _tokenizers(pipe: Any, given: Mapping[str, Any]) -> tuple[list[Any], list[int]]:
@@ -250,8 +260,8 @@ def _prompts(given: Mapping[str, Any], negative: bool) -> list[str] | list[None]
     return negatives * count if len(negatives) == 1 else negatives
 
 
-def _differ(given: Mapping[str, Any], one: str, other: str) -> bool:
-    return bool(given.get(other)) and _texts(given[other]) != _texts(given[one])
+def _differ(given: Mapping[str, Any], name: str, other: str) -> bool:
+    return bool(given.get(other)) and _texts(given[other]) != _texts(given[name])
 
 
 def _texts(prompt: str | Sequence[str] | None) -> list[str]:

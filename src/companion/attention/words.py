@@ -8,10 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from companion.door.numbers import shown, whole
+from companion.door.prompts import check_text
 
 # What joins letters, or keeps them from joining, and is not seen itself.
 UNSEEN = "\u200c\u200d\u2060"
-LONGEST = 100_000  # characters of a prompt; text encoders take some hundred tokens
 
 
 @dataclass(frozen=True)
@@ -191,22 +191,6 @@ def tokenize(
         ]
         before += limit
     return PromptTokens(prompt, tuple(tokens), tuple(words), fitting, max(limits))
-
-
-def check_text(what: str, value: Any) -> None:
-    """Refuse what no tokenizer reads.
-
-    Raises:
-        ValueError: no text, a very long one, or one of bytes that are no UTF-8.
-    """
-    if not isinstance(value, str):
-        raise ValueError(f"{what} is a text, but {type(value).__name__} was given.")
-    if len(value) > LONGEST:
-        raise ValueError(f"{what} has {len(value):,} characters, more than {LONGEST:,}.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{what} holds bytes that are no UTF-8: type it anew.") from error
 
 
 def _spans(encoding: Any, prompt: str) -> list[tuple[int, int]]:

@@ -7,31 +7,12 @@ from typing import Any
 
 from PIL import Image
 
-from companion.door import printable
 from companion.door.numbers import number, shown, whole
 from companion.door.pictures import as_mask, as_rgb
+from companion.door.prompts import check_text
 
 LARGEST_SEED = 2**64 - 1  # what torch's generators take
 MOST_PICTURES = 10_000  # at once; far more than any device holds
-LARGEST_SIDE = 4096  # pixels, of what is drawn and of what it is drawn from
-LONGEST_PROMPT = 100_000  # characters; 77 tokens of them are read
-
-
-def text(name: str, value: Any) -> str:
-    """A text that a tokenizer can read.
-
-    Raises:
-        ValueError: something else.
-    """
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is a text, but {type(value).__name__} was given.")
-    if len(value) > LONGEST_PROMPT:
-        raise ValueError(f"{name} has {len(value):,} characters, more than {LONGEST_PROMPT:,}.")
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise ValueError(
-            f"{name} holds bytes that are no UTF-8, {shown(value)}: save the text as UTF-8."
-        )
-    return value
 
 
 def seeds_of(seeds: Any) -> list[int]:
@@ -49,10 +30,10 @@ def seeds_of(seeds: Any) -> list[int]:
         raise ValueError("There are no seeds: give one for each picture.")
     if len(several) > MOST_PICTURES:
         raise ValueError(f"There are more than {MOST_PICTURES:,} seeds: draw fewer at once.")
-    checked = [whole("A seed", one) for one in several]
-    for one in checked:
-        if not 0 <= one <= LARGEST_SEED:
-            raise ValueError(f"A seed is {shown(one)}, but it is a whole number of 0 to 2^64 - 1.")
+    checked = [whole("A seed", seed) for seed in several]
+    for seed in checked:
+        if not 0 <= seed <= LARGEST_SEED:
+            raise ValueError(f"A seed is {shown(seed)}, but it is a whole number of 0 to 2^64 - 1.")
     return checked
 
 
@@ -79,12 +60,6 @@ def unknown(name: Any, known: list[str], of: str) -> ValueError:
     return ValueError(f"There is no argument {shown(name)} {of}: {instead}")
 
 
-def fault_of(error: Exception) -> str:
-    """What a library says of a fault, in one short line."""
-    told = printable(str(error)).rstrip(".")
-    return f"{type(error).__name__}: {told[:150]}{'…' if len(told) > 150 else ''}"
-
-
 def _picture(turn: Callable[[Image.Image, str], Image.Image]) -> Check:
     def check(name: str, value: Any) -> Image.Image:
         if not isinstance(value, Image.Image):
@@ -94,7 +69,7 @@ def _picture(turn: Callable[[Image.Image, str], Image.Image]) -> Check:
     return check
 
 
-def _several(one: Check) -> Check:
+def _several(check_part: Check) -> Check:
     def check(name: str, value: Any) -> list[Any]:
         try:
             unordered = isinstance(value, str | bytes | Mapping | Set)
@@ -103,7 +78,7 @@ def _several(one: Check) -> Check:
             several = []
         if not 1 <= len(several) <= 1000:
             raise ValueError(f"{name} is {shown(value)}, but it is a list of 1 to 1,000 numbers.")
-        return [one(f"A number of {name}", part) for part in several]
+        return [check_part(f"A number of {name}", part) for part in several]
 
     return check
 
@@ -127,8 +102,8 @@ def _part(meaning: str) -> Check:
 
 def _text_or_texts(name: str, value: Any) -> str | list[str]:
     if isinstance(value, list | tuple):
-        return [text(name, one) for one in value]
-    return text(name, value)
+        return [check_text(name, text) for text in value]
+    return check_text(name, value)
 
 
 # Those that a file may tell; the others of a pipeline's call are passed on as they are.

@@ -13,23 +13,20 @@ from PIL import Image
 from companion.door import printable
 from companion.door.numbers import shown
 from companion.door.pictures import as_rgb
-from companion.stable_diffusion import token_pieces
+from companion.door.pipelines import check_first_level, check_scheduler, check_steps
+from companion.door.prompts import check_text
+from companion.door.text import fault_of
+from companion.stable_diffusion import LARGEST_SIDE, token_pieces
 
-from .arguments import ARGUMENTS, LARGEST_SIDE, checked, fault_of, seeds_of, text, unknown
+from .arguments import ARGUMENTS, checked, seeds_of, unknown
+from .live_arguments import check_live_arguments
 from .loading import TASKS, task_of
-from .passed import check_passed
-from .schedulers import check_scheduler
 
 # Diffusers refuses sides that are no multiples of this, whatever the VAE's factor is.
 PIPELINE_FACTOR = 8
 LONGEST_QUOTE = 200  # characters of a prompt's end
-OURS = (
-    "prompt",
-    "prompt_embeds",
-    "seeds",
-    "generator",
-    "num_images_per_prompt",
-)  # said by prompt and seeds
+# What prompt and seeds say.
+OURS = ("prompt", "prompt_embeds", "seeds", "generator", "num_images_per_prompt")
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def prepare(pipe: Any, prompt: Any, seeds: Any, arguments: Mapping[str, Any]) ->
         # Diffusers would squeeze the picture into the model's square.
         values = {"height": values["image"].height, "width": values["image"].width, **values}
     _check_limits(pipe, values)
-    check_passed(pipe, task, values, len(prompts), len(several))
+    check_live_arguments(pipe, task, values, len(prompts), len(several))
     if "callback" in values:
         values.setdefault("callback_steps", 1)  # without, most pipelines count in steps of None
     return Call(prompts, several, guided, values)
@@ -85,8 +82,8 @@ def prepare(pipe: Any, prompt: Any, seeds: Any, arguments: Mapping[str, Any]) ->
 
 def warn_of_cut_prompts(pipe: Any, prompts: Sequence[str]) -> None:
     """Name the end of each prompt that the text encoder does not read."""
-    for one in dict.fromkeys(prompts):
-        cut_off = printable(token_pieces(pipe.tokenizer, one).truncated)
+    for text in dict.fromkeys(prompts):
+        cut_off = printable(token_pieces(pipe.tokenizer, text).truncated)
         if cut_off:
             if len(cut_off) > LONGEST_QUOTE:
                 cut_off = f"{cut_off[:LONGEST_QUOTE]}…"
@@ -100,9 +97,9 @@ def warn_of_cut_prompts(pipe: Any, prompts: Sequence[str]) -> None:
 
 def _prompts(prompt: Any) -> list[str]:
     prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
-    if not prompts or not all(isinstance(one, str) for one in prompts):
+    if not prompts or not all(isinstance(text, str) for text in prompts):
         raise ValueError("A prompt is a text or a list of texts, but something else was given.")
-    return [text("The prompt", one) for one in prompts]
+    return [check_text("The prompt", text) for text in prompts]
 
 
 def _check_inputs(task: str, arguments: Mapping[str, Any]) -> None:
@@ -135,7 +132,7 @@ def _check_names(pipe: Any, arguments: Mapping[str, Any]) -> None:
 def _upright(value: Any) -> Any:
     """The pictures in it, lists of lists included, as RGB."""
     if isinstance(value, list):
-        return [_upright(one) for one in value]
+        return [_upright(part) for part in value]
     return as_rgb(value) if isinstance(value, Image.Image) else value
 
 
@@ -157,12 +154,7 @@ def _check_steps(pipe: Any, values: Mapping[str, Any]) -> None:
     given = _levels(pipe.scheduler, values)
     steps = len(next(iter(given.values()))) if given else values.get("num_inference_steps", 50)
     strength = values.get("strength", 1.0)
-    levels = pipe.scheduler.config.get("num_train_timesteps", 1000)
-    if steps > levels:
-        raise ValueError(
-            f"num_inference_steps is {shown(steps)}, but the model knows {levels} noise levels: "
-            f"take no more steps than that."
-        )
+    check_steps(pipe.scheduler, steps)
     if int(steps * strength) < 1:
         raise ValueError(
             f"strength {strength} of {steps} steps is less than one step: give a strength of at "
@@ -205,19 +197,12 @@ def _check_range(scheduler: Any, name: str, several: Sequence[float]) -> None:
 
 
 def _check_first_level(scheduler: Any, given: Mapping[str, Any], strength: float) -> None:
-    """From pure noise the picture cannot be told by the noise in it: that divides by zero."""
     kept = getattr(scheduler, "alphas_cumprod", None)
-    if kept is None or kept.min() > 0 or scheduler.config.get("prediction_type") != "epsilon":
+    if kept is None or kept.min() > 0:
         return
     own = type(scheduler).from_config(scheduler.config)  # the pipeline's own stays as it is
     own.set_timesteps(**given)
-    first = own.timesteps[len(own.timesteps) - int(len(own.timesteps) * strength)]
-    if kept[int(first)] <= 0:
-        raise ValueError(
-            "The scheduler begins with pure noise (zero terminal SNR), but the model predicts "
-            "epsilon, which says nothing there and gives NaN: set rescale_betas_zero_snr=False, or "
-            "take a model that predicts v."
-        )
+    check_first_level(own, own.timesteps[len(own.timesteps) - int(len(own.timesteps) * strength)])
 
 
 def _check_guided(task: str, values: Mapping[str, Any], guided: float) -> None:

@@ -9,9 +9,10 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from PIL import Image
 
 from companion.door.numbers import shown
+from companion.door.pipelines import looked_at, nan_in_a_sentence
 
 from .checks import Call, prepare, warn_of_cut_prompts
-from .passed import SAME_EVERYWHERE, is_flat
+from .live_arguments import SAME_EVERYWHERE, is_flat
 
 
 def draw(
@@ -23,6 +24,8 @@ def draw(
     **arguments: Any,
 ) -> list[Image.Image]:
     """Draw pictures with a pipeline of one of the tasks of `TASKS`.
+
+    Chapter 4, "Batches and seeds".
 
     Each picture has a generator of its own, on the CPU, so it depends on its seed alone: not on
     the device, and not on how many others are drawn at once.
@@ -80,7 +83,10 @@ def run(pipe: Any, call: Call) -> list[Image.Image]:
 
 
 def _without_guidance_after(guided: float) -> dict[str, Any]:
-    """What makes a pipeline drop the unconditional half of its batch after a part of the steps."""
+    """What makes a pipeline drop the unconditional half of its batch after a part of the steps.
+
+    Chapter 4, "Half of the work in a third of the steps".
+    """
 
     def drop(pipe: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if pipe.do_classifier_free_guidance and step + 1 >= guided * pipe.num_timesteps:
@@ -106,15 +112,16 @@ def _may_give_nothing(callback: Any) -> Any:
         if given is None:
             return {}
         if not isinstance(given, dict) or not all(
-            isinstance(one, torch.Tensor) or one is tensors.get(name) for name, one in given.items()
+            isinstance(value, torch.Tensor) or value is tensors.get(name)
+            for name, value in given.items()
         ):
             raise ValueError(
                 f"callback_on_step_end gave {shown(given)} back, but it gives a dict of the "
                 f"tensors that go on, or nothing."
             )
-        sides = [tuple(one["latents"].shape) for one in (tensors, given) if "latents" in one]
+        sides = [tuple(held["latents"].shape) for held in (tensors, given) if "latents" in held]
         if len(set(sides)) > 1:
-            was, now = ("x".join(map(str, one)) for one in sides)
+            was, now = ("x".join(map(str, shape)) for shape in sides)
             raise ValueError(f"callback_on_step_end gave latents of {now} back in place of {was}.")
         return given
 
@@ -133,50 +140,8 @@ def _flat_depth_in_a_sentence(pipe: Any) -> Iterator[None]:
         if is_flat(estimated.predicted_depth):
             raise ValueError(f"The depth that is seen in the picture {SAME_EVERYWHERE}")
 
-    with _looked_at(getattr(pipe, "depth_estimator", None), look):
+    with looked_at(getattr(pipe, "depth_estimator", None), look):
         yield
-
-
-@contextmanager
-def nan_in_a_sentence(pipe: Any) -> Iterator[None]:
-    """Look at what goes into the VAE's decoder and comes out: of NaN a pipeline makes black.
-
-    Raises:
-        ValueError: one of them holds NaN.
-    """
-
-    def look(_: Any, latents: tuple[torch.Tensor, ...], picture: torch.Tensor) -> None:
-        if latents[0].isnan().any():
-            dtype = latents[0].dtype if unet is None else unet.dtype
-            raise ValueError(f"The picture holds NaN: {_why_nan('UNet', dtype)}.")
-        if picture.isnan().any():
-            raise ValueError(f"The picture holds NaN: {_why_nan('VAE', picture.dtype)}.")
-
-    unet = getattr(pipe, "unet", None)  # a transformer is in its place in others
-    with _looked_at(getattr(getattr(pipe, "vae", None), "decoder", None), look):
-        yield
-
-
-@contextmanager
-def _looked_at(module: Any, look: Any) -> Iterator[None]:
-    """Hand what goes into a part and comes out of it to `look`, if the pipeline has that part."""
-    if not isinstance(module, torch.nn.Module):
-        yield
-        return
-    hook = module.register_forward_hook(look)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _why_nan(network: str, dtype: torch.dtype) -> str:
-    if dtype in (torch.float16, torch.bfloat16):
-        return f"in half precision the {network} can overflow, so load the pipeline in float32"
-    return (
-        f"{network} and scheduler computed in float32, so half precision is not the cause; try a "
-        f"smaller guidance_scale or another scheduler, else the model's weights are damaged"
-    )
 
 
 @contextmanager

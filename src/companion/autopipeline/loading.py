@@ -12,10 +12,9 @@ from companion.door import Untrusted, printable
 from companion.door.documents import read_json
 from companion.door.models import check_model_folder, check_weights
 from companion.door.numbers import shown
+from companion.door.text import fault_of
 from companion.profile import Profile
 from companion.profile import profile as default_profile
-
-from .arguments import fault_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ TASKS = {
 
 def load(task: str, profile: Profile | None = None) -> Any:
     """Load the profile's pipeline for a task onto the profile's device, in its precision.
+
+    Chapter 4, "Three lines".
 
     Args:
         task: a name of `TASKS`.
@@ -107,6 +108,8 @@ def _has_old_extractor(folder: Path) -> bool:
 
 def task_of(pipe: Any) -> str:
     """The task that a pipeline does, by the mappings that AutoPipeline itself chooses from.
+
+    Chapter 4, "Which class, and why".
 
     Raises:
         ValueError: a pipeline of no task of `TASKS`.

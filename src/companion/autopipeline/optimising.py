@@ -42,13 +42,13 @@ class Report:
 
     def done(self, name: str) -> bool:
         """Whether the means of that name was used."""
-        return next(one.done for one in self.decisions if one.name == name)
+        return next(decision.done for decision in self.decisions if decision.name == name)
 
     def __str__(self) -> str:
-        width = max(len(one.name) for one in self.decisions)
+        width = max(len(decision.name) for decision in self.decisions)
         return "\n".join(
-            f"{'yes' if one.done else 'no ':3}  {one.name:{width}}  {one.reason}"
-            for one in self.decisions
+            f"{'yes' if decision.done else 'no ':3}  {decision.name:{width}}  {decision.reason}"
+            for decision in self.decisions
         )
 
 
@@ -76,6 +76,8 @@ def this_machine(device: torch.device) -> Machine:
 
 def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool = False) -> Report:
     """Make a pipeline as fast as its device allows with the pictures the same.
+
+    Chapter 4, "Faster".
 
     On a GPU: half precision, channels_last, a compiled UNet, and where memory is short, parts that
     wait in the machine's memory. On a CPU that computes in bfloat16: the UNet in it. The pipeline
@@ -192,7 +194,7 @@ def _channels_last(pipe: Any, on_gpu: bool) -> Decision:
 
 def _attention(pipe: Any) -> Decision:
     name = "fused attention"
-    kinds = {type(one).__name__ for one in pipe.unet.attn_processors.values()}
+    kinds = {type(processor).__name__ for processor in pipe.unet.attn_processors.values()}
     if kinds <= {"AttnProcessor2_0", "FusedAttnProcessor2_0"}:
         reason = "scaled_dot_product_attention is Diffusers' own choice: nothing to do"
         return Decision(name, True, reason)
@@ -296,8 +298,8 @@ def _remembered(network: torch.nn.Module) -> Callable[[], None]:
     for module in network.modules():
         own = dict(vars(module))
         # Parts, buffers and hooks: put back in place, as whoever registered a hook holds its dict.
-        inner = [(one, copy(one)) for one in own.values() if type(one) in (dict, OrderedDict)]
-        weights = [(one, one.data) for one in module.parameters(recurse=False)]
+        inner = [(held, copy(held)) for held in own.values() if type(held) in (dict, OrderedDict)]
+        weights = [(weight, weight.data) for weight in module.parameters(recurse=False)]
         kept.append((module, own, inner, weights))
 
     def put_back() -> None:
@@ -336,6 +338,9 @@ def _answer(pipe: Any) -> Tensor:
 
 def _fast_bfloat16() -> bool:
     """Whether this CPU multiplies in bfloat16: AVX-512 BF16 or AMX."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        can = torch.cpu.get_capabilities()  # no AVX where the CPU is no x86
+        return any(can.get(name, False) for name in ("avx512_bf16", "amx_tile"))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

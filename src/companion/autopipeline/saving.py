@@ -14,12 +14,12 @@ from companion.door import exists, is_file, is_folder, printable
 from companion.door.paths import file_path
 from companion.door.pictures import as_rgb, open_picture
 from companion.door.places import replace
+from companion.door.text import fault_of
 
-from .arguments import fault_of
 from .checks import prepare
 from .loading import task_of
-from .note import from_json, to_json
 from .settings import Settings, model_of
+from .settings_json import from_json, to_json
 
 KEY = "companion.autopipeline"
 PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
@@ -29,6 +29,8 @@ def save_with_settings(
     path: str | Path, picture: Image.Image, pipe: Any, prompt: str, *, seed: int, **arguments: Any
 ) -> Settings:
     """Write a picture as PNG with the settings that drew it.
+
+    Chapter 4, "Keep a picture with its settings".
 
     Call it as `draw` was called. The file appears whole or not at all, and replaces one of that
     name; a link of that name makes way, and what it leads to stays.

@@ -1,6 +1,5 @@
 """Schedulers by name, and of a configuration that a file tells."""
 
-import copy
 import inspect
 import math
 import tomllib
@@ -14,14 +13,10 @@ from diffusers.configuration_utils import ConfigMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from companion.door.numbers import shown
-from companion.stable_diffusion import try_steps
-
-from .arguments import fault_of
+from companion.door.pipelines import STEPS_OTHERWISE, serves, try_steps
+from companion.door.text import fault_of
 
 MOST_LEVELS = 10_000  # models are trained with 1,000; tables of that many numbers are made
-STEPS_OTHERWISE = (
-    "steps in another way than Stable Diffusion's pipelines do: take another scheduler."
-)
 TABLE = Path(__file__).with_name("schedulers.toml")
 
 
@@ -37,6 +32,8 @@ def scheduler_names() -> tuple[str, ...]:
 
 def make_scheduler(name: str, like: Any) -> Any:
     """Make a scheduler that fits a model.
+
+    Chapter 4, "Another scheduler".
 
     Args:
         name: one of `scheduler_names()`.
@@ -70,7 +67,7 @@ def scheduler_of(configuration: Mapping[str, Any], steps: int = 50) -> Any:
     kind = _classes().get(name) if isinstance(name, str) else None
     if kind is None:
         raise ValueError(f"There is no scheduler {shown(name)} in Diffusers.")
-    if not _serves(kind):
+    if not serves(kind):
         raise ValueError(f"A {name} {STEPS_OTHERWISE}")
     hints = get_type_hints(kind.__init__)
     given = {}
@@ -88,38 +85,6 @@ def scheduler_of(configuration: Mapping[str, Any], steps: int = 50) -> Any:
             f"The scheduler {name} cannot be used with this configuration ({fault_of(error)})."
         ) from error
     return made
-
-
-def check_scheduler(scheduler: Any, given: Mapping[str, Any]) -> None:
-    """Try the first step of a pipeline's scheduler, on a copy, as the pipeline will take it.
-
-    Args:
-        scheduler: the pipeline's.
-        given: what its `set_timesteps` will be called with.
-
-    Raises:
-        ValueError: it cannot step so.
-    """
-    try:
-        _step(copy.deepcopy(scheduler), given, 1)
-    except Exception as error:  # each class has its own
-        kind: Any = type(scheduler)
-        if not _serves(kind):
-            raise ValueError(f"A {kind.__name__} {STEPS_OTHERWISE}") from error
-        raise ValueError(
-            f"The pipeline's {kind.__name__} cannot be used here ({fault_of(error)}): "
-            f"take another scheduler."
-        ) from error
-
-
-@cache
-def _serves(kind: Any) -> bool:
-    """Whether a class steps as pipelines of Stable Diffusion do; signatures alone do not tell."""
-    try:
-        _try(kind(), 10)
-    except Exception:  # each class has its own
-        return False
-    return True
 
 
 @cache
@@ -163,11 +128,4 @@ def _try(scheduler: Any, steps: int) -> None:
         raise ValueError(f"its noise levels are not {levels} numbers between 0 and 1")
     if steps > levels:
         raise ValueError(f"{shown(steps)} steps, but {levels} noise levels")
-    _step(scheduler, {"num_inference_steps": steps})
-
-
-def _step(scheduler: Any, given: Mapping[str, Any], steps: int | None = None) -> None:
-    """`try_steps`, and what a pipeline asks of a scheduler besides."""
-    if scheduler.order < 1:
-        raise ValueError(f"its order is {scheduler.order}")
-    try_steps(scheduler, given, steps)
+    try_steps(scheduler, {"num_inference_steps": steps})

@@ -9,9 +9,11 @@ from PIL import Image
 from pydantic import ConfigDict, Field
 
 from companion.door import printable
+from companion.door.prompts import LONGEST
+from companion.door.text import fault_of
 from companion.local_hub.cache_layout import snapshot_of
 
-from .arguments import LARGEST_SEED, LONGEST_PROMPT, fault_of
+from .arguments import LARGEST_SEED
 from .checks import prepare
 from .drawing import run
 from .loading import task_of
@@ -39,7 +41,7 @@ class Settings:
 
     task: Name
     model: Name
-    prompt: Annotated[str, Field(max_length=LONGEST_PROMPT)]
+    prompt: Annotated[str, Field(max_length=LONGEST)]
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)]
     arguments: dict[str, Any]
     scheduler: dict[str, Any]
@@ -82,7 +84,7 @@ def model_of(pipe: Any) -> str:
     """A name for the pipeline's model that means the same on another machine."""
     from companion.zoo import entries
 
-    folder = Path(str(pipe.config._name_or_path))
+    folder = Path(str(pipe.name_or_path))
     for name, entry in entries().items():
         # A model that shares parts lies in the cache, under its name and a digest of its files.
         if folder == entry.path or re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{16}}", folder.name):

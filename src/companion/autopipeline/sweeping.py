@@ -49,6 +49,8 @@ def sweep(
 ) -> list[Drawn]:
     """Draw a prompt with every combination of settings.
 
+    Chapter 4, "Another scheduler".
+
     Args:
         pipe: as for `draw`; its own scheduler is back in the end.
         prompt: what to draw.
@@ -71,7 +73,7 @@ def sweep(
     task_of(pipe)  # says so if it is none
     several, own, calls = seeds_of(seeds), pipe.scheduler, 0
     values = {name: _values(name, given) for name, given in over.items()}
-    combinations = [dict(zip(values, one, strict=True)) for one in product(*values.values())]
+    combinations = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
 
     def count(*_: object) -> None:
         nonlocal calls

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .text import printable
@@ -38,6 +39,17 @@ def number(name: str, value: Any) -> float:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         pass  # each of numpy, torch and Python has its own
     raise ValueError(f"{name} is {shown(value)}, but it is a finite number.")
+
+
+def listed(given: Any) -> list[Any]:
+    """Several as a list, and one as a list of itself: a text is one, and so is torch's number."""
+    return list(given) if is_several(given) else [given]
+
+
+def is_several(given: Any) -> bool:
+    """Whether it can be gone through, and is neither a text nor a tensor of no side."""
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+    return several and getattr(given, "ndim", 1) > 0
 
 
 def shown(value: Any) -> str:

@@ -47,3 +47,10 @@ def without_password(text: str) -> str:
 def says_yes(text: str) -> bool:
     """Whether a variable, or a query of the hub's API, says yes, as the hub's library reads it."""
     return text.upper() in ("1", "ON", "YES", "TRUE")
+
+
+def fault_of(error: Exception) -> str:
+    """What a library says of a fault, in one short line."""
+    kind, lines = type(error).__name__, str(error).strip().splitlines()
+    told = printable(lines[0]).rstrip(".") if lines else ""
+    return f"{kind}: {told[:300]}{'…' if len(told) > 300 else ''}" if told else kind

@@ -1,4 +1,4 @@
-"""The arguments that a pipeline takes as they are: of a kind and a shape that it can work with."""
+"""The arguments that no file can tell, such as tensors: each is one a pipeline can work with."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,9 @@ CALLBACKS = {
 }
 
 
-def check_passed(pipe: Any, task: str, values: Mapping[str, Any], prompts: int, seeds: int) -> None:
+def check_live_arguments(
+    pipe: Any, task: str, values: Mapping[str, Any], prompts: int, seeds: int
+) -> None:
     """Look at what no file can tell: tensors, callbacks, names.
 
     Raises:
@@ -128,7 +130,7 @@ def _check_callbacks(pipe: Any, values: Mapping[str, Any]) -> None:
         )
     known = getattr(pipe, "_callback_tensor_inputs", [])
     names = values.get("callback_on_step_end_tensor_inputs", [])
-    if not isinstance(names, list | tuple) or any(one not in known for one in names):
+    if not isinstance(names, list | tuple) or any(name not in known for name in names):
         raise ValueError(
             f"callback_on_step_end_tensor_inputs is {shown(names)}, but it is a list of names of "
             f"{', '.join(known)}."
@@ -159,7 +161,7 @@ def _check_adapter(pipe: Any, values: Mapping[str, Any]) -> None:
         raise ValueError("ip_adapter_image and ip_adapter_image_embeds say the same: give one.")
     embeddings = values.get("ip_adapter_image_embeds", [])
     if not isinstance(embeddings, list) or not all(
-        isinstance(one, Tensor) and one.ndim == 3 for one in embeddings
+        isinstance(embedding, Tensor) and embedding.ndim == 3 for embedding in embeddings
     ):
         raise ValueError(
             "ip_adapter_image_embeds is a list of tensors of three sides, one for each adapter, "

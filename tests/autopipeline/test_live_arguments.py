@@ -1,4 +1,4 @@
-"""What a pipeline takes as it is: of a wrong kind it is refused in one sentence, else passed on."""
+"""Arguments that no file can tell: a wrong one is refused in one sentence, others are passed on."""
 
 from typing import Any
 
@@ -97,7 +97,7 @@ def test_a_callback_that_gives_nothing_only_looks(pipe: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        *((one, "or nothing") for one in (5, "x", [], {"latents": None}, {"prompt_embeds": 5})),
+        *((given, "or nothing") for given in (5, "x", [], {"latents": None}, {"prompt_embeds": 5})),
         ({"latents": torch.zeros(1, 4, 8, 8)}, "latents of 1x4x8x8 back in place of 1x4x16x16"),
     ],
 )

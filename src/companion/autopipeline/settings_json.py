@@ -1,4 +1,4 @@
-"""Settings as the text that lies in a PNG file: written, and read back as checked values."""
+"""Settings as JSON, the text that lies in a PNG file: written, and read back as checked values."""
 
 import base64
 import io
@@ -10,8 +10,9 @@ from typing import Any, Literal
 from companion.door.documents import parse_json
 from companion.door.numbers import number, shown
 from companion.door.pictures import open_picture
+from companion.stable_diffusion import LARGEST_SIDE
 
-from .arguments import ARGUMENTS, LARGEST_SIDE, checked, unknown
+from .arguments import ARGUMENTS, checked, unknown
 from .loading import TASKS
 from .settings import Settings
 
@@ -29,7 +30,7 @@ class _Note(Settings):
 def _numbers(name: str, value: Any) -> dict[str, float]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ValueError(f"{name} is {shown(value)}, but it is numbers by name.")
-    return {key: number(f"{key} of {name}", one) for key, one in value.items()}
+    return {key: number(f"{key} of {name}", part) for key, part in value.items()}
 
 
 # What a file can tell; the LoRA's scale is one of the last.
@@ -42,7 +43,7 @@ def to_json(settings: Settings) -> str:
     Raises:
         ValueError: they hold something that `from_json` would refuse.
     """
-    entry = {one.name: getattr(settings, one.name) for one in fields(settings)}
+    entry = {setting.name: getattr(settings, setting.name) for setting in fields(settings)}
     try:
         if others := [name for name in settings.arguments if name not in KEPT]:
             raise ValueError(", ".join(others))
@@ -71,7 +72,7 @@ def from_json(note: str, what: str) -> Settings:
         ValueError: it is no such text, or tells what no picture can have been drawn with.
     """
     entry = parse_json(_Note, note, what, limit=LONGEST, remedy=REMEDY)
-    told = {one.name: getattr(entry, one.name) for one in fields(Settings)}
+    told = {setting.name: getattr(entry, setting.name) for setting in fields(Settings)}
     try:
         if entry.task not in TASKS:
             raise ValueError(f"there is no task {shown(entry.task)}")

@@ -75,9 +75,11 @@ def test_a_full_memory_is_one_sentence_with_the_remedy(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     monkeypatch.setattr(pipe.unet, "forward", full)
-    with pytest.raises(MemoryError, match="memory of the device is full: try fewer than 2 ") as one:
+    with pytest.raises(
+        MemoryError, match="memory of the device is full: try fewer than 2 "
+    ) as caught:
         draw(pipe, "a cat", seeds=[1, 2], num_inference_steps=1)
-    assert "optimise(pipe)" in str(one.value)
+    assert "optimise(pipe)" in str(caught.value)
 
 
 def test_other_errors_stay_what_they_are(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,11 +351,11 @@ def test_what_is_no_picture_is_refused(
     Image.effect_noise((64, 64), 50).convert("RGB").save(path)
     path.write_bytes(path.read_bytes()[:3000])
     wrong = [np.zeros((64, 64, 3)), torch.zeros(3, 64, 64), [GREY], path, Image.new("RGB", (0, 64))]
-    for one in (*wrong, Image.open(path)):
+    for picture in (*wrong, Image.open(path)):
         with pytest.raises(
             ValueError, match=rf"^{name} (is a PIL picture|has 0x64|cannot be read)"
         ):
-            draw(pipes["inpainting"], "a cat", **{"image": GREY, "mask_image": GREY, name: one})
+            draw(pipes["inpainting"], "a cat", **{"image": GREY, "mask_image": GREY, name: picture})
 
 
 # Numbers that become none

@@ -93,7 +93,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(
     ):
         save_with_settings(path, GREY, pipe, "another", seed=2)
     assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["cat.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.png"]
 
 
 def test_what_cannot_be_kept_is_refused(pipe: Any, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_nothing_is_written_in_place_of_what_is_no_file(pipe: Any, tmp_path: Pat
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(OSError, match=r"pipe\.png is a folder, a pipe or a device"):
         save_with_settings(tmp_path / "pipe.png", GREY, pipe, "a cat", seed=1)
-    assert [one.is_fifo() for one in tmp_path.iterdir()] == [True]
+    assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]
 
 
 def test_a_picture_that_is_no_png_leaves_nothing_behind(pipe: Any, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_what_draw_would_refuse_is_not_kept(pipe: Any, tmp_path: Path) -> None:
 def test_settings_that_would_not_be_read_again_are_not_written(
     pipes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("companion.autopipeline.note.LONGEST", 1000)
+    monkeypatch.setattr("companion.autopipeline.settings_json.LONGEST", 1000)
     with pytest.raises(ValueError, match=r"more than 1,000 bytes .* smaller pictures\."):
         save_with_settings(
             tmp_path / "a.png", GREY, pipes["image-to-image"], "a", seed=1, image=FROG.image
