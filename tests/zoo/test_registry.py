@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_a_changed_and_a_missing_file_are_named(monkeypatch: pytest.MonkeyPatch)
         "ddpm: config.json is not the registered file (its SHA-256 differs).",
         "ddpm: absent.json is missing.",
     ]
+
+
+def test_a_model_that_nobody_has_trained_yet_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(entries(), "ddpm", replace(entries()["ddpm"], path=tmp_path, sha256={}))
+    assert verify("ddpm") == ["ddpm: its files are not made yet."]
 
 
 @pytest.mark.parametrize("name", entries())

@@ -36,7 +36,8 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
     for start, images, part in held_out(recipe.subset, COUNT, BATCH):
         depths = scene_depths(part)
         swapped = [_another(scene, world.objects, start + n) for n, scene in enumerate(part)]
-        captions, gray = [scene.caption for scene in part], torch.full_like(images, 0.5)
+        captions = [scene.caption for scene in part]
+        gray = torch.full(images.shape, 0.5)  # `full_like` keeps strides, which round otherwise
         drawn = draw(pipeline, captions, start, image=gray, depth_map=depths, **settings)
         alone = [n for n, scene in enumerate(part) if len(scene.objects) == 1]
         prompts = [swapped[n][0] for n in alone]
