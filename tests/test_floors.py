@@ -1,5 +1,6 @@
 """The plan of the house: which room may import which, and the picture of it."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -61,6 +62,19 @@ def test_an_import_that_breaks_the_plan_is_found(
     said = lint(copied, copied)
     assert said.returncode == 1
     assert f"{contract} BROKEN" in said.stdout
+
+
+def test_imports_are_relative_inside_a_room_and_absolute_between_rooms() -> None:
+    package, wrong = ROOT / "src" / "companion", []
+    for file in package.rglob("*.py"):
+        room = file.relative_to(package).parts[0]
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and file.parent != package:
+                depth = len(file.relative_to(package).parts) - 1
+                inside = (node.module or "").split(".")[:2] == ["companion", room]
+                if inside if node.level == 0 else node.level > depth:
+                    wrong.append(f"{file.relative_to(package)}:{node.lineno}")
+    assert not wrong
 
 
 def test_the_picture_of_the_floors_is_the_code_s() -> None:
