@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _carry_out(arguments)
-    from companion.cli import stopping
+    from . import stopping
 
     stopping.listen()
-    from companion.cli import console
+    from . import console
 
     try:
         console.prepare()
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(arguments: Sequence[str]) -> int:
-    from companion.cli import console, faults, stopping
+    from . import console, faults, stopping
 
     parsed = _parser().parse_args(arguments)
     stopped = stopping.NOTHING_CHANGED
@@ -75,7 +75,7 @@ def _carry_out(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
-    from companion.cli import attend, doctor, fetch, train, zoo
+    from . import attend, doctor, fetch, train, zoo
     from companion.door.text import printable, without_password
 
     class Parser(argparse.ArgumentParser):
