@@ -75,8 +75,9 @@ def _carry_out(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
-    from . import attend, doctor, fetch, train, zoo
     from companion.door.text import printable, without_password
+
+    from . import attend, doctor, fetch, train, zoo
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
