@@ -104,6 +104,13 @@ def test_a_model_that_cannot_be_fetched_is_one_sentence(tmp_path: Path) -> None:
     assert answer.stdout.count("\n") == 1
 
 
+def test_every_table_of_settings_stands_in_both_profiles() -> None:
+    small, full = (
+        tomllib.loads(PROFILES.read_text())[name]["settings"] for name in ("small", "full")
+    )
+    assert set(small) == set(full)
+
+
 @pytest.mark.parametrize("name", ["small", "full"])
 def test_the_words_of_chapter_6_stand_in_their_prompts(name: str) -> None:
     table = tomllib.loads(PROFILES.read_text())[name]
@@ -115,9 +122,9 @@ def test_the_words_of_chapter_6_stand_in_their_prompts(name: str) -> None:
 
 def test_a_table_of_settings_needs_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     table = tmp_path / "profiles.toml"
-    table.write_text(PROFILES.read_text() + "[small.settings.flow]\nshift = 3.0\n")
+    table.write_text(PROFILES.read_text() + "[small.settings.no_chapter]\nshift = 3.0\n")
     monkeypatch.setattr("companion.sources.PROFILES", table)
-    assert profile("small").settings["flow"] == {"shift": 3.0}
+    assert profile("small").settings["no_chapter"] == {"shift": 3.0}
 
 
 def test_a_model_of_the_table_needs_no_code(

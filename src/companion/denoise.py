@@ -1,7 +1,7 @@
 """Chapter 2: samplers as plain loops, each one paper's update written out.
 
-All three are called alike: `sampler(model, noise, scheduler=scheduler, num_steps=50)`. The model
-predicts the noise ε that a sample holds,
+All are called alike: `sampler(model, noise, scheduler=scheduler, num_steps=50)`. Each calls the
+model once a step. The model predicts the noise ε that a sample holds,
 
     x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε        (Ho et al. 2020, equation 4),
 
@@ -45,7 +45,7 @@ Callback = Callable[[Step], None]
 
 
 class Sampler(Protocol):
-    """How `ddpm`, `ddim` and `unipc` are called."""
+    """How every sampler of this module is called."""
 
     def __call__(
         self,
@@ -328,8 +328,8 @@ def _threshold(x_0: Tensor, scheduler: Any) -> Tensor:
 def _timesteps(scheduler: Any, num_steps: int, end: bool = False) -> list[int]:
     """Where the steps begin, from noisy to clean: Lin et al. 2024, table 2.
 
-    Chapter 2, "The timesteps". `end` is for solvers that count the end of the last step among the
-    spaced points.
+    Chapter 2, "The timesteps". With `end`, the end of the last step is one of the spaced points, as
+    in Diffusers' multistep solvers: there are num_steps + 1 of them.
     """
     total = scheduler.config.num_train_timesteps
     spacing = scheduler.config.get("timestep_spacing", "leading")
@@ -368,7 +368,15 @@ def _start(
     callback: Callback | None,
     spare: int = 0,
 ) -> tuple[Tensor, int]:
-    """The noise where the model is, and the steps, after a look at everything that was given."""
+    """Check what a sampler was given; the noise on the model's device, and the number of steps.
+
+    Args:
+        model, noise, scheduler, num_steps, generator, callback: as for `ddpm`.
+        spare: timesteps that the steps must leave over: 1 with `_timesteps(..., end=True)`.
+
+    Raises:
+        ValueError: one of them does not fit.
+    """
     if not (callback is None or callable(callback)):
         raise ValueError(f"The callback is {shown(callback)}, but it is a function of a Step.")
     if not callable(model) or not hasattr(model, "config"):

@@ -21,6 +21,10 @@ def test_every_recipe_can_be_read(name: str) -> None:
     assert recipe.steps > recipe.warmup_steps > 0
 
 
+def test_every_recipe_is_of_a_registered_model() -> None:
+    assert {path.stem for path in recipe.RECIPES.glob("*.toml")} == set(recipe_names())
+
+
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="choose one of: classifier, vae, stable-diffusion, ddpm"):
         load_recipe("gan")

@@ -19,8 +19,8 @@ from companion.door import Untrusted
 from companion.door.documents import read_json
 from companion.training import TrainingConfig, train
 from companion.training.checkpoint import Progress, Record, _all_left_out, _check_scaler
+from companion.training.checksums import SUMS, Damaged, check_sums, write_sums
 from companion.training.state import DoesNotFit, read_tensors
-from companion.training.sums import SUMS, Damaged, check_sums, write_sums
 
 Make = Callable[..., TrainingConfig]
 FILES = [

@@ -107,6 +107,12 @@ def test_every_model_has_a_card_with_what_was_measured(name: str) -> None:
         assert heading in card
 
 
+def test_the_page_shows_every_card() -> None:
+    page = (Path(__file__).parents[2] / "book" / "zoo.md").read_text(encoding="utf-8")
+    cards = [(entry.path / "README.md").relative_to(WEIGHTS) for entry in entries().values()]
+    assert not [card for card in cards if f"zoo/weights/{card.as_posix()}" not in page]
+
+
 def _figures(name: str) -> dict[str, float]:
     figures: dict[str, float] = json.loads((entries()[name].path / "evaluation.json").read_text())
     return figures

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .device import check_folder
+from .device import check_working_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +44,7 @@ def _attend(arguments: argparse.Namespace) -> None:
 
     from .results import put, unfinished
 
-    check_folder()
+    check_working_folder()
     prompt = arguments.prompt.strip()
     if not prompt:
         raise ValueError("The prompt is empty: say what to draw.")

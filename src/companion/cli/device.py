@@ -1,4 +1,4 @@
-"""What `--device` means, and where torch may start."""
+"""What has to be right before torch is imported: the working folder, and `--device`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def check_folder() -> None:
+def check_working_folder() -> None:
     """Look at the working folder before torch is imported: where it is gone, torch's mathematics
     library ends the process in its own words.
 
@@ -33,7 +33,7 @@ def choose_device(name: str | None) -> torch.device:
     Raises:
         ValueError: there is no such device on this machine.
     """
-    check_folder()
+    check_working_folder()
     import torch
 
     from companion.profile import best_device

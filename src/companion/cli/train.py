@@ -14,7 +14,7 @@ from companion.training.config import (
     load_config,
 )
 
-from .device import check_folder
+from .device import check_working_folder
 
 METAVAR = {int: "N", float: "X", str: "NAME"}
 
@@ -77,7 +77,7 @@ def _reader(kind: type) -> Callable[[str], Any]:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    check_folder()
+    check_working_folder()
     given = {name: getattr(arguments, name) for name in ON_THE_COMMAND_LINE}
     changes = {name: value for name, value in given.items() if value is not None}
     if arguments.config:

@@ -69,9 +69,9 @@ class Task(ABC):
     def save(self, folder: Path) -> None:
         """Write the model as `from_pretrained` reads it."""
 
-    def held_out(self, count: int) -> tuple[Tensor, list[Scene]]:
-        """Scenes to watch the run with, which no training sees: (count, 3, 64, 64) in -1..1, and
-        the scenes themselves."""
+    def validation_scenes(self, count: int) -> tuple[Tensor, list[Scene]]:
+        """Pictures to watch a run with, (count, 3, 64, 64) in -1..1, and their scenes: neither
+        training sees them nor a model's card."""
         return scene_batch(range(VALIDATION, VALIDATION + count), self.recipe.subset, 64)
 
     def seeds(self, step: int) -> range:

@@ -25,6 +25,7 @@ from companion.door import Untrusted, printable
 from companion.door.documents import read_json
 
 from .changes import SOURCE, compare
+from .checksums import SUMS, Damaged, check_sums, write_sums
 from .config import shown
 from .files import explained, fsync_tree, remove
 from .state import (
@@ -44,7 +45,6 @@ from .state import (
     read_tensors,
     schedule_state,
 )
-from .sums import SUMS, Damaged, check_sums, write_sums
 
 KEPT = 2
 # What is said of a change whose value says nothing to a reader.

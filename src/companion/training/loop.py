@@ -73,6 +73,7 @@ def train_loop(
     warn_if_imitated(config)
     with set_up(config, model, noise_scheduler, optimizer, train_dataloader, lr_scheduler) as run:
         accelerator, progress, log = run.accelerator, run.progress, run.log
+        # `run.model` is `model` as accelerate prepared it; so are `run.optimizer` and the others.
         timesteps = noise_scheduler.config.num_train_timesteps
         tried: tuple[Tensor, ...] = ()  # the last batch, for a look whether the weights are sound
         while progress.epoch < config.num_epochs:

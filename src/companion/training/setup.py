@@ -43,14 +43,14 @@ class Run:
         config: the settings.
         accelerator: knows the processes, the device and the precision.
         folder: of the run.
-        unet: the model that is trained.
+        unet: the model that is trained, as it was given.
         noise_scheduler: adds the noise.
-        model: the UNet as accelerate prepared it, which is what a step calls.
+        model: the same as accelerate prepared it, which is what a step calls.
         optimizer: prepared, too.
         train_dataloader: prepared, too.
         lr_scheduler: prepared, too.
-        order: says at which batch an epoch begins.
-        items: says which epoch's chance the batches are prepared with.
+        order: the order of the pictures; told at which epoch and batch to go on.
+        items: the pictures; what their random transforms draw follows from `items.epoch`.
         batch_size: pictures of a micro-batch, in each process.
         batches: micro-batches of an epoch, in each process.
         steps: optimiser steps of the whole run.
@@ -59,7 +59,7 @@ class Run:
         checkpoints: of the run, also those of an earlier one that goes on.
         progress: how far the run is.
         log: what is written down of each step.
-        evaluation: what is drawn and saved between two epochs.
+        evaluation: draws, scores and saves between two epochs.
         sound: the last step whose weights are known to give numbers.
     """
 

@@ -75,9 +75,9 @@ def entry(name: str) -> Entry:
         ) from None
 
 
-def is_registered(path: Path, kept: str) -> bool:
-    """Whether it is a file, and the one of that SHA-256."""
-    return is_file(path) and sha256(path) == kept
+def is_registered(path: Path, expected: str) -> bool:
+    """Whether there is a file, and its SHA-256 is the expected one."""
+    return is_file(path) and sha256(path) == expected
 
 
 def files_in(folder: Path) -> list[str]:

@@ -27,7 +27,7 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
     drawn = torch.cat(
         [
             ddim(unet, part, scheduler=scheduler, num_steps=50).cpu()
-            for part in tqdm(noise.split(100))
+            for part in tqdm(noise.split(100), desc="pictures", unit="batch")
         ]
     )
     real, _ = scene_batch(range(HELD_OUT, HELD_OUT + count), recipe.subset, size)

@@ -51,12 +51,12 @@ class Autoencoder(Task):
 
     def grid(self) -> Image.Image:
         """Held-out scenes above their reconstructions."""
-        images, _ = self.held_out(16)
+        images, _ = self.validation_scenes(16)
         return compared(images, self.vae(images.to(self.device)).sample.cpu())
 
     def save(self, folder: Path) -> None:
         """Write the VAE, with the scaling factor that gives latents of unit standard deviation."""
-        images, _ = self.held_out(256)
+        images, _ = self.validation_scenes(256)
         means = [
             self.vae.encode(part.to(self.device)).latent_dist.mean for part in images.split(64)
         ]

@@ -67,12 +67,12 @@ class Classifier(Task):
         return torch.where(chance[1] < 0.5, images + noise * chance[1] * 2, images)
 
     def grid(self) -> Image.Image:
-        """Held-out scenes, those named wrongly first; prints their share."""
-        images, scenes = self.held_out(256)
+        """Validation scenes, those named wrongly first; prints their share."""
+        images, scenes = self.validation_scenes(256)
         things = len(objects())
         logits = self.model(images.to(self.device)).logits.cpu()
         wrong = ((logits[:, :things] > 0) != (targets(scenes)[:, :things] > 0)).any(1)
-        print(f"held-out scenes with a wrong set of objects: {wrong.float().mean():.3f}")
+        print(f"validation scenes with a wrong set of objects: {wrong.float().mean():.3f}")
         return tile(images[wrong.argsort(descending=True, stable=True)[:32]])
 
     def save(self, folder: Path) -> None:

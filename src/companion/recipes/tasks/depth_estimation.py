@@ -35,7 +35,7 @@ class DepthEstimation(Task):
 
     def grid(self) -> Image.Image:
         """Held-out scenes, their depth, and the model's."""
-        images, scenes = self.held_out(16)
+        images, scenes = self.validation_scenes(16)
         predicted = self.model(images.to(self.device)).predicted_depth.cpu()
         return compared(images, as_pictures(scene_depths(scenes)), as_pictures(predicted))
 

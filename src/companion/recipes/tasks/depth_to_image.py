@@ -61,7 +61,7 @@ class DepthToImage(FineTuned):
 
     def grid(self) -> Image.Image:
         """Held-out scenes: the depth, what the model draws from gray, the scene itself."""
-        images, scenes = self.held_out(16)
+        images, scenes = self.validation_scenes(16)
         depths = scene_depths(scenes)
         drawn = self.draw(
             scenes, image=torch.full_like(images, 0.5), depth_map=depths, strength=1.0

@@ -90,7 +90,7 @@ class Upscaling(FineTuned):
     def grid(self) -> Image.Image:
         """Held-out scenes: the small picture, bicubic, the model's, the scene itself; prints the
         PSNR of both."""
-        images, scenes = self.held_out(16)
+        images, scenes = self.validation_scenes(16)
         small = shrink(images)
         drawn = self.draw(scenes, image=(small + 1) / 2)
         bicubic = enlarge(small)
