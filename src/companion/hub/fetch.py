@@ -42,7 +42,8 @@ def fetch(
     the file has changed on the disk.
 
     Args:
-        what: a chapter's number, `all`, a name in the profile, or an id (see `wanted.wanted`).
+        what: a chapter's number, `all`, a name in the profile, or an id: see
+            `companion.sources.wanted`.
         profile: of COMPANION_PROFILE, by default.
         where: an endpoint's name or address, `auto`, `offline`, or a folder of repositories.
             By default what HF_ENDPOINT says, or the official one.
