@@ -18,7 +18,6 @@ counts the seconds that this process had a core.
 
 import argparse
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -30,11 +29,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from lib.peak_memory import high_water, peak_memory
 from lib.side_by_side import side_by_side
 from lib.training_loops import (
     BATCH,
@@ -63,12 +62,11 @@ from companion.training.order import processes as processes_of_run
 from companion.training.pictures import to_square
 
 
-def peak_memory(name: str) -> float:
-    """MB that a loop takes at most: on the GPU, or in main memory beyond what was loaded before."""
+def memory_of_loop(name: str) -> float:
+    """MB that a loop takes at most beyond what was loaded before, of the GPU's memory or main
+    memory."""
     if CUDA:
-        torch.cuda.reset_peak_memory_stats()
-        LOOPS[name](1, 4 * BATCH)
-        return torch.cuda.max_memory_allocated() / 1e6
+        return peak_memory(lambda: LOOPS[name](1, 4 * BATCH)) / 1e6
     # A process of its own: this one keeps what earlier runs have freed.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_growth, name, SETTINGS).result()
@@ -77,16 +75,9 @@ def peak_memory(name: str) -> float:
 def _growth(name: str, settings: dict[str, Any]) -> float:
     SETTINGS.update(settings)
     dataset(4 * BATCH)
-    before = _high_water()
+    before = high_water()
     LOOPS[name](1, 4 * BATCH)
-    return (_high_water() - before) / 1e6
-
-
-def _high_water() -> float:
-    """Bytes of main memory that this process had at most; NaN where the system does not say."""
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return 1024 * float(found[1]) if found else float("nan")
+    return (high_water() - before) / 1e6
 
 
 def loops(rounds: int) -> None:
@@ -100,7 +91,7 @@ def loops(rounds: int) -> None:
     side_by_side(cases, rounds, clock)
     print()
     for name in LOOPS:
-        print(f"{name:24} takes {peak_memory(name):6.0f} MB at most")
+        print(f"{name:24} takes {memory_of_loop(name):6.0f} MB at most")
 
 
 Curve = list[tuple[float, float]]  # seconds of a run, loss at that time

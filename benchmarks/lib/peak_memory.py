@@ -1,6 +1,8 @@
-"""The most memory that tensors took while something ran."""
+"""The most memory that tensors, or a whole process, took."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -30,3 +32,10 @@ def peak_memory(case: Callable[[], object], on_gpu: bool | None = None) -> int:
         held += event.nbytes()
         peak = max(peak, held)
     return peak
+
+
+def high_water() -> float:
+    """Bytes of main memory that this process had at most; NaN where the system does not say."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return 1024 * float(found[1]) if found else float("nan")

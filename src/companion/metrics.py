@@ -19,6 +19,8 @@ Masks = TypeVar("Masks", np.ndarray, Tensor)
 def peak_signal_noise_ratio(first: Tensor, second: Tensor, data_range: float = 2.0) -> Tensor:
     """PSNR in dB of each pair of pictures: 10 log10(data_range² / mean squared difference).
 
+    Chapter 3, "Pictures become latents, and back".
+
     Args:
         first: (batch, channels, height, width).
         second: the same shape.
@@ -74,6 +76,8 @@ def nearest(queries: Tensor, library: Tensor, count: int = 1) -> tuple[Tensor, T
 
 def iou(first: Masks, second: Masks) -> Masks:
     """Intersection over union (Jaccard 1901) of each pair of masks.
+
+    Chapter 6, "A picture that nobody generated".
 
     A map becomes a mask by a threshold: `iou(heat > 0.4, mask)`.
 

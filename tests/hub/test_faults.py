@@ -288,7 +288,7 @@ def test_a_name_without_an_address_is_one_sentence(cache: Path) -> None:
 class Process:
     """`companion fetch denoiser` in a process of its own, with what it says on stderr."""
 
-    def __init__(self, shell: Shell, patience: int = 30, **limits: int) -> None:
+    def __init__(self, shell: Shell, time_limit: int = 30, **limits: int) -> None:
         def limit() -> None:
             for name, value in limits.items():
                 resource.setrlimit(getattr(resource, name), (value, value))
@@ -296,7 +296,7 @@ class Process:
         self.started = subprocess.Popen(
             [sys.executable, "-m", "companion", "fetch", "denoiser", "--profile", "full"],
             cwd=shell.folder,
-            env=shell.environment | {"HF_HUB_DOWNLOAD_TIMEOUT": str(patience)},
+            env=shell.environment | {"HF_HUB_DOWNLOAD_TIMEOUT": str(time_limit)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

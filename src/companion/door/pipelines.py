@@ -26,8 +26,8 @@ def scheduler_class(name: Any) -> Any:
     named = isinstance(name, str) and "Scheduler" in name
     found = getattr(diffusers, name, None) if named else None
     bases = (diffusers.SchedulerMixin, ConfigMixin)
-    right = isinstance(found, type) and all(issubclass(found, base) for base in bases)
-    return found if right else None
+    is_scheduler = isinstance(found, type) and all(issubclass(found, base) for base in bases)
+    return found if is_scheduler else None
 
 
 def check_scheduler(scheduler: Any, given: Mapping[str, Any]) -> None:

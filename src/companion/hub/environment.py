@@ -154,9 +154,9 @@ def clashes() -> list[Advice]:
         found.append(Advice(text, f"set HF_ENDPOINT={endpoint.address}"))
     if address.endswith("/"):
         bare = endpoint.bare == endpoint.address
-        right = f"set HF_ENDPOINT={endpoint.bare}" if bare else "take it away"
+        remedy = f"set HF_ENDPOINT={endpoint.bare}" if bare else "take it away"
         text = f"HF_ENDPOINT={endpoint.bare}/ ends in a slash, which the datasets library keeps"
-        found.append(Advice(text, right))
+        found.append(Advice(text, remedy))
     via = proxy(endpoint.address)
     mirror = f"HF_ENDPOINT={endpoint.bare} is a mirror"
     if not endpoint.official and on_colab():

@@ -62,10 +62,10 @@ def proxy_fault() -> Advice | None:
                 f"write socks5:// in its place, or {gone}",
             )
         if kind == "socks":
-            right = shown.replace("socks", "socks5", 1)
+            version_5 = shown.replace("socks", "socks5", 1)
             return Advice(
                 f"{name}={shown} begins with socks://, which Python's libraries do not know",
-                f"set {name}={right}, or {gone}",
+                f"set {name}={version_5}, or {gone}",
             )
         if kind in SOCKS and importlib.util.find_spec("socksio") is None:
             return Advice(

@@ -28,7 +28,7 @@ from companion.door.places import is_ours
 from companion.door.places import read as read_file
 from companion.scenes import VALIDATION, Scene
 from companion.training.attention_on_cpu import attention_on_cpu
-from companion.training.ema import averaged
+from companion.training.ema import averaged, moving_average
 from companion.training.state import DoesNotFit, lacks_state, put_optimizer_state
 
 from .pictures import scene_batch
@@ -126,9 +126,7 @@ def _train(task: Task, minutes: float | None) -> int:
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    ema = EMAModel(
-        parameters, decay=recipe.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
-    )
+    ema = moving_average(parameters, recipe.ema_decay)
     start = _resume(task, optimizer, ema, out)
     log = _Log(out / "log.csv", start)
     began = saved = time.monotonic()

@@ -2,8 +2,8 @@
 atlas.
 
 from companion.scenes import scene
-one = scene(7)
-one.image, one.caption, one.masks
+example = scene(7)
+example.image, example.caption, example.masks
 """
 
 from .captions import caption

@@ -1,5 +1,7 @@
 """Scenes as a `datasets.Dataset`, and as a folder of pictures."""
 
+from __future__ import annotations
+
 import io
 import json
 from collections.abc import Iterable
@@ -27,7 +29,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 def dataset(
     size: int, *, subset: str = "all", image_size: int = 64, first_seed: int = 0
-) -> "Dataset":
+) -> Dataset:
     """The scenes of the seeds first_seed .. first_seed + size - 1 as a `datasets.Dataset`.
 
     Columns: `image` (decoded to PIL, RGB), `caption`, `background`, `objects` (names), and `masks`

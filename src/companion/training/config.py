@@ -194,15 +194,15 @@ class TrainingConfig:
                 value = int(value)  # numpy's
                 object.__setattr__(self, name, value)
             # To Python True is a whole number too, and a whole number is no float.
-            right = isinstance(value, (*kinds, int) if float in kinds else kinds)
+            fits = isinstance(value, (*kinds, int) if float in kinds else kinds)
             if isinstance(value, bool):
-                right = bool in kinds
-            if not right:
+                fits = bool in kinds
+            if not fits:
                 wanted = " or ".join(IN_WORDS.get(kind, "a table") for kind in kinds)
                 raise ValueError(f"The setting {name} is {wanted}, but {shown(value)} was given.")
 
-    def _require(self, name: str, right: bool, allowed: str) -> None:
-        if not right:
+    def _require(self, name: str, fits: bool, allowed: str) -> None:
+        if not fits:
             given = shown(getattr(self, name))
             raise ValueError(f"The setting {name} is {allowed}, but {given} was given.")
 

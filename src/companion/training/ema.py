@@ -1,6 +1,6 @@
 """The exponential moving average of the weights: what is saved and drawn with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from diffusers.training_utils import EMAModel
@@ -10,17 +10,20 @@ from .config import TrainingConfig
 
 
 def make_ema(config: TrainingConfig, unet: nn.Module) -> EMAModel | None:
-    """Diffusers' own average, or None where `ema_decay` is 0.
+    """The average of a model's weights, or None where `ema_decay` is 0.
 
-    It begins with the weights of the first step, and its decay d grows as 1 - (1 + step)^(-3/4) up
-    to the setting: so a short run is not an average with its beginning.
     Chapter 5, "An average of the weights".
     """
-    if not config.ema_decay:
-        return None
-    return EMAModel(
-        unet.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
-    )
+    return moving_average(unet.parameters(), config.ema_decay) if config.ema_decay else None
+
+
+def moving_average(parameters: Iterable[nn.Parameter], decay: float) -> EMAModel:
+    """Diffusers' own average.
+
+    It begins with the weights of the first step, and its decay d grows as 1 - (1 + step)^(-3/4) up
+    to `decay`: so a short run is not an average with its beginning.
+    """
+    return EMAModel(parameters, decay=decay, use_ema_warmup=True, power=0.75, foreach=True)
 
 
 @contextmanager
