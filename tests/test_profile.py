@@ -162,6 +162,7 @@ def test_a_profile_cannot_be_changed() -> None:
 def test_importing_companion_is_light() -> None:
     code = (
         "import sys, companion, companion.scenes, companion.zoo\n"
+        "import companion.attention, companion.training\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'datasets', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -14,8 +14,8 @@ from PIL import Image
 
 from companion.attention import drawing
 from companion.attention.explorer import Explorer, explorer
+from companion.attention.results import FILES, unfinished
 from companion.cli import main
-from companion.cli.results import FILES, unfinished
 from companion.zoo import folder as zoo
 
 PROMPT = "a cat on a blue background"

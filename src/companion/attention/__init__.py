@@ -8,19 +8,8 @@
 The words are those of the package daam, and so are the numbers. Chapter 6 of the book derives them.
 """
 
-from .attributing import attribute
-from .heat_map import GlobalHeatMap, WordHeatMap
-from .storage import load, save
-from .sums import HeatMaps, Key
-from .tracing import trace
+import lazy_loader
 
-__all__ = [
-    "GlobalHeatMap",
-    "HeatMaps",
-    "Key",
-    "WordHeatMap",
-    "attribute",
-    "load",
-    "save",
-    "trace",
-]
+# What `__init__.pyi` names, loaded when it is asked for: `companion attend` looks at its arguments
+# before torch is loaded.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

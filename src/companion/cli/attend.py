@@ -39,10 +39,9 @@ def add(commands: Any) -> None:
 
 
 def _attend(arguments: argparse.Namespace) -> None:
+    from companion.attention.results import put, unfinished
     from companion.door import printable
     from companion.door.prompts import check_text
-
-    from .results import put, unfinished
 
     check_working_folder()
     prompt = arguments.prompt.strip()
