@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from companion.door import Untrusted, append_to
+from companion.door.locks import acquire
 from companion.door.places import is_ours
 from companion.door.places import read as read_file
 from companion.scenes import VALIDATION, Scene
@@ -192,14 +193,12 @@ def _alone_in(folder: Path) -> Iterator[None]:
     if not is_ours(folder / ".lock"):
         raise Untrusted(f"{folder / '.lock'} is no file of ours: remove it, and run it again.")
     try:
-        lock.acquire(blocking=False)
+        acquire(lock, blocking=False)
     except Timeout as error:
         raise BlockingIOError(
             f"Another run is at work in the folder {folder}: wait for its end or stop it, or name "
             "another folder."
         ) from error
-    except NotImplementedError:
-        pass  # a file system that knows no locks
     try:
         for path in folder.iterdir():
             if _HALF_WRITTEN.fullmatch(path.name):

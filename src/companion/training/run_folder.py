@@ -1,6 +1,5 @@
 """The folder of a run: what is in it, whose it is, and what becomes of an earlier run there."""
 
-import errno
 import os
 import re
 import shutil
@@ -11,6 +10,8 @@ from pathlib import Path
 
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from filelock import FileLock, Timeout
+
+from companion.door.locks import acquire
 
 from .checkpoint import all_in
 from .config import TrainingConfig
@@ -37,8 +38,6 @@ _LEFT = {
     ".": r"\.new-[a-z0-9_]{8}|\.(log\.csv|best\.json)\.new|\.companion-[0-9a-f]{16}\.tmp",
 }
 _OF_TENSORBOARD = r"events\.out\.tfevents\..*|hparams\.yml"
-# What file systems answer that know no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def run_folder(config: TrainingConfig) -> Path:
@@ -167,13 +166,15 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold a lock that ends with the process, however that ends."""
     lock = FileLock(folder / LOCK)
     try:
-        with explained("folder of the run", folder, "nothing was changed"):
-            _acquire(lock)
-    except _Taken as error:
+        acquire(lock, blocking=False)
+    except Timeout as error:
         raise BlockingIOError(
             f"Another run is at work in the folder {folder}: wait for its end or stop it, or "
             "choose another output_dir."
         ) from error
+    except OSError:
+        with explained("folder of the run", folder, "nothing was changed"):
+            raise
     try:
         yield
     finally:
@@ -181,20 +182,6 @@ def _locked(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # Windows removes it when it is free
                 (folder / LOCK).unlink()  # while it is held: who waits for it looks again
         lock.release()
-
-
-class _Taken(Exception):
-    pass
-
-
-def _acquire(lock: FileLock) -> None:
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise _Taken from error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
 
 
 def save_pipeline(unet: UNet2DModel, noise_scheduler: DDPMScheduler, folder: Path) -> None:

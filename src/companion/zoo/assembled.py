@@ -12,6 +12,7 @@ from hashlib import sha256 as digest_of
 from pathlib import Path
 
 from companion.door import is_file
+from companion.door.locks import acquire
 from companion.hub.environment import home_fault, is_unknown
 
 from .registry import WEIGHTS, Entry, entries, entry, faults, files_in, is_registered
@@ -152,13 +153,9 @@ def _locked(home: Path) -> Iterator[None]:
     from filelock import FileLock
 
     lock = FileLock(home / ".lock")
+    acquire(lock, blocking=True)
     try:
-        lock.acquire()
-    except NotImplementedError:  # a file system without locks: nobody knows who is at work
-        yield
-        return
-    try:
-        for path in home.iterdir():
+        for path in home.iterdir() if lock.is_locked else ():  # else nobody knows who is at work
             if _is_half_made(path):
                 shutil.rmtree(path, ignore_errors=True)
         yield
