@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .sources import VARIABLE, ModelSource, profile_table, sources
@@ -90,7 +89,7 @@ def profile(name: str | None = None) -> Profile:
         device=device,
         dtype=getattr(torch, table["precision"]),
         models={key: s for key, s in sources(name).items() if s.repo_type == "model"},
-        settings=MappingProxyType(table["settings"]),
+        settings=table["settings"],
     )
 
 
