@@ -8,6 +8,7 @@ import sys
 import tomllib
 from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,6 +42,12 @@ def test_the_variable_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
         50,
         7.5,
     )
+
+
+def test_a_profile_can_be_copied_pickled_and_written_as_a_dictionary(no_gpu: None) -> None:
+    p = profile("small")
+    assert copy.deepcopy(p) == pickle.loads(pickle.dumps(p)) == replace(p) == p
+    assert asdict(p)["settings"] == p.settings
 
 
 @pytest.mark.parametrize(("name", "size"), [("small", 16), ("full", 128)])
@@ -157,6 +164,12 @@ def test_a_model_that_the_profile_lacks_is_one_sentence() -> None:
 def test_a_profile_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         profile("small").name = "other"  # type: ignore[misc]
+
+
+def test_what_one_profile_is_told_the_next_does_not_know() -> None:
+    settings: dict[str, Any] = dict(profile("small").settings["training"])
+    profile("small").settings["training"].clear()  # type: ignore[attr-defined]
+    assert profile("small").settings["training"] == settings
 
 
 def test_importing_companion_is_light() -> None:

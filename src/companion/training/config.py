@@ -88,7 +88,7 @@ class TrainingConfig:
         hub_private_repo: make that repository a private one.
         overwrite_output_dir: remove an earlier run from `output_dir` first.
         seed: decides the first weights, the order of the pictures, flips and noise.
-        dataset_name: a folder of pictures, the id of a dataset, or "scenes:SUBSET".
+        dataset_name: a folder of pictures or of a dataset, the id of one, or "scenes:SUBSET".
         dataset_config_name: which configuration of a dataset that has several.
         dataset_split: which split of a dataset; by default train, or its only one.
         num_scenes: how many scenes, where the scenes are the data.
