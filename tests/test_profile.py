@@ -144,15 +144,6 @@ def test_a_model_of_the_table_needs_no_code(
     assert "flow" in dir(profile("small"))
 
 
-def test_a_profile_can_be_copied_and_shown() -> None:
-    p = profile("small")
-    for copied in (copy.deepcopy(p), pickle.loads(pickle.dumps(p)), replace(p)):
-        assert copied == p
-        assert copied.denoiser == p.denoiser
-    assert asdict(p)["settings"]["text_to_image"]["height"] == 64
-    assert "Profile(name='small'" in repr(p)
-
-
 def test_a_model_that_the_profile_lacks_is_one_sentence() -> None:
     p = profile("small")
     with pytest.raises(AttributeError, match=r"small has no model 'vae'; it has: denoiser, "):

@@ -3,7 +3,8 @@
 Light to import and standard library only: huggingface_hub, which reads the environment when it is
 imported, is imported by what downloads."""
 
-from .advice import Advice
+from companion.door.advice import Advice
+
 from .endpoints import Endpoint, endpoints, find_endpoint
 from .environment import clashes, export_lines, too_late, use_autodl_proxy
 from .errors import HubError, NoRoom, NotAllowed, replacements

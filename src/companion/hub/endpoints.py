@@ -12,9 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from companion.door import printable
+from companion.door.advice import Advice
 from companion.door.tables import read_table
-
-from .advice import Advice
 
 TABLE = Path(__file__).with_name("endpoints.toml")
 # RFC 1123, section 2.1, and the "_" of networks at home and at work.

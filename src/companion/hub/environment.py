@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from companion.door import is_file, is_folder, nearest, printable, says_yes
+from companion.door.advice import Advice
 
-from .advice import Advice
 from .endpoints import Endpoint, UnknownEndpoint, bare_address, endpoints, find_endpoint
 from .proxies import proxy, proxy_fault, unset_proxy
 

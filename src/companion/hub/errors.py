@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from companion.door import Untrusted, printable
+from companion.door.advice import Advice
 from companion.door.tables import read_table
 
-from .advice import Advice
 from .endpoints import Endpoint, host_of, mirror
 from .environment import certificate_fault
 from .proxies import proxy, proxy_fault, unset_proxy

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from companion.door import printable
+from companion.door.advice import Advice
 from companion.sources import wanted
 
-from .advice import Advice
 from .environment import clashes, export_lines
 from .errors import NotAllowed
 from .fetch import carry_out, opened, time_limit

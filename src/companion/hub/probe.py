@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+from companion.door.advice import Advice
 from companion.door.tables import read_table
 
-from .advice import Advice
 from .endpoints import OFFLINE, Endpoint, bare_address, endpoints, find_endpoint, host_of, leads_on
 from .environment import certificate_fault, is_on, on_colab
 from .errors import remedy, through_proxy

@@ -9,7 +9,8 @@ import os
 import urllib.request
 from urllib.parse import urlsplit
 
-from .advice import Advice
+from companion.door.advice import Advice
+
 from .endpoints import ESCAPES, bare_address, is_address
 
 SOCKS = ("socks5", "socks5h")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from companion.door import is_file
 from companion.door.locks import acquire
-from companion.hub.environment import home_fault, is_unknown
 
 from .registry import WEIGHTS, Entry, entries, entry, faults, files_in, is_registered
 
@@ -57,6 +56,8 @@ def _assembled(model: Entry) -> Path:
         PermissionError: the cache cannot be read, or not written.
     """
     from huggingface_hub.constants import HF_HOME
+
+    from companion.hub.environment import home_fault, is_unknown  # most models need none of it
 
     sources = _sources(model)
     key = digest_of(repr(sorted((name, kept) for name, (_, kept) in sources.items())).encode())

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from companion.door import is_file
+from companion.door.advice import Advice
 from companion.door.checksums import sha256
 from companion.door.tables import read_table
-from companion.hub.advice import Advice
 
 ZOO = Path(__file__).parent
 WEIGHTS = ZOO / "weights"
