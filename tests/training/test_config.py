@@ -113,5 +113,5 @@ def test_every_name_that_a_reader_imports_is_there() -> None:
     for name in companion.training.__all__:
         assert callable(getattr(companion.training, name))
         assert name in dir(companion.training)
-    with pytest.raises(AttributeError, match="attribute '?paint"):
+    with pytest.raises(AttributeError, match=r"attribute '?paint"):
         _ = companion.training.paint
