@@ -1,10 +1,10 @@
 """The commands that remedies name, as they are typed on this machine."""
 
-import importlib.util
 import shlex
 import shutil
 import sys
 from collections.abc import Iterable
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 
@@ -28,7 +28,8 @@ def pip_uninstall(package: str) -> str:
 
 
 def _pip(action: str) -> str:
-    if importlib.util.find_spec("pip"):
+    # importlib.util.find_spec would tell setuptools, which then takes from torch its compiler.
+    if PathFinder.find_spec("pip"):
         yes = " -y" if action == "uninstall" else ""
         return f"{python()} -m pip {action}{yes}"
     return f"uv pip {action} --python {shlex.quote(sys.executable)}"
