@@ -4,6 +4,7 @@ Light to import and standard library only: huggingface_hub, which reads the envi
 imported, is imported by what downloads."""
 
 from companion.door.advice import Advice
+from companion.local_hub import LocalHub
 
 from .endpoints import Endpoint, endpoints, find_endpoint
 from .environment import clashes, export_lines, too_late, use_autodl_proxy
@@ -16,6 +17,7 @@ __all__ = [
     "Advice",
     "Endpoint",
     "HubError",
+    "LocalHub",
     "NoRoom",
     "NotAllowed",
     "Part",
