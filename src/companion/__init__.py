@@ -20,4 +20,4 @@ if _command in ("companion", "companion.exe") or (
 from companion.profile import Profile, profile  # noqa: E402
 
 __all__ = ["Profile", "profile"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
