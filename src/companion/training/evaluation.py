@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -46,7 +47,7 @@ class Evaluation:
         noise_scheduler: DDPMScheduler,
         ema: EMAModel | None,
         folder: Path,
-        dataset: Dataset,
+        dataset: Dataset[Any],
     ) -> None:
         self._config, self._accelerator = config, accelerator
         self._unet, self._noise_scheduler, self._ema = unet, noise_scheduler, ema
@@ -161,7 +162,7 @@ def draw(
     return torch.cat(drawn)
 
 
-def features_of(dataset: Dataset, count: int) -> Tensor:
+def features_of(dataset: Dataset[Any], count: int) -> Tensor:
     """Features of a dataset's first pictures: what drawn ones are compared with for KID."""
     count = min(count, len(dataset))  # type: ignore[arg-type]
     with seeded(0):  # flips: a resumed run comes here too
