@@ -26,8 +26,9 @@ def infotext(settings: Settings, size: tuple[int, int], defaults: Mapping[str, A
 
     Chapter 4, "Keep a picture with its settings".
 
-    A prompt stands in it as it was given. The format has no way to say that a bracket is only a
-    bracket, or that a line of a prompt begins with "Negative prompt:" and is none.
+    A prompt stands in it as it was given, but for blanks at its ends. The format has no way to say
+    that a bracket is only a bracket, or that a line of a prompt begins with "Negative prompt:" and
+    is none.
 
     Args:
         settings: the picture's.
@@ -54,9 +55,9 @@ def infotext(settings: Settings, size: tuple[int, int], defaults: Mapping[str, A
         "Version": f"companion {__version__}",
     }
     line = ", ".join(f"{name}: {_quoted(v)}" for name, v in values.items() if v is not None)
-    below = f"\nNegative prompt: {negative}" if negative else ""
+    below = f"\nNegative prompt: {negative.strip()}" if negative else ""
     # Texts in PNG files end at a zero byte.
-    return f"{settings.prompt}{below}\n{line}".strip().replace("\0", "")
+    return f"{settings.prompt.strip()}{below}\n{line}".strip().replace("\0", "")
 
 
 def sampler_name(scheduler: Mapping[str, Any]) -> str:

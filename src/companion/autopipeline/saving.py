@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from companion import __version__
 from companion.door import exists, is_file, is_folder, printable
-from companion.door.labels import Origin, add_label
+from companion.door.labels import Origin, labelled
 from companion.door.paths import file_path
 from companion.door.pictures import as_rgb, open_picture
 from companion.door.places import replace
@@ -147,7 +147,7 @@ def _encoded(picture: Image.Image, note: PngInfo, origin: Origin | None) -> byte
     file = io.BytesIO()
     try:
         if origin:
-            add_label(note, picture, origin)
+            labelled(picture, origin, note)
         picture.save(file, "PNG", pnginfo=note)
     except MemoryError:
         raise

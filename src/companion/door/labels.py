@@ -59,17 +59,23 @@ class Origin(StrEnum):
     BESIDE = "compositeSynthetic"
 
 
-def add_label(note: PngInfo, picture: Image.Image, origin: Origin = Origin.DRAWN) -> None:
-    """Put the label among the texts of a PNG file.
+def labelled(
+    picture: Image.Image, origin: Origin = Origin.DRAWN, note: PngInfo | None = None
+) -> PngInfo:
+    """The label, among the texts of a PNG file.
 
     The same picture always gets the same label: no date, and nothing of this machine. Who offers
     pictures to others as a service writes their own name and number over ours.
 
     Args:
-        note: the texts.
         picture: as it will be saved; the label's number comes from its pixels.
         origin: how a model had part in it.
+        note: other texts of the file, to which the label is added.
+
+    Returns:
+        The texts, what Pillow's writer of PNG takes as `pnginfo`.
     """
+    note = PngInfo() if note is None else note
     about = f"{picture.mode} {picture.width}x{picture.height}\n".encode()
     aigc = {
         "Label": MADE,
@@ -83,6 +89,7 @@ def add_label(note: PngInfo, picture: Image.Image, origin: Origin = Origin.DRAWN
     text = json.dumps(aigc, separators=(",", ":"))
     packet = _PACKET.format(source=escape(SOURCE_TYPES + origin), aigc=escape(text))
     note.add_itxt(XMP_KEY, packet)
+    return note
 
 
 def save_labelled(
@@ -96,6 +103,4 @@ def save_labelled(
         origin: how a model had part in it.
         **options: of Pillow's writer of PNG.
     """
-    note = PngInfo()
-    add_label(note, picture, origin)
-    picture.save(file, "PNG", pnginfo=note, **options)
+    picture.save(file, "PNG", pnginfo=labelled(picture, origin), **options)
