@@ -13,6 +13,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from companion.door.labels import save_labelled
 from companion.figures import tile
 from companion.metrics import kid
 from companion.zoo.recognise import as_batch, scene_features
@@ -99,7 +100,7 @@ class Evaluation:
         picture = tile(shown, columns=math.ceil(len(shown) ** 0.5))
         with explained("sample grid", self._folder, "the checkpoints are still there"):
             (self._folder / "samples").mkdir(exist_ok=True)
-            picture.save(self._folder / "samples" / f"{progress.epoch:04d}.png")
+            save_labelled(picture, self._folder / "samples" / f"{progress.epoch:04d}.png")
         for tracker in self._accelerator.trackers:
             if hasattr(tracker, "log_images"):
                 pixels = (shown[:, :3] / 2 + 0.5).permute(0, 2, 3, 1).numpy()
