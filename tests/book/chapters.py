@@ -26,7 +26,8 @@ every_chapter = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for pa
 def toc_entries() -> list[str]:
     """Give the pages that _toc.yml names, in order."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    return [toc["root"], *(chapter["file"] for chapter in toc["chapters"])]
+    pages = [page for one in toc["chapters"] for page in (one, *one.get("sections", []))]
+    return [toc["root"], *(page["file"] for page in pages)]
 
 
 def read_notebook(path: Path) -> NotebookNode:

@@ -1,9 +1,11 @@
 """Chapter 4: pipelines for a task, checked, made fast, and kept with their settings.
 
-pipe = load("text-to-image")
-print(optimise(pipe))
-(picture,) = draw(pipe, "a dinosaur and sushi", seeds=37)
-save_with_settings("picture.png", picture, pipe, "a dinosaur and sushi", seed=37)
+From a task to a picture that is kept:
+
+    pipe = load("text-to-image")
+    print(optimise(pipe))
+    (picture,) = draw(pipe, "a dinosaur and sushi", seeds=37)
+    save_with_settings("picture.png", picture, pipe, "a dinosaur and sushi", seed=37)
 """
 
 from .drawing import draw

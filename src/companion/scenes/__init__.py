@@ -1,9 +1,11 @@
 """The embedded data: emoji scenes with captions and exact masks, made on the fly from a sprite
 atlas.
 
-from companion.scenes import scene
-example = scene(7)
-example.image, example.caption, example.masks
+A scene follows from its seed:
+
+    from companion.scenes import scene
+    example = scene(7)
+    example.image, example.caption, example.masks
 """
 
 from .captions import caption

@@ -1,7 +1,9 @@
 """Chapter 5: training an unconditional diffusion model.
 
-from companion.training import TrainingConfig, train
-train(TrainingConfig(dataset_name="my-pictures", image_size=64))
+A run with your own pictures:
+
+    from companion.training import TrainingConfig, train
+    train(TrainingConfig(dataset_name="my-pictures", image_size=64))
 """
 
 import lazy_loader

@@ -28,8 +28,7 @@ MOST_WEIGHTS = 10**10  # 40 GB, and as much again for each of gradients, two mom
 def train(config: TrainingConfig) -> TrainingRun:
     """Make the model, load as many channels of the pictures as it takes, and train it.
 
-    Raises:
-        What `load_pictures`, `make_model` and `train_loop` raise.
+    It raises what `load_pictures`, `make_model` and `train_loop` raise.
     """
     check_hub(config)
     check_folder(config)

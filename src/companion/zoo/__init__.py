@@ -1,7 +1,9 @@
 """The embedded models: really trained, small, in the ordinary Diffusers layout.
 
-from companion.zoo import folder
-StableDiffusionPipeline.from_pretrained(folder("stable-diffusion"))
+Each is loaded as any other model is:
+
+    from companion.zoo import folder
+    StableDiffusionPipeline.from_pretrained(folder("stable-diffusion"))
 """
 
 from .assembled import folder
