@@ -281,7 +281,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     """The font that comes with matplotlib: the same everywhere, and it has Greek and arrows."""
     import matplotlib
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+    path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+    # Pillow's other layout is there only where the system has libfribidi, and sets texts narrower.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
