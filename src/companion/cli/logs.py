@@ -42,5 +42,5 @@ class _Terminal(logging.Handler):
 
 def _bars_aside() -> Any:
     """While a line is written, progress bars, if there are any, make room for it."""
-    tqdm: Any = sys.modules.get("tqdm")
-    return tqdm.tqdm.external_write_mode(file=sys.stderr) if tqdm else nullcontext()
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)  # if its import has come that far
+    return tqdm.external_write_mode(file=sys.stderr) if tqdm else nullcontext()
