@@ -3,10 +3,13 @@
 import copy
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tomllib
 from dataclasses import FrozenInstanceError, asdict, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,21 @@ def test_a_model_that_cannot_be_fetched_is_one_sentence(tmp_path: Path) -> None:
     assert "127.0.0.1:9 refuses the connection" in answer.stdout
     assert "COMPANION_PROFILE=small" in answer.stdout
     assert answer.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["text_to_imag"], "no 'text_to_imag' among these settings; did you mean 'text_to_image'?"),
+        (["text_to_image", "promt"], "'promt' among these settings; did you mean 'prompt'?"),
+        (["zzz"], "There is no 'zzz' among these settings; there are: "),
+    ],
+)
+def test_a_setting_that_is_not_there_is_one_sentence(names: list[str], says: str) -> None:
+    settings = profile("small").settings
+    with pytest.raises(KeyError, match=re.escape(says)):
+        reduce(getitem, names, settings)
+    assert settings.get("zzz") is None
 
 
 def test_every_table_of_settings_stands_in_both_profiles() -> None:

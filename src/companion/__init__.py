@@ -17,7 +17,11 @@ if _command in ("companion", "companion.exe") or (
             lambda *_: (os.write(2, b"Stopped. Nothing was changed.\n"), os._exit(1)),
         )
 
+import logging  # noqa: E402
+
 from companion.profile import Profile, profile  # noqa: E402
 
 __all__ = ["Profile", "profile"]
+# A program that wants to read the package's log gives it a handler; without one it is silent.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 __version__ = "0.2.0"

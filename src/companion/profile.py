@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .sources import VARIABLE, ModelSource, profile_table, sources
 
 if TYPE_CHECKING:
     import torch
+
+
+class Table(dict[str, Any]):
+    """Settings by name; a name that is not there is one sentence."""
+
+    def __missing__(self, name: object) -> NoReturn:
+        from difflib import get_close_matches
+
+        near = get_close_matches(str(name), self, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self)}."
+        raise KeyError(f"There is no {name!r} among these settings; {hint}")
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def profile(name: str | None = None) -> Profile:
         device=device,
         dtype=getattr(torch, table["precision"]),
         models={key: s for key, s in sources(name).items() if s.repo_type == "model"},
-        settings=table["settings"],
+        settings=Table({key: Table(values) for key, values in table["settings"].items()}),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(arguments: Sequence[str]) -> int:
-    from . import console, faults, stopping
+    from . import console, faults, logs, stopping
 
     parsed = _parser().parse_args(arguments)
     stopped = stopping.NOTHING_CHANGED
@@ -57,7 +57,8 @@ def _carry_out(arguments: Sequence[str]) -> int:
             if fault := number_fault():
                 raise ValueError(str(fault))
             keep_token_home()
-        return parsed.run(parsed) or 0
+        with logs.shown(parsed.verbose):
+            return parsed.run(parsed) or 0
     except KeyboardInterrupt as stop:
         console.say(stopped)
         return stop.status if isinstance(stop, stopping.Stopped) else 1
@@ -80,12 +81,24 @@ def _parser() -> argparse.ArgumentParser:
     from . import attend, doctor, fetch, instead, train, zoo
 
     class Parser(argparse.ArgumentParser):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.add_argument(  # before the command or behind it
+                "-v",
+                "--verbose",
+                action="store_true",
+                default=argparse.SUPPRESS,
+                help="say more of what happens, on stderr",
+            )
+
         def error(self, message: str) -> NoReturn:
             super().error(printable(without_password(message)))
 
     parser = Parser(prog="companion", description="The companion of the book.")
     # What the sentence after Ctrl-C says; "" where a command saves nothing.
-    parser.set_defaults(goes_on="the same command goes on from there", asks_the_hub=True)
+    parser.set_defaults(
+        goes_on="the same command goes on from there", asks_the_hub=True, verbose=False
+    )
     instead.add(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (attend, doctor, fetch, train, zoo):

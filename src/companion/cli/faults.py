@@ -38,6 +38,7 @@ def _told(error: Exception) -> str:
     if not is_expected(error):
         return (
             f"This is a fault of the program ({type(error).__name__}: {said}): please report it, "
-            "with what the same command prints under PYTHONDEVMODE=1."
+            "with what `companion doctor --report` prints, and the same command under "
+            "PYTHONDEVMODE=1."
         )
     return said or type(error).__name__

@@ -1,5 +1,6 @@
 """All checks, side by side, each with a time limit."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -18,6 +19,8 @@ from . import (
     torchvision,
 )
 from .finding import Finding, warning
+
+logger = logging.getLogger(__name__)
 
 # What a check may take beyond the probes it starts, which have limits of their own.
 SPARE_SECONDS = 10.0
@@ -89,11 +92,13 @@ class _Running:
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
+        began = time.monotonic()
         try:
             self.result = self.check()
         except Exception as error:  # half of the stack may be broken: the other checks go on
             text = f"this check itself failed ({type(error).__name__}: {error})"
             self.result = [warning(self.name, text, "mend what the other lines name first")]
+        logger.debug("%s took %.1f s", self.name, time.monotonic() - began)
 
     def findings(self, deadline: float) -> list[Finding]:
         self.thread.join(max(0.0, deadline - time.monotonic()))

@@ -3,16 +3,20 @@
 import contextlib
 import errno
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 PROBES = Path(__file__).with_name("probes")
 # A first import from a slow disk takes this long.
@@ -38,6 +42,7 @@ class Answer:
 
 def ask(probe: str, *arguments: str, seconds: float | None = None) -> Answer:
     """Run a file of probes/ in a fresh Python, the way a notebook of this folder would import."""
+    began = time.monotonic()
     runner = (PROBES / "runner.py").read_text(encoding="utf-8")
     script = str(PROBES / f"{probe}.py")
     output, error = run([sys.executable, "-c", runner, script, *arguments], seconds or SECONDS)
@@ -46,6 +51,7 @@ def ask(probe: str, *arguments: str, seconds: float | None = None) -> Answer:
         if line.startswith("{"):  # libraries may print too
             with contextlib.suppress(ValueError):
                 facts.update(json.loads(line))
+    logger.debug("the probe %s took %.1f s", probe, time.monotonic() - began)
     return Answer(facts, str(facts.pop("error", "")) or error)
 
 

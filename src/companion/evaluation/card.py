@@ -10,6 +10,7 @@ from companion.zoo.registry import Entry
 
 Figures = dict[str, float]  # what was measured, and its value
 
+# Of a model that learned from the scenes; another has its own words in the registry.
 LICENCE = (
     "Weights: Apache-2.0, trained by this project from nothing but the scenes. The scenes are made"
     " of Microsoft Fluent Emoji (MIT) and Noto Emoji (Apache-2.0), see NOTICE."
@@ -50,7 +51,7 @@ def write_card(entry: Entry, recipe: Recipe, figures: Figures, device: str) -> P
         "",
         "## Licence",
         "",
-        LICENCE,
+        entry.licence or LICENCE,
         "",
     ]
     path = entry.path / "README.md"

@@ -3,7 +3,9 @@ and has no more bytes than it should."""
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,10 +13,12 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from .endpoints import Endpoint, leads_on
+from .endpoints import Endpoint, bare_address, leads_on
 from .errors import HubError, sent_nowhere, sent_on, too_slow
 from .retry import Pace
 from .tokens import Token
+
+logger = logging.getLogger(__name__)
 
 REDIRECTS = 10
 # How often the limit of one silence an answer's headers may take, which can come byte by byte.
@@ -54,9 +58,19 @@ def asked(
     if start:
         headers["Range"] = f"bytes={start}-"
     question = session.build_request("GET", url, headers=headers, timeout=timeout)
+    logger.debug(
+        "GET %s%s%s",
+        bare_address(url).partition("?")[0],
+        f" from byte {start:,}" if start else "",
+        " with your token" if token else "",
+    )
     for _ in range(REDIRECTS):
+        began = time.monotonic()
         send = partial(session.send, question, stream=True, follow_redirects=False)
         answer = _within(HEADERS * timeout, send, endpoint, question.url.netloc.decode())
+        # Of a redirect no more than the host: what follows may be signed.
+        host, seconds = question.url.netloc.decode(), time.monotonic() - began
+        logger.debug("%s answers %d after %.2f s", host, answer.status_code, seconds)
         if not answer.has_redirect_location:
             break
         answer.close()

@@ -10,10 +10,12 @@ to it under its name. Nothing is written or removed through a link that is there
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -27,12 +29,14 @@ from companion.door.places import clear
 from . import notes
 from .asking import asked, refusal, request_error
 from .endpoints import Endpoint
-from .errors import DISK_FULL, TooSlow, damaged, explain, incomplete, moved, too_slow
+from .errors import DISK_FULL, TooSlow, damaged, explain, in_passing, incomplete, moved, too_slow
 from .listing import Remote, as_commit
 from .plan import Item, Plan
 from .retry import PASSING, SILENCES, SLOWEST, Pace, pause
 from .stock import checksum_matches
 from .tokens import Token
+
+logger = logging.getLogger(__name__)
 
 GOODBYE = 1.0  # seconds that a thread gets to end
 Progress = Callable[[int], object]
@@ -184,11 +188,22 @@ class _File:
         part.parent.mkdir(parents=True, exist_ok=True)
         clear(part)
         for _ in range(2):
+            began, here = time.monotonic(), _length(part) if is_file(part) else 0
+            if here:
+                logger.debug("%s goes on at byte %s", self.file.path, f"{here:,}")
             self._transfer(part)
             if checksum_matches(part, self.file.etag):
                 part.replace(blob)
+                logger.debug(
+                    "%s: %s bytes from %s in %.2f s, the checksum is right",
+                    self.file.path,
+                    f"{self.file.size - here:,}",
+                    self.host,
+                    time.monotonic() - began,
+                )
                 self.item.checked.is_right(blob, self.file)
                 return
+            logger.debug("%s came damaged from %s", self.file.path, self.host)
             self._drop(part)
         notes.drop_listing(self.item.storage, self.item.commit)
         raise damaged(self.endpoint, self.host, self.file.path)
@@ -219,6 +234,7 @@ class _File:
                 wait = pause(failures, getattr(fault, "response", None))
                 if wait is None or silences >= SILENCES:
                     raise fault or incomplete(self.endpoint, self.host, self.file.path)
+                logger.debug("%s; asked again in %.1f s", in_passing(fault, self.host), wait)
                 self.stop.wait(wait)
                 pace.leave_out(wait)
 

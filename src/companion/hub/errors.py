@@ -154,6 +154,22 @@ def explain(error: BaseException, endpoint: Endpoint, what: str) -> HubError:
     return HubError(f"{at} {reason(error)}; {remedy(endpoint, host)}.")
 
 
+def in_passing(fault: Exception | None, host: str) -> str:
+    """What a host did that another try may better, for the log.
+
+    Args:
+        fault: what was raised, or None where no more bytes came.
+        host: the last one that answered.
+    """
+    if fault is None:
+        return f"{host} sent nothing"
+    if isinstance(fault, HubError):
+        return str(fault).rstrip(".")
+    response = getattr(fault, "response", None)
+    why = reason(fault) if response is None else status_reason(response.status_code)
+    return f"{host_of(_url(fault)) or host} {why}"
+
+
 def damaged(endpoint: Endpoint, host: str, path: str) -> HubError:
     """The sentence for a file that came twice with a wrong sum."""
     return HubError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -22,6 +23,8 @@ from .lookup import make_plan
 from .plan import Plan
 from .probe import choose
 from .tokens import token_for
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 30.0
 
@@ -142,7 +145,12 @@ def opened(where: str | None) -> Iterator[Endpoint]:
             finally:
                 close_session()
         return
-    yield choose(where)[0] if where else find_endpoint(OFFLINE.name if _offline() else None)
+    if where:
+        endpoint, why = choose(where)
+        logger.debug("%s", why)
+    else:
+        endpoint = find_endpoint(OFFLINE.name if _offline() else None)
+    yield endpoint
 
 
 def _unreadable(fault: OSError) -> HubError:

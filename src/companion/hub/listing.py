@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from companion.door.values import Unusable
 
 from .asking import asked, read, refusal, request_error
 from .endpoints import Endpoint
-from .errors import HubError, explain
+from .errors import HubError, explain, in_passing
 from .retry import PASSING, pause
 from .tokens import Token
+
+logger = logging.getLogger(__name__)
 
 # Bytes of the answer: a listing of 100,000 files has 25 MB.
 LIMIT = 100_000_000
@@ -176,5 +179,6 @@ def _patiently(url: str, endpoint: Endpoint, token: Token, timeout: float) -> by
         wait = pause(failures, getattr(fault, "response", None))
         if not again or wait is None:
             raise fault
+        logger.debug("%s; asked again in %.1f s", in_passing(fault, endpoint.host), wait)
         time.sleep(wait)
     raise AssertionError

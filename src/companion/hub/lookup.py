@@ -3,6 +3,7 @@ what of them is here."""
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from .plan import Item, Plan, storage_of
 from .selection import select
 from .stock import Checked, digest
 from .tokens import Token
+
+logger = logging.getLogger(__name__)
 
 
 def make_plan(
@@ -88,6 +91,7 @@ def _look_up(
         found = note.listing if note else _fetched_by_others(source, storage, commit)
         return _item(source, found, cache, verify)
     if note and note.serves(endpoint) and not verify:
+        logger.debug("The files of %s are known from an earlier run", repo_id)
         return _item(source, note.listing, cache, verify)
     try:
         found = ask(source.repo_type, repo_id, revision, endpoint, token, timeout)
@@ -98,6 +102,7 @@ def _look_up(
         item = _item(source, note.listing, cache, verify) if note else None
         if item is None or item.missing:
             raise
+        logger.debug("%s does not answer, but all of %s is here", endpoint.shown, repo_id)
         return item
     notes.write_listing(storage, found, endpoint)
     return _item(source, found, cache, verify)

@@ -7,6 +7,7 @@ stack is broken and the network is too."""
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import threading
 import time
@@ -28,6 +29,8 @@ from .errors import remedy, through_proxy
 from .proxies import SOCKS, proxy, proxy_fault, proxy_of
 from .reasons import proxy_reason, reason, status_reason
 from .socks import SocksHandler
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 8.0
 REDIRECTS = 5
@@ -219,9 +222,12 @@ class _Question:
 
     def _ask(self) -> None:
         try:
-            self.result = self._follow()
+            result = self._follow()
         except Exception as error:
-            self.result = self._failed(error)
+            result = self._failed(error)
+        self.result = result
+        took = "" if result.latency_ms is None else f" ({result.latency_ms:.0f} ms)"
+        logger.debug("%s%s", result.advice.text, took)
 
     def _follow(self) -> Part:
         """Go where the redirects lead, with the first byte of the file as the aim."""

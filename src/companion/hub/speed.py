@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from .download import request
 from .errors import explain
 from .plan import Plan
 from .tokens import Token
+
+logger = logging.getLogger(__name__)
 
 # The speed is measured where it tells something: not for what comes in seconds anyway.
 WORTH_MEASURING = 100_000_000
@@ -40,6 +43,7 @@ def measure_speed(plan: Plan, *, token: Token = False, timeout: float = 30.0) ->
                 if got >= MEASURED_BYTES or time.monotonic() - started > MEASURED_SECONDS:
                     break
             speed = got / max(time.monotonic() - started, 1e-6)
+            logger.debug("%s came at %.1f MB a second", file.path, speed / 1e6)
     except Exception as error:
         raise explain(error, plan.endpoint, str(item.source.hub)) from error
     return replace(plan, speed=speed)

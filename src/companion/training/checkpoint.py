@@ -1,9 +1,11 @@
 """Checkpoints: all that a run needs to go on, whole or not there, the last two of them."""
 
 import json
+import logging
 import math
 import re
 import shutil
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +47,8 @@ from .state import (
     read_tensors,
     schedule_state,
 )
+
+logger = logging.getLogger(__name__)
 
 KEPT = 2
 # What is said of a change whose value says nothing to a reader.
@@ -176,6 +180,7 @@ class Checkpoints:
         kept = f"the last whole checkpoint is {last}" if last else "nothing else was changed"
         chance = gather_object([random_state(accelerator.device)])
         if accelerator.is_main_process:
+            began = time.monotonic()
             files, record = self._state(progress, chance)
             with explained(f"checkpoint of step {progress.step}", self._folder, kept):
                 try:
@@ -192,6 +197,7 @@ class Checkpoints:
                 except BaseException:
                     shutil.rmtree(beside, ignore_errors=True)
                     raise
+            logger.debug("%s written in %.2f s", place, time.monotonic() - began)
             for old in sorted(all_in(self._folder), key=_step)[:-KEPT]:
                 remove(old)
         accelerator.wait_for_everyone()
@@ -217,6 +223,7 @@ class Checkpoints:
             self._place(record.progress)
             self._put(place, record)
         self._loaded = place
+        logger.debug("goes on from %s", place)
         progress = record.progress
         if bool(self._settings["kid_samples"]) != bool(record.settings.get("kid_samples")):
             progress.best = None  # it was another measure

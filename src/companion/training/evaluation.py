@@ -1,7 +1,9 @@
 """Sample grids, scores, and the saved pipelines: what happens between two epochs."""
 
 import json
+import logging
 import math
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from .files import explained, replace_text
 from .order import seeded
 from .run_folder import save_pipeline
 from .upload import push
+
+logger = logging.getLogger(__name__)
 
 
 class Evaluation:
@@ -92,6 +96,7 @@ class Evaluation:
 
     def _sample(self, progress: Progress) -> None:
         config = self._config
+        began = time.monotonic()
         count = max(config.eval_batch_size, config.kid_samples)
         images = draw(
             self._unet, self._noise_scheduler, count, steps=config.sample_steps, seed=config.seed
@@ -111,6 +116,14 @@ class Evaluation:
             self._accelerator.log({"kid": score}, step=progress.step)
         else:
             measure, score = "loss", progress.loss_sum / max(1, progress.loss_count)
+        logger.debug(
+            "epoch %d: %d pictures drawn in %.2f s, %s %.4f",
+            progress.epoch + 1,
+            count,
+            time.monotonic() - began,
+            measure,
+            score,
+        )
         if progress.best is None or score < progress.best:
             progress.best = score
             save_pipeline(self._unet, self._noise_scheduler, self._folder / "best")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import math
 import time
 import warnings
@@ -17,6 +18,8 @@ from tqdm.auto import tqdm
 from .checkpoint import Checkpoints, Progress
 from .config import TrainingConfig
 from .files import explained, replace_text
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("step", "loss", "learning_rate")
 _HEADER = ",".join(COLUMNS)
@@ -106,10 +109,10 @@ class Log:
             ):
                 csv.writer(file).writerows(map(_text, new))
         losses = [loss for _, loss, _ in new]
-        self._bar.set_postfix_str(
-            f"loss {sum(losses) / len(losses):.4f}, lr {new[-1][2]:.2e}, {speed:.1f} pictures/s",
-            refresh=False,
-        )
+        told = f"loss {sum(losses) / len(losses):.4f}, lr {new[-1][2]:.2e}, {speed:.1f} pictures/s"
+        self._bar.set_postfix_str(told, refresh=False)
+        if self._accelerator.is_main_process:
+            logger.debug("step %d: %s", new[-1][0], told)
         self._bar.update(len(new))
         self._progress.loss_sum += sum(losses)
         self._progress.loss_count += len(losses)

@@ -1,5 +1,6 @@
 """Everything that the loop works with, made before its first step and put away after its last."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -27,6 +28,8 @@ from .order import batches_an_epoch, generators_kept, repeatable
 from .run import Run
 from .run_folder import prepared, run_folder
 from .schedule import optimizer_steps, warn_if_too_long
+
+logger = logging.getLogger(__name__)
 
 PRECISION = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -107,6 +110,17 @@ def set_up(
             newest = checkpoints.newest() if config.resume else None
             progress = checkpoints.load(newest) if newest else Progress()
             bar.initial = bar.n = progress.step  # the time left counts from here
+            if accelerator.is_main_process:
+                logger.debug(
+                    "%s on %s, %s processes, mixed precision %s: %d steps in %s, %d done",
+                    type(unet).__name__,
+                    accelerator.device,
+                    accelerator.num_processes,
+                    config.mixed_precision,
+                    steps,
+                    folder,
+                    progress.step,
+                )
             if ema is not None:
                 ema.to(accelerator.device)
             start_trackers(accelerator, config, folder, progress.step)

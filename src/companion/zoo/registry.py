@@ -26,6 +26,7 @@ class Entry:
         sha256: of every file, by its name relative to the folder.
         shared: parts that it has in common with other models: the name of the part's folder, and
             where that lies among the weights.
+        licence: the card's words on it; "" for those of a model that learned from the scenes alone.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Entry:
     loads_with: str
     sha256: dict[str, str]
     shared: dict[str, str]
+    licence: str = ""
 
     @property
     def bytes(self) -> int:
@@ -55,6 +57,7 @@ def entries() -> dict[str, Entry]:
             loads_with=entry["loads_with"],
             sha256=hashes.get(name, {}),
             shared=entry.get("shared", {}),
+            licence=entry.get("licence", ""),
         )
         for name, entry in table.items()
     }

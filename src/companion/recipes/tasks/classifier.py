@@ -1,5 +1,6 @@
 """Trains the classifier: which objects are on a scene, and which background."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from companion.scenes import Scene, backgrounds, objects
 from ..pictures import scene_batch
 from ..recipe import Recipe
 from ..trainer import Task
+
+logger = logging.getLogger(__name__)
 
 
 def labels() -> list[str]:
@@ -69,12 +72,13 @@ class Classifier(Task):
         return torch.where(chance[1] < 0.5, images + noise * chance[1] * 2, images)
 
     def grid(self) -> Image.Image:
-        """Validation scenes, those named wrongly first; prints their share."""
+        """Validation scenes, those named wrongly first; tells their share."""
         images, scenes = self.validation_scenes(256)
         things = len(objects())
         logits = self.model(images.to(self.device)).logits.cpu()
         wrong = ((logits[:, :things] > 0) != (targets(scenes)[:, :things] > 0)).any(1)
-        print(f"validation scenes with a wrong set of objects: {wrong.float().mean():.3f}")
+        share = wrong.float().mean()
+        logger.info("validation scenes with a wrong set of objects: %.3f", share)
         return tile(images[wrong.argsort(descending=True, stable=True)[:32]])
 
     def save(self, folder: Path) -> None:

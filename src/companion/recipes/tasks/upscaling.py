@@ -4,6 +4,7 @@ Rombach et al. 2022, section 4.4 and appendix; Ho et al. 2022, "Cascaded Diffusi
 4.2, for the noise on the small picture, whose level the UNet is told as a class.
 """
 
+import logging
 import math
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from ..fine_tuned import FineTuned
 from ..latents import Rows
 from ..pictures import compared
 from ..recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 # StableDiffusionUpscalePipeline gives every VAE this scaling factor, whatever its file says.
 SCALING_FACTOR = 0.08333
@@ -88,12 +91,13 @@ class Upscaling(FineTuned):
         )
 
     def grid(self) -> Image.Image:
-        """Held-out scenes: the small picture, bicubic, the model's, the scene itself; prints the
+        """Held-out scenes: the small picture, bicubic, the model's, the scene itself; tells the
         PSNR of both."""
         images, scenes = self.validation_scenes(16)
         small = shrink(images)
         drawn = self.draw(scenes, image=(small + 1) / 2)
         bicubic = enlarge(small)
         for name, large in (("bicubic", bicubic), ("upscaler", drawn)):
-            print(f"{name}: PSNR {peak_signal_noise_ratio(large, images).mean():.2f} dB")
+            quality = peak_signal_noise_ratio(large, images).mean()
+            logger.info("%s: PSNR %.2f dB", name, quality)
         return compared(F.interpolate(small, scale_factor=4), bicubic, drawn, images)
