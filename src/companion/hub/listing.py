@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -117,12 +119,29 @@ def ask(
         f"{endpoint.address}/api/{repo_type}s/{quote(repo_id)}/revision/{quote(revision, safe='')}"
         "?blobs=true"
     )
+    parse = partial(parse_listing, revision=revision)
+    return ask_at(url, parse, repo_id, endpoint, token, timeout)
+
+
+def ask_at(
+    url: str,
+    parse: Callable[[bytes], Listing],
+    repo_id: str,
+    endpoint: Endpoint,
+    token: Token,
+    timeout: float,
+) -> Listing:
+    """The same, by the address of the question and what makes a listing of the answer.
+
+    Raises:
+        HubError: as `ask`.
+    """
     try:
         body = _patiently(url, endpoint, token, timeout)
     except Exception as error:
         raise explain(error, endpoint, repo_id) from error
     try:
-        return parse_listing(body, revision)
+        return parse(body)
     except Untrusted as error:
         raise HubError(
             f"{endpoint.shown} tells no sizes and checksums of {repo_id} that can be right: "
