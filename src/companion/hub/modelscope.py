@@ -70,9 +70,7 @@ def stand_in(source: ModelSource) -> tuple[ModelSource, str]:
             f"In place of {source.hub}: {known['about']}.",
         )
     if source.chapters:
-        raise NotAllowed(
-            f"{source.hub} was not found on ModelScope: take another endpoint, such as hf-mirror."
-        )
+        raise NotAllowed(f"{source.hub} was not found on ModelScope: take another endpoint.")
     # An id as the reader gave it; the hub's first branch is called otherwise there.
     revision = BRANCH if source.revision in (None, "main") else source.revision
     return replace(source, revision=revision), ""
