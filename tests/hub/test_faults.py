@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from companion.hub import HubError, NoRoom, NotAllowed, fetch
+from companion.local_hub.repository import Stored
 from faulty_hub import MODEL, SIZE, WEIGHTS, FaultyHub, Shell
 
 
