@@ -193,3 +193,13 @@ def test_the_stock_client_downloads_from_it(scope: FaultyHub, tmp_path: Path) ->
     subprocess.run(command, env={**os.environ, **variables}, check=True, capture_output=True)
     came = contents(tmp_path / "here")
     assert {name: came[name] for name in FILES} == contents(scope.folder / HERE)
+
+
+def test_of_all_that_the_book_loads_what_is_there_comes_and_the_rest_is_said(
+    scope: FaultyHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", "all", "--profile", "full", "--endpoint", MODELSCOPE]) == 4
+    told = capsys.readouterr()
+    assert f"{HERE} is in " in told.out
+    others = {str(source.hub) for source in sources("full").values()} - {HUBS}
+    assert all(f"{other} " in told.err for other in others)
