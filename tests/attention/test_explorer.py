@@ -14,6 +14,7 @@ from PIL import Image
 
 from companion.attention import HeatMaps, trace
 from companion.attention.explorer import Explorer, explore, explorer, light_up, stretch
+from companion.door.labels import Origin
 
 PROMPT = "A cat & a Cat, on red."
 WORDS = [(2, 5), (10, 13), (18, 21)]
@@ -243,3 +244,10 @@ def test_a_size_that_no_map_has_is_said(traced: tuple[HeatMaps, Image.Image], si
 def test_factors_are_a_set_of_numbers(traced: tuple[HeatMaps, Image.Image]) -> None:
     with pytest.raises(ValueError, match="factors is 2, but it is a set of numbers"):
         traced[0].compute_global_heat_map(factors=2)
+
+
+def test_a_page_says_that_a_model_drew_the_picture_only_where_one_did() -> None:
+    for origin, labels in ((None, 0), (Origin.DRAWN, 2)):
+        images = BeautifulSoup(make().page(origin), "html.parser").find_all("img")
+        files = [base64.b64decode(image["src"].partition(",")[2]) for image in images]
+        assert sum(b"trainedAlgorithmicMedia" in file for file in files) == labels

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from companion.hub import HubError, NoRoom, NotAllowed, fetch
+from companion.local_hub.repository import Stored
 from faulty_hub import MODEL, SIZE, WEIGHTS, FaultyHub, Shell
 
 
@@ -161,7 +162,11 @@ def test_sent_on_to_another_host_it_is_not_asked(
 def test_an_endpoint_that_tells_no_checksums_is_refused(
     hub: FaultyHub, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def bare(stored: Stored) -> dict[str, object]:
+        return {"type": "file", "path": stored.path, "size": stored.size}
+
     monkeypatch.setattr("companion.local_hub.server._blob", lambda stored: {})
+    monkeypatch.setattr("companion.local_hub.server._entry", bare)  # of the tree
     assert "tells no sizes and checksums" in fails()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -267,3 +268,21 @@ def test_without_patterns_each_weight_comes_once() -> None:
         "vae/diffusion_pytorch_model.bin",
     ]
     assert select(["model_index.json", WEIGHTS]) == ["model_index.json", WEIGHTS]
+
+
+def test_the_chapters_take_the_endpoint_that_a_variable_names(
+    hub: FaultyHub,
+    cache: Path,
+    endpoints_are: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = sources("full")["denoiser"]
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("COMPANION_ENDPOINT", hub.address)
+    folder = source_folder(source)
+    assert (Path(folder) / WEIGHTS).read_bytes() == (hub.folder / MODEL / WEIGHTS).read_bytes()
+    endpoints_are("http://127.0.0.1:1")
+    monkeypatch.setenv("COMPANION_ENDPOINT", "auto")  # of which none answers
+    assert source_folder(source) == folder
+    with pytest.raises(FileNotFoundError, match="No route to the hub works"):
+        source_folder(sources("full")["upscaler"])

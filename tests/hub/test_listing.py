@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from companion.door import Commit, Untrusted
-from companion.hub import notes
-from companion.hub.listing import parse_listing
+from companion.hub import fetch, notes
+from companion.hub.listing import PAGE, parse_listing, parse_tree
 from companion.hub.lookup import make_plan
 from companion.hub.selection import select
 from companion.hub.stock import Checked
 from companion.sources import ModelSource
-from faulty_hub import FaultyHub
+from faulty_hub import MODEL, WEIGHTS, FaultyHub
 
 COMMIT = Commit("c" * 40)
 few = settings(max_examples=150, deadline=None, derandomize=True)
@@ -123,3 +124,45 @@ def test_a_listing_of_many_files_takes_seconds(hub: FaultyHub, cache: Path) -> N
     assert plan.size == sum(range(20_000))
     assert f"{len(many)} files" in str(plan)
     assert time.process_time() - started < 10
+
+
+def test_a_host_that_drops_the_question_for_sizes_is_asked_for_the_tree(
+    hub: FaultyHub, cache: Path
+) -> None:
+    def names_only(told: Any) -> None:
+        if isinstance(told, dict):
+            told["siblings"] = [{"rfilename": s["rfilename"]} for s in told["siblings"]]
+
+    hub.tell(names_only)
+    (folder,) = fetch("denoiser", "full", where=hub.address, progress=False).values()
+    assert (folder / WEIGHTS).read_bytes() == (hub.folder / MODEL / WEIGHTS).read_bytes()
+
+
+TREES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": odd | st.sampled_from(["file", "directory"]),
+            "path": odd,
+            "size": odd | st.just(5),
+            "oid": odd | st.just("b" * 40),
+            "lfs": odd | st.fixed_dictionaries({"oid": odd | st.just("d" * 64)}),
+        },
+    ),
+    max_size=3,
+)
+
+
+@few
+@given(st.one_of(TREES.map(json.dumps).map(str.encode), st.binary()))
+def test_a_tree_is_checked_values_or_one_sentence(body: bytes) -> None:
+    with suppress(Untrusted):
+        for file in parse_tree(body, COMMIT).files:
+            assert os.path.normpath(f"/cache/x/{file.path}").startswith("/cache/x/")
+
+
+def test_a_tree_that_may_go_on_is_refused() -> None:
+    entry = {"type": "file", "path": "a", "size": 1, "oid": "b" * 40}
+    body = json.dumps([entry] * PAGE).encode()
+    with pytest.raises(Untrusted, match="there may be more"):
+        parse_tree(body, COMMIT)

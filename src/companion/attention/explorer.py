@@ -174,20 +174,28 @@ class Explorer:
         lit = [light_up(self.picture, heat) for heat in self.maps[-1]]
         return figures.grid([self.picture, *lit], ["", *self.words])
 
-    def page(self) -> str:
-        """A whole HTML page."""
+    def page(self, origin: Origin | None = None) -> str:
+        """A whole HTML page.
+
+        Args:
+            origin: how a model had part in the picture, which its files then say; None for one that
+                nobody generated.
+        """
         prompt = "".join(gap + word for gap, word in self.pieces)
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{escape(prompt)}</title>\n<style>{_asset('page.css')}</style>\n"
-            f"</head>\n<body>\n<main>\n{self._repr_html_()}\n</main>\n</body>\n</html>\n"
+            f"</head>\n<body>\n<main>\n{self._html(origin)}\n</main>\n</body>\n</html>\n"
         )
 
     def __repr__(self) -> str:
         return f"Explorer of {len(self.words)} words and {len(self.labels)} maps of each"
 
     def _repr_html_(self) -> str:
+        return self._html()
+
+    def _html(self, origin: Origin | None = None) -> str:
         steps, _, height, width = self.maps.shape
         data = {"width": width, "height": height, "labels": self.labels}
         prompt = "".join(
@@ -202,12 +210,12 @@ class Explorer:
             f'<figure class="companion-explorer" data-maps="{escape(json.dumps(data))}"\n'
             f' data-sprite="{_sprite(self.maps)}">\n'
             f"<style>{_asset('explorer.css')}</style>\n"
-            f'<div class="still"><img src="{_png(self.sheet(), Origin.DRAWN)}" '
+            f'<div class="still"><img src="{_png(self.sheet(), origin)}" '
             f'alt="{escape(still)}"></div>\n'
             '<div class="explore" hidden>\n'
             f'<div class="prompt" role="group" aria-label="Words of the prompt">{prompt}</div>\n'
             f'<div class="stage" style="width: {figures.shown_width(self.picture)}px">'
-            f'<img src="{figures.data_uri(self.picture, Origin.DRAWN)}" alt="{escape(self.alt)}">'
+            f'<img src="{figures.data_uri(self.picture, origin)}" alt="{escape(self.alt)}">'
             '<canvas aria-hidden="true"></canvas></div>\n'
             f'<label{"" if steps > 1 else " hidden"}>Steps <input type="range" min="0" '
             f'max="{steps - 1}" value="{steps - 1}" step="1">'

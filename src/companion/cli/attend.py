@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
 def _attend(arguments: argparse.Namespace) -> None:
     from companion.attention.results import put, unfinished
     from companion.door import printable
-    from companion.door.labels import save_labelled
+    from companion.door.labels import Origin, save_labelled
     from companion.door.prompts import check_text
 
     check_working_folder()
@@ -70,7 +70,7 @@ def _attend(arguments: argparse.Namespace) -> None:
         picture, page = draw(prompt, phrases, arguments.model, arguments.steps, arguments.seed)
         save_labelled(picture, hidden / "picture.png")
         save_labelled(page.sheet(), hidden / "words.png")
-        (hidden / "index.html").write_text(page.page(), encoding="utf-8")
+        (hidden / "index.html").write_text(page.page(Origin.DRAWN), encoding="utf-8")
         folder = put(hidden, folder)
     print(printable(f"{', '.join(page.words)}: open {folder / 'index.html'} in a browser."))
 

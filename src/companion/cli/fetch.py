@@ -42,8 +42,9 @@ def add(commands: Any) -> None:
     fetch.add_argument("--profile", help="small or full (default: COMPANION_PROFILE, or small)")
     fetch.add_argument(
         "--endpoint",
-        help=f"auto, {', '.join(endpoints())}, offline, an address, or a folder of repositories "
-        "(default: HF_ENDPOINT, or official)",
+        help=f"auto, {', '.join(endpoints())}, offline, an address, a folder of repositories, or "
+        "modelscope, for models that are there; never tried with the real one "
+        "(default: COMPANION_ENDPOINT, HF_ENDPOINT, or official)",
     )
     fetch.add_argument("--plan", action="store_true", help="say what would be done, and stop")
     fetch.add_argument(

@@ -28,9 +28,10 @@ from companion.door.places import clear
 
 from . import notes
 from .asking import asked, refusal, request_error
-from .endpoints import Endpoint
+from .endpoints import MODELSCOPE, Endpoint
 from .errors import DISK_FULL, TooSlow, damaged, explain, in_passing, incomplete, moved, too_slow
 from .listing import Remote, as_commit
+from .modelscope import file_url
 from .plan import Item, Plan
 from .retry import PASSING, SILENCES, SLOWEST, Pace, pause
 from .stock import checksum_matches
@@ -116,6 +117,10 @@ def request(
     """Ask for a file from a byte on; redirects are followed, the token stays with the endpoint."""
     from huggingface_hub import hf_hub_url
 
+    if endpoint.protocol == MODELSCOPE:
+        repo_id, revision = str(item.source.hub), str(item.source.revision)
+        url = file_url(endpoint, repo_id, revision, file.path)
+        return asked(url, endpoint, token, timeout, start=start)
     url = hf_hub_url(
         str(item.source.hub),
         file.path,

@@ -16,6 +16,8 @@ from companion.door.advice import Advice
 from companion.door.tables import read_table
 
 TABLE = Path(__file__).with_name("endpoints.toml")
+MODELSCOPE_TABLE = Path(__file__).with_name("modelscope.toml")
+MODELSCOPE = "modelscope"
 # RFC 1123, section 2.1, and the "_" of networks at home and at work.
 HOST = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 DISPUTED = frozenset("ßς\u200c\u200d")
@@ -33,11 +35,13 @@ class Endpoint:
         address: URL without a trailing slash, what HF_ENDPOINT is set to. It may hold a password:
             `bare` is for what is shown.
         official: whether it belongs to Hugging Face: only then it gets the reader's token.
+        protocol: what it speaks: "hub", or "modelscope".
     """
 
     name: str
     address: str
     official: bool = False
+    protocol: str = "hub"
 
     @property
     def offline(self) -> bool:
@@ -94,6 +98,8 @@ def find_endpoint(name: str | None = None) -> Endpoint:
     """
     if name == OFFLINE.name:
         return OFFLINE
+    if name == MODELSCOPE:
+        return _modelscope()
     name = (name or os.environ.get("HF_ENDPOINT") or "official").rstrip("/")
     if name in endpoints():
         return endpoints()[name]
@@ -111,10 +117,24 @@ def find_endpoint(name: str | None = None) -> Endpoint:
             Advice(
                 f"There is no endpoint {printable(shown)!r}{why}",
                 f"choose auto, {', '.join(endpoints())}, offline, an address such as "
-                f"{known.address}, or a folder",
+                f"{known.address}, a folder, or {MODELSCOPE}",
             )
         )
     return Endpoint(host_of(name), name)
+
+
+def _modelscope() -> Endpoint:
+    """ModelScope: at the address that its own client's variable names, or its own."""
+    named = os.environ.get("MODELSCOPE_ENDPOINT", "").rstrip("/")
+    if named and not is_address(named):
+        raise UnknownEndpoint(
+            Advice(
+                "MODELSCOPE_ENDPOINT cannot be read as an address",
+                "set it to one such as https://modelscope.cn, or unset it",
+            )
+        )
+    address = named or read_table(MODELSCOPE_TABLE)["address"]
+    return Endpoint(host_of(address), address, protocol=MODELSCOPE)
 
 
 ESCAPES = "in its name and password write %23 for #, %2F for /, %3A for : and %40 for @"

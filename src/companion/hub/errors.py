@@ -12,7 +12,7 @@ from companion.door import Untrusted, printable
 from companion.door.advice import Advice
 from companion.door.tables import read_table
 
-from .endpoints import Endpoint, host_of, mirror
+from .endpoints import MODELSCOPE, Endpoint, host_of, mirror
 from .environment import certificate_fault
 from .proxies import proxy, proxy_fault, unset_proxy
 from .reasons import proxy_reason, reason, status_reason
@@ -233,6 +233,11 @@ def _refused(response: Any, endpoint: Endpoint, host: str, what: str) -> HubErro
         return HubError(
             f"{at} answers {status} with a page of somebody else's: log in to this network first, "
             "or ask who runs it to let you through."
+        )
+    if endpoint.protocol == MODELSCOPE and host == endpoint.host and status in (401, 403, 404):
+        return NotAllowed(
+            f"{at} answers {status}: it has no {what}, or not these files of it, or does not show "
+            "them to you; take another endpoint."
         )
     if code == "RevisionNotFound":
         return NotAllowed(

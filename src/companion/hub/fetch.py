@@ -7,7 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from companion.door import is_folder
@@ -17,7 +18,7 @@ from companion.sources import ModelSource, wanted
 
 from . import notes
 from .download import download
-from .endpoints import OFFLINE, Endpoint, endpoints, find_endpoint
+from .endpoints import MODELSCOPE, OFFLINE, Endpoint, endpoints, find_endpoint
 from .errors import HubError
 from .lookup import make_plan
 from .plan import Plan
@@ -27,6 +28,7 @@ from .tokens import token_for
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 30.0
+VARIABLE = "COMPANION_ENDPOINT"
 
 
 def fetch(
@@ -48,8 +50,9 @@ def fetch(
         what: a chapter's number, `all`, a name in the profile, or an id: see
             `companion.sources.wanted`.
         profile: of COMPANION_PROFILE, by default.
-        where: an endpoint's name or address, `auto`, `offline`, or a folder of repositories.
-            By default what HF_ENDPOINT says, or the official one.
+        where: an endpoint's name or address, `auto`, `offline`, a folder of repositories, or
+            `modelscope`, which was never tried with the real one. By default what
+            COMPANION_ENDPOINT says, then HF_ENDPOINT, then the official one.
         send_token: whether a host that is not the official one may see the reader's token.
         progress: whether a bar on stderr shows how far it is.
         verify: whether to ask for the list of files anew, and to compare all checksums again.
@@ -113,26 +116,31 @@ def fetch_source(source: ModelSource) -> Path:
         HubError: it is not here and could not be fetched.
     """
     chosen = {str(source.hub): source}
-    endpoint = find_endpoint(OFFLINE.name if _offline() else None)
-    try:
-        plan = make_plan(chosen, endpoint, token=token_for(endpoint), timeout=time_limit())
-    except HubError as error:
-        try:  # the network is down, but what is wanted may be here
-            plan = make_plan(chosen, OFFLINE)
+    protocol = OFFLINE.protocol
+    with ExitStack() as stack:
+        try:
+            endpoint = stack.enter_context(opened(None))
+            protocol = endpoint.protocol
+            plan = make_plan(chosen, endpoint, token=token_for(endpoint), timeout=time_limit())
+        except (ConnectionError, HubError) as error:
+            try:  # the network is down, but what is wanted may be here
+                plan = make_plan(chosen, replace(OFFLINE, protocol=protocol))
+                carry_out(plan)
+            except HubError:
+                raise (error if isinstance(error, HubError) else HubError(str(error))) from None
+        else:
             carry_out(plan)
-        except HubError:
-            raise error from None
-    else:
-        carry_out(plan)
     return plan.items[0].snapshot
 
 
 @contextmanager
 def opened(where: str | None) -> Iterator[Endpoint]:
-    """The endpoint of a name, an address, `auto`, `offline` or a folder, while it is in use."""
+    """The endpoint of a name, an address, `auto`, `offline` or a folder, while it is in use; by
+    default what COMPANION_ENDPOINT says, then HF_ENDPOINT, then the official one."""
     from huggingface_hub import close_session
 
-    names = ("auto", OFFLINE.name, *endpoints())  # whatever folder is called so
+    where = where or os.environ.get(VARIABLE)
+    names = ("auto", OFFLINE.name, MODELSCOPE, *endpoints())  # whatever folder is called so
     if where and where not in names and is_folder(Path(where)):
         with no_proxy("*"), LocalHub(where) as hub:
             close_session()  # the next one passes the proxy by
@@ -145,12 +153,14 @@ def opened(where: str | None) -> Iterator[Endpoint]:
             finally:
                 close_session()
         return
-    if where:
+    if _offline() and (where == MODELSCOPE or not where):
+        yield replace(OFFLINE, protocol=MODELSCOPE) if where else OFFLINE
+    elif where:
         endpoint, why = choose(where)
         logger.debug("%s", why)
+        yield endpoint
     else:
-        endpoint = find_endpoint(OFFLINE.name if _offline() else None)
-    yield endpoint
+        yield find_endpoint()
 
 
 def _unreadable(fault: OSError) -> HubError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Bytes of the answer: a listing of 100,000 files has 25 MB.
 LIMIT = 100_000_000
+# The hub tells a tree in pages of so many.
+PAGE = 1000
 # What of an answer that was cut off tells that the host is there, and another try may help.
 CUT = ("ReadError", "RemoteProtocolError", "WriteError", "CloseError")
 
@@ -108,6 +112,33 @@ class _Answer:
     siblings: list[_Sibling]
 
 
+@dataclass
+class _LargeEntry:
+    oid: str
+
+
+@dataclass
+class _Entry:
+    type: str
+    path: str
+    size: int
+    oid: str
+    lfs: _LargeEntry | None = None
+
+
+class NamesOnly(Untrusted):
+    """A host does not pass on that sizes and checksums were asked for, as olah 0.5 does not; the
+    tree has them.
+
+    Attributes:
+        commit: whose files are named.
+    """
+
+    def __init__(self, commit: Commit) -> None:
+        super().__init__("It tells names of files, but no size and no checksum.")
+        self.commit = commit
+
+
 def ask(
     repo_type: str, repo_id: str, revision: str, endpoint: Endpoint, token: Token, timeout: float
 ) -> Listing:
@@ -120,12 +151,38 @@ def ask(
         f"{endpoint.address}/api/{repo_type}s/{quote(repo_id)}/revision/{quote(revision, safe='')}"
         "?blobs=true"
     )
+    parse = partial(parse_listing, revision=revision)
+    try:
+        return ask_at(url, parse, repo_id, endpoint, token, timeout)
+    except NamesOnly as names:
+        api = f"{endpoint.address}/api/{repo_type}s/{quote(repo_id)}"
+        url = f"{api}/tree/{names.commit}?recursive=true"
+        parse = partial(parse_tree, commit=names.commit)
+        return ask_at(url, parse, repo_id, endpoint, token, timeout)
+
+
+def ask_at(
+    url: str,
+    parse: Callable[[bytes], Listing],
+    repo_id: str,
+    endpoint: Endpoint,
+    token: Token,
+    timeout: float,
+) -> Listing:
+    """The same, by the address of the question and what makes a listing of the answer.
+
+    Raises:
+        HubError: as `ask`.
+        NamesOnly: as `parse`.
+    """
     try:
         body = _patiently(url, endpoint, token, timeout)
     except Exception as error:
         raise explain(error, endpoint, repo_id) from error
     try:
-        return parse_listing(body, revision)
+        return parse(body)
+    except NamesOnly:
+        raise
     except Untrusted as error:
         raise HubError(
             f"{endpoint.shown} tells no sizes and checksums of {repo_id} that can be right: "
@@ -138,6 +195,7 @@ def parse_listing(body: bytes, revision: str) -> Listing:
     """A listing from the answer of `/api/models/ID/revision/REVISION?blobs=true`.
 
     Raises:
+        NamesOnly: it tells the names of the files and nothing else of any.
         Untrusted: it is no such answer, is for another commit, or names a file outside.
     """
     from companion.door.documents import parse_json
@@ -146,11 +204,37 @@ def parse_listing(body: bytes, revision: str) -> Listing:
     commit = Commit(answer.sha)
     if commit != (as_commit(revision) or commit):
         raise Untrusted(f"It answers for commit {commit} in place of {revision}.")
+    told = [(file.size, file.blobId, file.lfs) for file in answer.siblings]
+    if told and not any(part is not None for parts in told for part in parts):
+        raise NamesOnly(commit)
     files, unusable = [], []
     for sibling in answer.siblings:
         etag = sibling.lfs.sha256 if sibling.lfs else sibling.blobId
         try:
             files.append(Remote(sibling.rfilename, sibling.size, etag))  # type: ignore[arg-type]
+        except Unusable as error:
+            unusable.append(str(error))
+    return Listing(commit, tuple(files), tuple(unusable))
+
+
+def parse_tree(body: bytes, commit: Commit) -> Listing:
+    """A listing from the answer of `/api/models/ID/tree/COMMIT?recursive=true`.
+
+    Raises:
+        Untrusted: it is no such answer, may be one page of several, or names a file outside.
+    """
+    from companion.door.documents import parse_json
+
+    entries = parse_json(list[_Entry], body, "The list of files", limit=LIMIT)
+    if len(entries) >= PAGE:
+        raise Untrusted(f"It names {len(entries):,} files, and there may be more.")
+    files, unusable = [], []
+    for entry in entries:
+        if entry.type == "directory":
+            continue
+        etag = entry.lfs.oid if entry.lfs else entry.oid
+        try:
+            files.append(Remote(entry.path, entry.size, etag))  # type: ignore[arg-type]
         except Unusable as error:
             unusable.append(str(error))
     return Listing(commit, tuple(files), tuple(unusable))

@@ -22,10 +22,11 @@ from companion.door.places import open_plain
 from companion.sources import ModelSource
 
 from . import notes
-from .endpoints import Endpoint
+from .endpoints import MODELSCOPE, Endpoint
 from .environment import home_fault, is_unknown
 from .errors import HubError, NotAllowed
 from .listing import Listing, Remote, as_commit, ask
+from .modelscope import ask_modelscope, modelscope_cache, stand_in
 from .plan import Item, Plan, storage_of
 from .selection import select
 from .stock import Checked, digest
@@ -60,7 +61,8 @@ def make_plan(
     """
     from huggingface_hub import constants
 
-    cache = Path(cache or constants.HF_HUB_CACHE)
+    from_modelscope = endpoint.protocol == MODELSCOPE
+    cache = Path(cache or (modelscope_cache() if from_modelscope else constants.HF_HUB_CACHE))
     if is_unknown(cache) and (fault := home_fault()):
         raise HubError(str(fault))
     items = []
@@ -68,7 +70,9 @@ def make_plan(
         if source.hub is None:
             continue
         try:
-            items.append(_look_up(source, endpoint, token, timeout, cache, verify))
+            wanted, said = stand_in(source) if from_modelscope else (source, "")
+            item = _look_up(wanted, endpoint, token, timeout, cache, verify)
+            items.append(replace(item, remarks=(said, *item.remarks) if said else item.remarks))
         except NotAllowed as error:
             if refused is None:
                 raise
@@ -94,7 +98,10 @@ def _look_up(
         logger.debug("The files of %s are known from an earlier run", repo_id)
         return _item(source, note.listing, cache, verify)
     try:
-        found = ask(source.repo_type, repo_id, revision, endpoint, token, timeout)
+        if endpoint.protocol == MODELSCOPE:
+            found = ask_modelscope(repo_id, revision, endpoint, token, timeout)
+        else:
+            found = ask(source.repo_type, repo_id, revision, endpoint, token, timeout)
     except NotAllowed:
         raise
     except HubError:

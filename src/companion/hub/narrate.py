@@ -8,9 +8,10 @@ from companion.door import printable
 from companion.door.advice import Advice
 from companion.sources import wanted
 
+from .endpoints import MODELSCOPE
 from .environment import clashes, export_lines
 from .errors import NotAllowed
-from .fetch import carry_out, opened, time_limit
+from .fetch import VARIABLE, carry_out, opened, time_limit
 from .lookup import make_plan
 from .speed import measure_speed
 from .tokens import token_for
@@ -67,4 +68,6 @@ def narrate(
             carry_out(plan, send_token=send_token)
             for item in plan.items:
                 yield printable(f"{item.source.hub} is in {item.snapshot}")
+            if endpoint.protocol == MODELSCOPE and any(s.chapters for s in chosen.values()):
+                yield f"For the chapters, before Python starts: export {VARIABLE}={MODELSCOPE}"
         yield from refused

@@ -20,13 +20,17 @@ from companion.door import (
 from companion.local_hub.cache_layout import storage_name
 from companion.sources import ModelSource
 
-from .endpoints import Endpoint
+from .endpoints import MODELSCOPE, Endpoint
 from .environment import small_disk
 from .errors import NoRoom
 from .listing import Remote
 from .stock import Checked
 
 SHOWN = 3  # names of files that are left out
+UNTRIED = (
+    "The way from ModelScope was never tried with the real one: it is built from what ModelScope's "
+    "own client does."
+)
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,8 @@ class Plan:
                 f"To fetch from {where}: {size(self.to_fetch)}, to {printable(str(self.cache))}, "
                 f"where {size(self.free)} are free."
             )
+        if self.endpoint.protocol == MODELSCOPE:
+            lines.append(UNTRIED)
         if self.to_fetch and self.seconds is not None and self.speed:
             lines.append(f"At {size(self.speed)} a second, as measured: {span(self.seconds)}.")
         return "\n".join(lines)

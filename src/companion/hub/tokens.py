@@ -31,9 +31,9 @@ def token_for(endpoint: Endpoint, send_token: bool = False) -> Token:
 
     Args:
         endpoint: the endpoint; one that is not official gets none,
-        send_token: unless the reader says so.
+        send_token: unless the reader says so; ModelScope never does, where it means nothing.
     """
-    if not endpoint.official and not send_token:
+    if endpoint.protocol != "hub" or not (endpoint.official or send_token):
         return False
     from huggingface_hub import get_token
 
