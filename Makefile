@@ -15,7 +15,7 @@ SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(ONCE)
 say = @echo "==> $(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test test-oldest test-newest lint types unit notebooks pages run lab zoo bench \
+.PHONY: help env book pdf test test-oldest test-newest lint types unit notebooks pages linkcheck run lab zoo bench \
 	rehearse-colab rehearse-autodl floors constraints clean
 
 help: ## list the targets
@@ -43,6 +43,11 @@ book: $(STAMP) ## build the HTML at _build/html/index.html
 	@test -f $(INDEX) || { echo "jupyter-book ended well but wrote no $(INDEX): is jupyter-book older than 2 installed?"; exit 1; }
 	$(call say,the book is at $(INDEX))
 
+# With Chromium, which pip does not bring: Debian's and Ubuntu's package is called chromium.
+pdf: $(STAMP) ## print the book to _build/diffusers-by-hand.pdf (needs Chromium; another: CHROMIUM=google-chrome)
+	$(call say,printing the book)
+	@$(BIN)/python tools/make_pdf.py $(if $(CHROMIUM),--chromium $(CHROMIUM))
+
 # The steps run one after another, also under `make -j`.
 test: $(STAMP) ## everything CI checks: lint, types, unit tests, notebooks, the built pages
 	@$(MAKE) --no-print-directory lint
@@ -52,10 +57,11 @@ test: $(STAMP) ## everything CI checks: lint, types, unit tests, notebooks, the 
 	@$(MAKE) --no-print-directory book
 	@$(MAKE) --no-print-directory pages
 
-lint: $(STAMP) ## ruff: rules and format
-	$(call say,checking the code with ruff)
+lint: $(STAMP) ## ruff: rules and format; actionlint: the workflows
+	$(call say,checking the code with ruff and the workflows with actionlint)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/actionlint
 
 types: $(STAMP) ## mypy
 	$(call say,checking the types with mypy)
@@ -73,6 +79,12 @@ notebooks: $(STAMP) ## run every notebook and compare what it prints and draws w
 pages: $(STAMP) ## check the built HTML
 	$(call say,checking the built pages)
 	@$(BIN)/pytest -m pages tests/book
+
+# After `make book`. Other hosts are asked where there is a network; `make test` never asks them.
+linkcheck: $(STAMP) ## follow every link: inside the book and the repository, and to other hosts
+	$(call say,following the links)
+	@$(BIN)/pytest -q tests/book/test_links.py tests/book/test_pages.py -k "links"
+	@$(BIN)/python tools/linkcheck.py
 
 # Each in an environment of its own; uv resolves what pip cannot, the lowest versions of the ranges.
 test-oldest: RESOLUTION := lowest-direct

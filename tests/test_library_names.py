@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from importlib.machinery import PathFinder
+from inspect import isgeneratorfunction, signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -189,3 +190,32 @@ def test_a_pipeline_says_which_tensors_a_callback_may_ask_for() -> None:
 def test_auto_pipeline_chooses_by_these_mappings() -> None:
     for task in ("INPAINT", "IMAGE2IMAGE", "TEXT2IMAGE"):
         assert getattr(auto_pipeline, f"AUTO_{task}_PIPELINES_MAPPING")["stable-diffusion"]
+
+
+def test_nbval_is_built_as_the_check_of_the_book_builds_on_it() -> None:
+    # book/conftest.py puts a cell and a notebook of its own in the place of nbval's; nbval promises
+    # its options only, and its last release is of March 2024.
+    from nbval.plugin import IPyNbCell, IPyNbFile, bcolors, nocolors
+
+    assert issubclass(IPyNbCell, pytest.Item)
+    assert issubclass(IPyNbFile, pytest.File)
+    assert issubclass(IPyNbFile.CollectError, Exception)
+    assert list(signature(IPyNbCell.compare_outputs).parameters) == [
+        *("self", "test", "ref", "skip_compare"),
+    ]
+    made_from = list(signature(IPyNbCell.__init__).parameters)
+    assert made_from == ["self", "name", "parent", "cell_num", "cell", "options"]
+    kept = IPyNbCell.__init__.__code__.co_names
+    assert {"cell_num", "cell", "options", "colors"} <= set(kept)
+    # Where a failure's report takes its text from, and empties it before each comparison.
+    assert "comparison_traceback" in IPyNbCell.compare_outputs.__code__.co_names
+    assert all(hasattr(colours, "FAIL") for colours in (bcolors, nocolors))
+    assert all(hasattr(colours, "ENDC") for colours in (bcolors, nocolors))
+    assert isgeneratorfunction(IPyNbFile.collect)
+
+
+def test_xdist_keeps_what_shares_a_scope_in_one_process() -> None:
+    from xdist.scheduler import LoadScopeScheduling
+
+    assert list(signature(LoadScopeScheduling).parameters) == ["config", "log"]
+    assert callable(LoadScopeScheduling._split_scope)

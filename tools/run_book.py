@@ -5,7 +5,8 @@
 
 book/text/NAME.md is the source; book/NAME.ipynb is the same notebook with its outputs. A
 notebook comes out the same on every machine: no time stamps, no versions, ids made from what
-the cells say. README.md's table of the chapters is written from _toc.yml and their titles.
+the cells say. README.md's table of the chapters is written from _toc.yml and their titles, and
+book/status.md from the seconds measured.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -23,6 +25,8 @@ import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+
+from book_status import measured, record
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -103,19 +107,33 @@ def execute(notebook: NotebookNode, folder: Path, timeout: float) -> None:
     client.execute()
 
 
-def run_chapter(twin: Path, folder: Path, timeout: float) -> list[str]:
-    """Execute one chapter, store it, and give the complaints about it."""
+def title_of(notebook: NotebookNode) -> str:
+    """A chapter's title."""
+    return next(
+        cell.source.splitlines()[0].removeprefix("# ")
+        for cell in notebook.cells
+        if cell.source.startswith("# ") and cell.cell_type == "markdown"
+    )
+
+
+def run_chapter(
+    twin: Path, folder: Path, timeout: float
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Execute one chapter and store it; give the complaints about it, and what it took."""
     notebook = read_twin(twin)
     start = time.perf_counter()
     try:
         execute(notebook, folder, timeout)
     except CellExecutionError as error:
-        return [f"{twin.stem} failed and was not stored:\n{error}"]
-    print(f"{twin.stem}: {time.perf_counter() - start:.1f} s", flush=True)
+        return [f"{twin.stem} failed and was not stored:\n{error}"], {}
+    seconds = time.perf_counter() - start
+    print(f"{twin.stem}: {seconds:.1f} s", flush=True)
     tidy(notebook)
     nbformat.validate(notebook)
     nbformat.write(notebook, folder / f"{twin.stem}.ipynb")
-    return [f"{twin.stem}: {sentence}" for sentence in complaints(notebook)]
+    cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    taken = {twin.stem: measured(title_of(notebook), cells, seconds)}
+    return [f"{twin.stem}: {sentence}" for sentence in complaints(notebook)], taken
 
 
 def with_chapters(readme: str, root: Path = ROOT) -> str:
@@ -130,11 +148,7 @@ def with_chapters(readme: str, root: Path = ROOT) -> str:
         twin = root / "book" / "text" / f"{Path(page['file']).name}.md"
         number = twin.name.partition("_")[0]
         if number.isdigit() and twin.exists():
-            title = next(
-                cell.source.splitlines()[0].removeprefix("# ")
-                for cell in jupytext.read(twin, fmt="md:myst").cells
-                if cell.source.startswith("# ")
-            )
+            title = title_of(jupytext.read(twin, fmt="md:myst"))
             rows.append(f"| {int(number)}. [{title}]({notebook}) | [Colab]({colab}/{notebook}) |")
     table = "\n".join(rows)
     return re.sub(r"\| chapter \|.*?(?=\n\n)", lambda _: table, readme, count=1, flags=re.DOTALL)
@@ -157,9 +171,13 @@ def main() -> int:
     if not twins:
         print(f"no text twin in {options.book / 'text'} begins with {wanted}", file=sys.stderr)
         return 1
-    found = []
+    found: list[str] = []
+    runs: dict[str, dict[str, Any]] = {}
     for twin in twins:
-        found += run_chapter(twin, options.book, options.timeout)
+        sentences, taken = run_chapter(twin, options.book, options.timeout)
+        found += sentences
+        runs |= taken
+    record(options.book, runs)
     if options.book == BOOK:
         readme = ROOT / "README.md"
         readme.write_text(with_chapters(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,6 +1,7 @@
 """The repository's address is one setting in _config.yml, and all else agrees with it."""
 
 import re
+import tomllib
 from pathlib import Path
 
 from chapters import CONFIG, NOTEBOOKS, REPOSITORY, ROOT, code_cells, tracked_files
@@ -8,7 +9,7 @@ from chapters import CONFIG, NOTEBOOKS, REPOSITORY, ROOT, code_cells, tracked_fi
 from run_book import with_chapters
 
 NAME = REPOSITORY.rsplit("/", 1)[1]
-TEXT = {".md", ".ipynb", ".py", ".toml", ".yml", ".yaml", ".cfg", ".txt", ""}
+TEXT = {".md", ".ipynb", ".py", ".toml", ".yml", ".yaml", ".cff", ".cfg", ".txt", ""}
 # https://github.com/OWNER/NAME, git+https://..., and Colab's .../github/OWNER/NAME/blob/...
 ADDRESS = re.compile(rf"(?:github\.com|/github)/([\w.-]+)/({re.escape(NAME)})\b")
 
@@ -31,6 +32,19 @@ def test_no_file_names_another_address() -> None:
         if found[1] != owner
     ]
     assert not wrong
+
+
+def test_the_packages_page_and_the_citation_name_the_address() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    branch, (owner, site) = CONFIG["repository"]["branch"], REPOSITORY.rsplit("/", 2)[1:]
+    assert project["urls"] == {
+        "Repository": REPOSITORY,
+        "Documentation": f"https://{owner}.github.io/{site}/",
+        "Issues": f"{REPOSITORY}/issues",
+        "Changelog": f"{REPOSITORY}/blob/{branch}/CHANGELOG.md",
+    }
+    for name in ("CITATION.cff", "CHANGELOG.md", ".github/ISSUE_TEMPLATE/config.yml"):
+        assert REPOSITORY in (ROOT / name).read_text(encoding="utf-8"), name
 
 
 def test_readme_and_notebooks_name_the_address() -> None:

@@ -1,0 +1,53 @@
+"""tools/make_pdf.py: what is printed is whole, and reads in the order of the book."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from make_pdf import CHROMIUM, find_chromium, for_paper, print_page
+
+PAGE = """<html><head></head><body><article><section id="book"><h1>Book</h1>
+<div class="toctree-wrapper"><section id="one"><h3>One#</h3><h4>Part</h4>
+<details><summary>Show</summary>solution</details></section></div>
+<section id="run"><h2>Run it</h2></section></section></article>
+<script src="_static/theme.js"></script><script src="_static/mathjax/tex-svg.js"></script>
+</body></html>"""
+
+
+@pytest.fixture(scope="module")
+def printed() -> BeautifulSoup:
+    return BeautifulSoup(for_paper(PAGE), "html.parser")
+
+
+def test_chapters_come_behind_the_first_page_with_headings_of_their_own(
+    printed: BeautifulSoup,
+) -> None:
+    headings = [(found.name, found.get_text()) for found in printed.find_all(["h1", "h2", "h3"])]
+    assert headings == [("h1", "Book"), ("h2", "Run it"), ("h1", "One#"), ("h2", "Part")]
+    assert [(link["href"], link.get_text()) for link in printed.select("li a")] == [("#one", "One")]
+
+
+def test_folded_cells_are_open(printed: BeautifulSoup) -> None:
+    assert all(fold.has_attr("open") for fold in printed.find_all("details"))
+
+
+def test_formulas_are_still_drawn(printed: BeautifulSoup) -> None:
+    assert [script["src"] for script in printed.find_all("script")] == [
+        "_static/mathjax/tex-svg.js"
+    ]
+
+
+def test_a_browser_that_is_not_there_is_one_sentence() -> None:
+    with pytest.raises(SystemExit, match=r"^No no-such-browser found to print the PDF with: "):
+        find_chromium("no-such-browser")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, CHROMIUM)), reason="Chromium is not installed")
+def test_a_page_is_printed(tmp_path: Path) -> None:
+    page, pdf = tmp_path / "page.html", tmp_path / "page.pdf"
+    page.write_text(for_paper(PAGE), encoding="utf-8")
+    print_page(find_chromium(None), page, pdf)
+    assert pdf.read_bytes().startswith(b"%PDF")

@@ -1,0 +1,138 @@
+"""Make the book's PDF: all pages in one, printed by Chromium.
+
+    python tools/make_pdf.py
+    python tools/make_pdf.py --chromium google-chrome
+
+The API reference stays on the web: it is there to be searched, not read. Folded cells are opened,
+and the outline has the chapters. Writes _build/diffusers-by-hand.pdf.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "_build" / "pdf"
+PDF = ROOT / "_build" / "diffusers-by-hand.pdf"
+ON_THE_WEB_ONLY = "book/api/index"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# What is for a screen is left out; a chapter begins a page; pictures and tables are not cut where
+# they fit on one page.
+STYLE = """
+@page { size: A4; margin: 18mm 16mm 20mm;
+  @bottom-center { content: counter(page); font-size: 9pt; } }
+html { font-size: 13px; }
+.bd-header, .bd-header-article, .bd-sidebar, .bd-sidebar-primary, .bd-sidebar-secondary,
+.bd-footer, .bd-footer-content, .prev-next-footer, .copybtn, .headerlink, .skip-link,
+.toggle-button, #pst-skip-link, #pst-back-to-top, #jb-print-docs-body, dialog,
+details > summary { display: none !important; }
+.bd-main, .bd-content, .bd-article-container, .bd-container, .bd-container__inner {
+  display: block !important; max-width: none !important; width: auto !important;
+  padding: 0 !important; overflow: visible !important; }
+.bd-content div.cell details { border: 0; }
+pre, code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+.pst-scrollable-table-container, div.cell_output { overflow: visible !important; }
+.sd-tab-set, .sd-tab-set > label, .sd-tab-set > .sd-tab-content { display: block !important; }
+td:first-child { min-width: 35mm; }
+h1 { display: block !important; }
+.toctree-wrapper > section { break-before: page; }
+h1, h2, h3, h4 { break-after: avoid; }
+figure, img, table, div.math, div.cell_input, div.highlight { break-inside: avoid; }
+"""
+
+
+def build() -> Path:
+    """All pages of the book in one, and where it lies."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    contents["chapters"] = [
+        page for page in contents["chapters"] if page["file"] != ON_THE_WEB_ONLY
+    ]
+    toc = FOLDER / "_toc.yml"
+    toc.write_text(yaml.safe_dump(contents), encoding="utf-8")
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(ROOT)]
+    command += ["--path-output", str(FOLDER), "--toc", str(toc), "--builder", "singlehtml"]
+    subprocess.run([*command, "-n", "-W", "--keep-going", "--quiet"], check=True)
+    # Its links begin at the folder above: singlehtml takes the first page to lie there.
+    site = FOLDER / "_build" / "singlehtml"
+    return (site / "book" / "intro.html").rename(site / "book.html")
+
+
+def put_chapters_last(page: BeautifulSoup) -> None:
+    """Take the chapters out of the first page, where a list of them takes their place, and put them
+    behind it, with headings of their own rank."""
+    chapters = page.select_one("article div.toctree-wrapper")
+    assert chapters
+    assert page.article
+    for heading in chapters.find_all(["h3", "h4", "h5", "h6"]):
+        heading.name = f"h{int(heading.name[1]) - 2}"
+    titles = page.new_tag("ul")
+    for chapter in chapters.find_all("section", recursive=False):
+        link = page.new_tag("a", href=f"#{chapter['id']}")
+        assert chapter.h1
+        link.string = chapter.h1.get_text().removesuffix("#")
+        line = page.new_tag("li")
+        line.append(link)
+        titles.append(line)
+    chapters.replace_with(titles)
+    page.article.append(chapters)
+
+
+def for_paper(html: str) -> str:
+    """The page as it is printed: everything unfolded, nothing that only a screen has use for."""
+    page = BeautifulSoup(html, "html.parser")
+    put_chapters_last(page)
+    for fold in page.find_all("details"):
+        fold["open"] = ""
+    for script in page.find_all("script", src=True):
+        if "mathjax" not in script["src"]:
+            script.decompose()
+    assert page.head
+    style = page.new_tag("style")
+    style.string = STYLE
+    page.head.append(style)
+    return str(page)
+
+
+def find_chromium(wanted: str | None) -> str:
+    """The browser's program."""
+    for name in [wanted] if wanted else CHROMIUM:
+        if found := shutil.which(name):
+            return found
+    raise SystemExit(
+        f"No {wanted or 'Chromium'} found to print the PDF with: install it (Debian, Ubuntu: "
+        "apt install chromium), or name one: make pdf CHROMIUM=/path/to/chrome"
+    )
+
+
+def print_page(chromium: str, page: Path, pdf: Path) -> None:
+    """Print a page once its formulas are drawn."""
+    pdf.unlink(missing_ok=True)
+    # No sandbox: in a container Chromium has no rights to make one, and the page is our own.
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    command += ["--generate-pdf-document-outline", "--virtual-time-budget=120000"]
+    command += [f"--print-to-pdf={pdf}", page.as_uri()]
+    printed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    if not pdf.is_file():
+        raise SystemExit(f"{chromium} printed nothing:\n{printed.stderr[-2000:]}")
+
+
+def main() -> None:
+    """Build the page and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--chromium", help="the browser's program; by default it is looked for")
+    chromium = find_chromium(parser.parse_args().chromium)
+    page = build()
+    page.write_text(for_paper(page.read_text(encoding="utf-8")), encoding="utf-8")
+    print_page(chromium, page, PDF)
+    print(PDF.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
