@@ -250,8 +250,8 @@ def groups_of_sd14(
             "compiled whole, fp16": drawn,
             f"compiled whole, fp16, {few} steps": partial(drawn, steps=few),
             "compiled whole, fp16, guided=0.7": partial(drawn, guided=0.7),
-            f"compiled whole, fp16, guided=0.7, {few} steps": partial(drawn, steps=few, guided=0.7),
-            f"compiled whole, fp16, guided=0.7, {fewer} steps": partial(
+            f"compiled whole, fp16, {few} steps, guided=0.7": partial(drawn, steps=few, guided=0.7),
+            f"compiled whole, fp16, {fewer} steps, guided=0.7": partial(
                 drawn, steps=fewer, guided=0.7
             ),
         },
