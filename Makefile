@@ -15,10 +15,10 @@ SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(ONCE)
 say = @echo "==> $(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint types unit notebooks pages run lab zoo bench floors constraints clean
+.PHONY: help env book test lint types unit notebooks pages run lab zoo bench gpu gpu-zoo tables floors constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: $(STAMP) ## make .venv and install the package, the book's and the tests' tools
 
@@ -93,6 +93,19 @@ zoo: $(STAMP) ## train the embedded models from their recipes and measure them
 bench: $(STAMP) ## run the benchmarks and print their tables of ratios
 	$(call say,running the benchmarks)
 	@for script in benchmarks/*.py; do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
+
+# With the Python that is there: a machine with a GPU may have no network, and its own torch. Nothing is installed.
+GPU_PYTHON ?= $(firstword $(wildcard $(BIN)/python) $(PYTHON))
+MINUTES ?= 8
+
+gpu: ## all that takes a CUDA GPU, in MINUTES (8): tests, chapters, benchmarks at full size
+	@PYTHONPATH=src:$$PYTHONPATH $(GPU_PYTHON) tools/gpu_run.py --minutes $(MINUTES) $(PARTS)
+
+gpu-zoo: ## train the embedded models on a GPU for MINUTES, going on where they were
+	@PYTHONPATH=src:$$PYTHONPATH $(GPU_PYTHON) tools/gpu_zoo.py --minutes $(MINUTES)
+
+tables: $(STAMP) ## write the tables of README, chapters and benchmarks from what was measured
+	@$(BIN)/python tools/write_tables.py
 
 floors: $(STAMP) ## draw the rooms of the package by floor, for CONTRIBUTING.md
 	@$(BIN)/python tools/floors.py

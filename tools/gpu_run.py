@@ -130,7 +130,9 @@ class GpuRun:
 
     def results(self) -> Results:
         """What is known by now."""
-        return read(self.path) if self.path.is_file() else Results(device=self.device)
+        if self.path.is_file():
+            return read(self.path)
+        return Results(device=self.device, kind="gpu" if self.on_gpu else "cpu")
 
     def done(self, task: Task) -> bool:
         """Whether nothing of a task is missing, and nothing failed."""

@@ -88,6 +88,7 @@ class Results(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     device: str
+    kind: Literal["cpu", "gpu"]
     parts: dict[str, Part] = {}
 
 
@@ -174,6 +175,7 @@ class Recorder:
         # A trial of the code has a file of its own: it says nothing of the device.
         self._path = file_of(device if size == "full" else f"{device} {size}", folder or RESULTS)
         self._write = folder is not None
+        self._kind: Literal["cpu", "gpu"] = "gpu" if on_gpu else "cpu"
         self._device, self._name = device, name
         part = Part(
             command=command(),
@@ -207,7 +209,7 @@ class Recorder:
     def _all(self) -> Results:
         if self._write and self._path.is_file():
             return read(self._path)
-        return Results(device=self._device)
+        return Results(device=self._device, kind=self._kind)
 
     def _store(self) -> None:
         if self._write:

@@ -1,6 +1,6 @@
 """The tables of the pages, made of the results: no figure in them is typed.
 
-Each has a name, which stands in the page before and behind it; `tools/write_tables.py` puts it there.
+Each has a name, which stands in the page before and behind it; `tools/write_tables.py` puts it.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,18 +31,10 @@ def on_cpu(results: dict[str, Results], name: str) -> Part:
     Raises:
         ValueError: there is none.
     """
-    found = [r.parts[name] for r in results.values() if name in r.parts and not is_gpu(r)]
+    found = [r.parts[name] for r in results.values() if name in r.parts and r.kind == "cpu"]
     if not found:
         raise ValueError(f"No results have the part {name}: run its benchmark.")
     return found[0]
-
-
-def is_gpu(results: Results) -> bool:
-    """Whether a device is a GPU: only there the notes' own sizes are measured."""
-    return bool(
-        {"gpu-tests", "sampling-sd14-1", "equal-quality", "training-steps", "tracing-sdxl"}
-        & results.parts.keys()
-    )
 
 
 def value(part: Part, case: str, figure: str) -> float | None:
@@ -302,7 +294,7 @@ def _each_gpu(results: dict[str, Results], table: Callable[[Results], str | None
     """A table for each GPU, with what it was measured with; or that there is none."""
     texts = []
     for found in results.values():
-        if is_gpu(found) and (text := table(found)):
+        if found.kind == "gpu" and (text := table(found)):
             part = next(iter(found.parts.values()))
             stack = ", ".join(f"{name} {version}" for name, version in part.versions.items())
             texts.append(f"{found.device}, {part.measured_on}, {stack}:\n\n{text}")
