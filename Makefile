@@ -16,7 +16,7 @@ say = @echo "==> $(1)"
 
 .DEFAULT_GOAL := help
 .PHONY: help env book pdf test test-oldest test-newest lint types unit notebooks pages linkcheck run lab zoo bench \
-	rehearse-colab rehearse-autodl floors constraints clean
+	gpu gpu-zoo tables rehearse-colab rehearse-autodl floors constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -126,6 +126,19 @@ zoo: $(STAMP) ## train the embedded models from their recipes and measure them
 bench: $(STAMP) ## run the benchmarks and print their tables of ratios
 	$(call say,running the benchmarks)
 	@for script in benchmarks/*.py; do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
+
+# With the Python that is there: a machine with a GPU may have no network, and its own torch. Nothing is installed.
+GPU_PYTHON ?= $(firstword $(wildcard $(BIN)/python) $(PYTHON))
+MINUTES ?= 8
+
+gpu: ## all that takes a CUDA GPU, in MINUTES (8): tests, chapters, benchmarks at full size
+	@PYTHONPATH=src:$$PYTHONPATH $(GPU_PYTHON) tools/gpu_run.py --minutes $(MINUTES) $(PARTS)
+
+gpu-zoo: ## train the embedded models on a GPU for MINUTES, going on where they were
+	@PYTHONPATH=src:$$PYTHONPATH $(GPU_PYTHON) tools/gpu_zoo.py --minutes $(MINUTES)
+
+tables: $(STAMP) ## write the tables of README, chapters and benchmarks from what was measured
+	@$(BIN)/python tools/write_tables.py
 
 floors: $(STAMP) ## draw the rooms of the package by floor, for CONTRIBUTING.md
 	@$(BIN)/python tools/floors.py

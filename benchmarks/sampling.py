@@ -1,27 +1,37 @@
-"""Text to image in several ways, side by side, and how many steps each scheduler needs.
+"""Text to image in several ways, and how many steps each scheduler needs.
 
-    python benchmarks/sampling.py              both tables on the zoo's model; on a GPU, where there
-                                               is one, also Stable Diffusion 1.4's configuration
-    python benchmarks/sampling.py --compile    also with the UNet compiled on the CPU: minutes more
+    python benchmarks/sampling.py             what this machine can: `zoo` and `steps` on one thread
+                                              of the CPU; on a GPU `sd14` and `equal` instead
+    python benchmarks/sampling.py sd14        Stable Diffusion 1.4's shapes, random weights, 512x512
+    python benchmarks/sampling.py equal       the zoo's model: how good are pictures of fewer steps?
+    python benchmarks/sampling.py --compile   on a CPU also with the UNet compiled: minutes more
 
 The ways: the loop of the notes as they write it, Diffusers' pipeline as it comes, the plain loop of
 `companion.stable_diffusion`, and `companion.autopipeline` optimised, also with guidance in a part
-of the steps only. All draw from the same seeds with the same scheduler and steps.
+of the steps only. All draw from the same seeds with the same scheduler and steps. What is measured
+goes to `benchmarks/results` at once; a part that was cut off goes on with the cases that it lacks.
 """
 
 import argparse
 import copy
-import platform
+import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 import transformers
+from lib.models import networks, pipeline
 from lib.peak_memory import peak_memory
-from lib.side_by_side import side_by_side
+from lib.results import RESULTS, Recorder, Size
+from lib.side_by_side import gpu_clock, side_by_side, times
+from lib.time_limit import TimeLimit
 from PIL import Image
 
 from companion.autopipeline import (
@@ -41,15 +51,16 @@ transformers.logging.disable_progress_bar()
 diffusers.utils.logging.set_verbosity_error()
 diffusers.utils.logging.disable_progress_bar()
 
-# Parameters of CompVis/stable-diffusion-v1-4: what is built here must be of its size.
-SD14_SIZES = {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}
 STEPS = (5, 10, 20, 40)
 LAST = 200
+NOTES = "notes' loop"
+MIB = 2**20
+Pictures = list[Image.Image]
 
 
 def notes_loop(
     parts: Parts, prompts: Sequence[str], seeds: Sequence[int], steps: int, guidance_scale: float
-) -> list[Image.Image]:
+) -> Pictures:
     """The loop of the notes, section 2: both halves in one batch, the empty prompt with gradients.
 
     Two things are not as in the notes: noise is drawn on the CPU with a seed for each picture, so
@@ -103,123 +114,354 @@ def assemble(parts: Parts) -> Any:
     return pipe
 
 
+def parts_of(pipe: Any) -> Parts:
+    """The parts of a pipeline, for the loops by hand."""
+    names = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+    return Parts(**{name: getattr(pipe, name) for name in names})
+
+
+def stock(pipe: Any, prompts: Sequence[str], seeds: Sequence[int], settings: Any) -> Pictures:
+    """Diffusers' pipeline, called as everybody does."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return pipe(list(prompts), generator=generators, **settings).images
+
+
 def four_ways(
-    make: Callable[[], Parts], count: int, steps: int, guidance_scale: float, **options: Any
-) -> dict[str, Callable[[], list[Image.Image]]]:
-    """The four ways of drawing `count` pictures, each with networks of its own."""
+    make: Callable[[], Parts], count: int, steps: int, guidance_scale: float, compiled: bool
+) -> dict[str, Callable[[], Pictures]]:
+    """The ways of drawing `count` pictures on a CPU, each with networks of its own."""
     prompts = [f"a {name} on a red background" for name in subset("stable-diffusion").objects]
     prompts, seeds = prompts[:count], list(range(count))
     notes, plain = make(), make()
-    stock, quick = assemble(make()), assemble(make())
+    pipe, quick = assemble(make()), assemble(make())
     print(optimise(quick))
     settings = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
-
-    def pipeline() -> list[Image.Image]:
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return stock(prompts, generator=generators, **settings).images
-
-    ways: dict[str, Callable[[], list[Image.Image]]] = {
-        "notes' loop": lambda: notes_loop(notes, prompts, seeds, steps, guidance_scale),
-        "Diffusers' pipeline": pipeline,
+    ways: dict[str, Callable[[], Pictures]] = {
+        NOTES: lambda: notes_loop(notes, prompts, seeds, steps, guidance_scale),
+        "Diffusers' pipeline": lambda: stock(pipe, prompts, seeds, settings),
         "our plain loop": lambda: text_to_image(plain, prompts, seeds=seeds, **settings),
-        "ours, optimised": lambda: draw(quick, prompts, seeds=seeds, **settings),
-        "and guided=0.7": lambda: draw(quick, prompts, seeds=seeds, guided=0.7, **settings),
+        "optimised": lambda: draw(quick, prompts, seeds=seeds, **settings),
+        "optimised, guided=0.7": lambda: draw(quick, prompts, seeds=seeds, guided=0.7, **settings),
     }
-    if options.get("compiled"):
-        compiled = assemble(make())
+    if compiled:
+        whole = assemble(make())
         began = time.perf_counter()
-        print(optimise(compiled, compile_on_cpu=True))
-        draw(compiled, prompts, seeds=seeds, guided=0.7, **settings)  # compiles for these sizes
+        print(optimise(whole, compile_on_cpu=True))
+        draw(whole, prompts, seeds=seeds, guided=0.7, **settings)  # compiles for these sizes
         print(f"compiling took {time.perf_counter() - began:.0f} s, with {count} drawn")
-        ways["optimised, compiled"] = lambda: draw(compiled, prompts, seeds=seeds, **settings)
-        ways["that and guided=0.7"] = lambda: draw(
-            compiled, prompts, seeds=seeds, guided=0.7, **settings
+        ways["compiled"] = lambda: draw(whole, prompts, seeds=seeds, **settings)
+        ways["compiled, guided=0.7"] = lambda: draw(
+            whole, prompts, seeds=seeds, guided=0.7, **settings
         )
     return ways
 
 
-def compare(
-    title: str, ways: dict[str, Callable[[], list[Image.Image]]], rounds: int, on_gpu: bool
-) -> None:
-    """Print the table of one model: time, ratio, peak memory, and how alike the pictures are."""
-    print(f"\n{title}:")
-    first = next(iter(ways.values()))()
-    for name, way in ways.items():
-        alike = min(psnr(*pair) for pair in zip(first, way(), strict=True))
-        print(
-            f"{name:20} {peak_memory(way, on_gpu) / 2**20:7.1f} MiB beside the weights at most, "
-            f"worst PSNR to the first {alike:5.1f} dB"
+def zoo(options: argparse.Namespace) -> None:
+    """One picture and eight of the zoo's model, on one thread: time, peak memory, likeness."""
+    small = options.size == "small"
+    torch.set_num_threads(1)  # and processor time: others may be at work beside us
+    for count, rounds in ((1, 7), (8, 3)):
+        steps = 2 if small else 25
+        recorder = Recorder(
+            f"sampling-zoo-{count}",
+            on_gpu=False,
+            precision="float32, optimised: the UNet in bfloat16",
+            settings={
+                "pictures": count,
+                "scheduler": "UniPC",
+                "steps": steps,
+                "guidance": 4.0,
+                "threads": 1,
+                "clock": "processor",
+            },
+            size=options.size,
+            folder=options.results,
         )
-    # On a CPU all work is the process's own; on a GPU it is not.
-    side_by_side(ways, rounds, time.perf_counter if on_gpu else time.process_time)
+        if small and count > 1:
+            continue
+        ways = four_ways(zoo_parts, count, steps, 4.0, options.compile)
+        print(f"\nzoo, {count} of 64x64, UniPC, {steps} steps, guidance 4, one thread of a CPU:")
+        first = ways[NOTES]()
+        near, held = {}, {}
+        for name, way in ways.items():
+            near[name] = likeness(first, way())
+            held[name] = peak_memory(way, on_gpu=False) / MIB
+            print(f"{name:22} {held[name]:7.1f} MiB beside the weights, {near[name]:5.1f} dB")
+        measured = side_by_side(ways, 1 if small else rounds, time.process_time)
+        for name, found in measured.items():
+            like = {} if name == NOTES else {"psnr_db": near[name]}
+            recorder.note(name, seconds=found, memory_mib=held[name], **like)
+        recorder.finish()
 
 
-def schedulers(count: int) -> None:
-    """Print, for each scheduler and number of steps, the verdicts and the way to 200 steps."""
+@dataclass(frozen=True)
+class Group:
+    """Cases that one pipeline serves.
+
+    Attributes:
+        make: makes it.
+        cases: what is done with it; in order of worth.
+    """
+
+    make: Callable[[], Any]
+    cases: dict[str, Callable[[Any], Pictures]]
+
+
+def groups_of_sd14(
+    base: dict[str, torch.nn.Module], size: Size, count: int, steps: int
+) -> Iterator[Group]:
+    """The ways at Stable Diffusion 1.4's shapes; what says most comes first."""
+    prompts = [f"a photo of a {name}" for name in subset("stable-diffusion").objects[:count]]
+    seeds, guidance = list(range(count)), 7.5
+    name = "sd14" if size == "full" else "sd14-small"
+
+    def fresh(dtype: torch.dtype = torch.float32) -> Any:
+        # No UniPC here: it solves an equation on the GPU in every step, and waits for the answer.
+        pipe = pipeline(name, base, scheduler="DPM++ 2M Karras")
+        for part in (pipe.unet, pipe.vae, pipe.text_encoder):
+            torch.nn.Module.to(part, dtype)
+        return pipe
+
+    def optimised(dtype: torch.dtype = torch.float32, whole: bool = False) -> Any:
+        pipe = fresh(dtype)
+        report = optimise(pipe, compile_whole=whole)
+        print(report)
+        if pipe.device.type == "cuda" and not report.done("compile"):
+            raise RuntimeError(f"The UNet was not compiled: {report.decisions[-1].reason}")
+        return pipe
+
+    def drawn(pipe: Any, steps: int = steps, guided: float = 1.0) -> Pictures:
+        settings = {"num_inference_steps": steps, "guidance_scale": guidance, "guided": guided}
+        return draw(pipe, prompts, seeds=seeds, **settings)
+
+    def by_the_notes(pipe: Any) -> Pictures:
+        return notes_loop(parts_of(pipe), prompts, seeds, steps, guidance)
+
+    settings = {"num_inference_steps": steps, "guidance_scale": guidance}
+    few, fewer = max(1, round(0.4 * steps)), max(1, round(0.2 * steps))
+    yield Group(fresh, {NOTES: by_the_notes})
+    yield Group(
+        optimised,
+        {"optimised, fp16": drawn, "optimised, fp16, guided=0.7": partial(drawn, guided=0.7)},
+    )
+    yield Group(
+        partial(optimised, whole=True),
+        {
+            "compiled whole, fp16": drawn,
+            f"compiled whole, fp16, {few} steps": partial(drawn, steps=few),
+            "compiled whole, fp16, guided=0.7": partial(drawn, guided=0.7),
+            f"compiled whole, fp16, {few} steps, guided=0.7": partial(drawn, steps=few, guided=0.7),
+            f"compiled whole, fp16, {fewer} steps, guided=0.7": partial(
+                drawn, steps=fewer, guided=0.7
+            ),
+        },
+    )
+    yield Group(fresh, {"Diffusers' pipeline": lambda pipe: stock(pipe, prompts, seeds, settings)})
+    yield Group(
+        partial(fresh, torch.float16),
+        {"Diffusers' pipeline, fp16": lambda pipe: stock(pipe, prompts, seeds, settings)},
+    )
+    yield Group(partial(optimised, torch.bfloat16), {"optimised, bf16": drawn})
+    yield Group(
+        fresh,
+        {"our plain loop": lambda p: text_to_image(parts_of(p), prompts, seeds=seeds, **settings)},
+    )
+
+
+def sd14(options: argparse.Namespace) -> None:
+    """Stable Diffusion 1.4's shapes, random weights: each way, one after another."""
+    on_gpu = torch.cuda.is_available()
+    size: Size = options.size
+    steps, rounds = (50, 3) if size == "full" else (4, 1)
+    clock = gpu_clock if on_gpu else time.perf_counter
+    base = networks("sd14" if size == "full" else "sd14-small", "cuda" if on_gpu else "cpu")
+    for count in (1, 4):
+        recorder = Recorder(
+            f"sampling-sd14-{count}",
+            on_gpu=on_gpu,
+            precision="float32, where the case does not say",
+            settings={
+                "pictures": count,
+                "scheduler": "DPM++ 2M Karras",
+                "steps": steps,
+                "guidance": 7.5,
+                "side": 512 if size == "full" else 64,
+                "weights": "random",
+            },
+            size=size,
+            folder=options.results,
+        )
+        print(f"\nStable Diffusion 1.4's shapes, {count} at once, {steps} steps:", flush=True)
+        reference: Pictures = []
+        for number, group in enumerate(groups_of_sd14(base, size, count, steps)):
+            if count > 1 and number > 1:  # several at once: the notes' loop, and the default
+                break
+            # The notes' pictures are needed for likeness, also when their time is known.
+            wanted = any(name not in recorder for name in group.cases) or not reference
+            if not wanted or options.limit.over():
+                continue
+            held = torch.cuda.memory_allocated() if on_gpu else 0
+            try:
+                began = clock()
+                pipe = group.make()
+                made = clock() - began
+                for name, case in group.cases.items():
+                    if options.limit.over():
+                        break
+                    pictures, figures = _timed(partial(case, pipe), rounds, clock, options.limit)
+                    reference = reference or pictures
+                    if on_gpu:
+                        figures["gpu_mib"] = (torch.cuda.max_memory_allocated() - held) / MIB
+                    figures["preparing_seconds"] = made
+                    if name != NOTES:
+                        figures["psnr_db"] = likeness(reference, pictures)
+                    recorder.note(name, **figures)
+                    print(f"{name:44} {figures['seconds'].median:7.3f} s", flush=True)
+            except Exception as error:  # out of memory, no compiler: the other ways may work
+                traceback.print_exc()
+                for name in group.cases:
+                    if name not in recorder:
+                        recorder.note(name, failed=f"{type(error).__name__}: {error}"[:200])
+            pipe = pictures = None
+            # Else what was compiled for one way counts against the next.
+            torch.compiler.reset()
+            gc.collect()
+            if on_gpu:
+                torch.cuda.empty_cache()
+        if not options.limit.over():
+            recorder.finish()
+
+
+def _timed(
+    case: Callable[[], Pictures], rounds: int, clock: Callable[[], float], limit: TimeLimit
+) -> tuple[Pictures, dict[str, Any]]:
+    """The first call, which may compile, and some rounds; the last ones only while there is time.
+
+    Returns:
+        The pictures, and the figures: on a CPU with the memory beside the weights.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    began = clock()
+    pictures = case()
+    figures: dict[str, Any] = {"first_seconds": clock() - began}
+    seconds: list[float] = []
+    while len(seconds) < rounds and not (seconds and limit.over()):
+        began = clock()
+        case()
+        seconds.append(clock() - began)
+    figures["seconds"] = times(seconds)
+    if not torch.cuda.is_available():
+        figures["memory_mib"] = peak_memory(case, on_gpu=False) / MIB
+    return pictures, figures
+
+
+def likeness(first: Pictures, second: Pictures) -> float:
+    """PSNR of the two that differ most, in dB; 99 where none differ."""
+    return min(min(psnr(*pair), 99.0) for pair in zip(first, second, strict=True))
+
+
+def rightly(pictures: Pictures, things: Sequence[str], colours: Sequence[str]) -> int:
+    """How many of the pictures the classifier names as they were asked for."""
+    return sum(
+        seen.objects == (thing,) and seen.background == colour
+        for seen, thing, colour in zip(recognise(pictures), things, colours, strict=True)
+    )
+
+
+def equal(options: argparse.Namespace) -> None:
+    """The zoo's model, which was trained: what fewer steps and less guidance do to its pictures.
+
+    The yardstick is the notes' way, 50 steps: as many pictures named rightly are equal quality.
+    """
+    on_gpu, small = torch.cuda.is_available(), options.size == "small"
+    count, steps, last = (4, 4, 6) if small else (48, 50, LAST)
+    recorder = Recorder(
+        "equal-quality",
+        on_gpu=on_gpu,
+        precision="float32",
+        settings={"pictures": count, "scheduler": "DPM++ 2M Karras", "guidance": 4.0},
+        size=options.size,
+        folder=options.results,
+    )
+    world = subset("stable-diffusion").objects
+    things = [world[n % len(world)] for n in range(count)]
+    colours = [list(backgrounds())[n % len(backgrounds())] for n in range(count)]
+    prompts = [f"a {a} on a {b} background" for a, b in zip(things, colours, strict=True)]
+    seeds = list(range(100, 100 + count))
+    pipe = assemble(zoo_parts()).to("cuda" if on_gpu else "cpu")
+    pipe.scheduler = make_scheduler("DPM++ 2M Karras", pipe.scheduler)
+    few, fewer = max(1, round(0.4 * steps)), max(1, round(0.2 * steps))
+    cases = {
+        NOTES: (steps, 1.0),
+        f"{steps} steps, guided=0.7": (steps, 0.7),
+        f"{few} steps": (few, 1.0),
+        f"{few} steps, guided=0.7": (few, 0.7),
+        f"{fewer} steps, guided=0.7": (fewer, 0.7),
+    }
+    end = draw(pipe, prompts, seeds=seeds, num_inference_steps=last, guidance_scale=4.0)
+    print(f"\nof {count} pictures named rightly, and PSNR to the pictures of {last} steps:")
+    for name, (number, guided) in cases.items():
+        if name in recorder or options.limit.over():
+            continue
+        if name == NOTES:
+            pictures = notes_loop(parts_of(pipe), prompts, seeds, number, 4.0)
+        else:
+            settings = {"num_inference_steps": number, "guidance_scale": 4.0, "guided": guided}
+            pictures = draw(pipe, prompts, seeds=seeds, **settings)
+        right = rightly(pictures, things, colours)
+        near = statistics.mean(min(psnr(*pair), 99.0) for pair in zip(pictures, end, strict=True))
+        recorder.note(name, right=right, of=count, psnr_db=near)
+        print(f"{name:24} {right:4} of {count} {near:6.1f} dB", flush=True)
+    if not options.limit.over():
+        recorder.finish()
+
+
+def schedulers(options: argparse.Namespace) -> None:
+    """For each scheduler and number of steps, the verdicts and the way to 200 steps."""
+    small = options.size == "small"
+    count, numbers, last = (2, (2, 3), 4) if small else (8, STEPS, LAST)
+    names = ["UniPC"] if small else scheduler_names()
     things, colours = subset("stable-diffusion").objects[:count], list(backgrounds())[:count]
     prompts = [f"a {a} on a {b} background" for a, b in zip(things, colours, strict=True)]
     seeds = list(range(100, 100 + count))
+    recorder = Recorder(
+        "schedulers-zoo",
+        on_gpu=False,
+        precision="float32",
+        settings={"pictures": count, "guidance": 4.0, "last": last},
+        size=options.size,
+        folder=options.results,
+    )
     pipe = assemble(zoo_parts())
-    end = draw(pipe, prompts, seeds=seeds, num_inference_steps=LAST, guidance_scale=4.0)
+    end = draw(pipe, prompts, seeds=seeds, num_inference_steps=last, guidance_scale=4.0)
     print(
         f"\n{count} prompts, guidance 4: pictures that the classifier names rightly, and PSNR to "
-        f"the picture of {LAST} steps of UniPC (mean, dB; DDPM leads elsewhere)"
+        f"the picture of {last} steps of UniPC (mean, dB; DDPM leads elsewhere)"
     )
-    print(f"{'':16} UNet calls" + "".join(f"{f'{steps} steps':>14}" for steps in STEPS))
-    for name in scheduler_names():
+    for name in names:
+        if name in recorder or options.limit.over():
+            continue
         drawn = sweep(
             pipe,
             prompts,
-            {"scheduler": [name], "num_inference_steps": STEPS},
+            {"scheduler": [name], "num_inference_steps": numbers},
             seeds=seeds,
             guidance_scale=4.0,
         )
-        cells = []
-        for start in range(0, len(drawn), count):
-            pictures = [sample.picture for sample in drawn[start : start + count]]
-            right = sum(
-                seen.objects == (thing,) and seen.background == colour
-                for seen, thing, colour in zip(recognise(pictures), things, colours, strict=True)
-            )
+        figures: dict[str, Any] = {}
+        for place, number in enumerate(numbers):
+            some = drawn[place * count : (place + 1) * count]
+            pictures = [sample.picture for sample in some]
             near = statistics.mean(psnr(*pair) for pair in zip(pictures, end, strict=True))
-            cells.append(f"{right}/{count} {near:8.1f}")
+            figures[f"right_{number}"] = rightly(pictures, things, colours)
+            figures[f"psnr_db_{number}"] = near
         more = {sample.unet_calls - sample.settings["num_inference_steps"] for sample in drawn}
         calls = " or ".join(f"steps + {extra}" if extra else "steps" for extra in sorted(more))
-        print(f"{name:16} {calls:10}" + "".join(f"{cell:>14}" for cell in cells))
-
-
-def sd14(device: str) -> Parts:
-    """Stable Diffusion 1.4's configuration with random weights, in float32."""
-    torch.manual_seed(0)
-    with torch.device(device):
-        unet = diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
-        vae = diffusers.AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=2,
-            sample_size=512,
-        )
-        text_encoder = transformers.CLIPTextModel(
-            transformers.CLIPTextConfig(
-                vocab_size=49408,
-                hidden_size=768,
-                intermediate_size=3072,
-                num_hidden_layers=12,
-                num_attention_heads=12,
-                projection_dim=768,
-            )
-        )
-    for name, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
-        assert sum(weights.numel() for weights in network.parameters()) == SD14_SIZES[name], name
-    zoo = load_parts(folder("stable-diffusion"))
-    return Parts(
-        tokenizer=zoo.tokenizer,
-        text_encoder=text_encoder.eval(),
-        vae=vae.eval(),
-        unet=unet.eval(),
-        scheduler=make_scheduler("UniPC", zoo.scheduler),
-    )
+        recorder.note(name, calls=calls, **figures)
+        print(name, calls, figures, flush=True)
+    if not options.limit.over():
+        recorder.finish()
 
 
 def zoo_parts() -> Parts:
@@ -229,26 +471,28 @@ def zoo_parts() -> Parts:
     return Parts(**{**vars(parts), "scheduler": unipc})
 
 
-def main() -> None:
-    """Print the tables."""
+PARTS = {"zoo": zoo, "steps": schedulers, "sd14": sd14, "equal": equal}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the parts that the command line names."""
+    on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--compile", action="store_true", help="also compile the UNet on the CPU")
-    compiled = parser.parse_args().compile
-    print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {platform.machine()},")
-    torch.set_num_threads(1)  # and processor time: others may be at work beside us
-    print("CPU: one thread")
-    for count, rounds in ((1, 7), (8, 3)):
-        ways = four_ways(zoo_parts, count, 25, 4.0, compiled=compiled)
-        compare(f"zoo, {count} of 64x64, UniPC, 25 steps, guidance 4, CPU", ways, rounds, False)
-    schedulers(count=8)
-    if torch.cuda.is_available():
-        print(torch.cuda.get_device_name())
-        ways = four_ways(lambda: sd14("cuda"), 1, 50, 7.5)
-        compare(
-            "Stable Diffusion 1.4, random weights, 512x512, UniPC, 50 steps, 7.5", ways, 3, True
-        )
-    else:
-        print("\nno GPU: Stable Diffusion 1.4's configuration was not measured")
+    parser.add_argument("--minutes", type=float, help="begin nothing new after so many")
+    parser.add_argument("--size", choices=("full", "small"), default="full", help="small: a trial")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder; default: %(default)s"
+    )
+    options = parser.parse_args(arguments)
+    options.limit = TimeLimit(options.minutes)
+    if unknown := [name for name in options.parts if name not in PARTS]:
+        parser.error(f"there is no part {unknown[0]!r}: choose of {', '.join(PARTS)}")
+    if "sd14" in options.parts and options.size == "full" and not on_gpu:
+        parser.error("Stable Diffusion 1.4 at full size needs a GPU: --size small tries the code")
+    for name in options.parts or (["sd14", "equal"] if on_gpu else ["zoo", "steps"]):
+        PARTS[name](options)
 
 
 if __name__ == "__main__":

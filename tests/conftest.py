@@ -65,3 +65,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """torch's compiler for CPUs writes its paths without quotes (seen in 2.13)."""
     if item.get_closest_marker("compiles") and " " in sys.prefix:
         pytest.skip("torch cannot compile from a path with a space")
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA GPU, and torch sees none: `make gpu` where there is one")

@@ -34,7 +34,7 @@ PRIVATE = {
     "_callback_tensor_inputs": "autopipeline/live_arguments.py",
     "_compiled_call_impl": "door/compiled.py",
     "_data_files": "training/rows.py",
-    "_dynamo": "training/compiling.py",
+    "_dynamo": "door/compiled.py",
     "_execution_device": "attention/attributing.py",
     "_growth_tracker": "training/checkpoint.py",
     "_guidance_scale": "autopipeline/drawing.py",

@@ -2,7 +2,7 @@
 
 import gc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import diffusers
@@ -11,10 +11,26 @@ import torch
 
 from companion import profile
 from companion.autopipeline import draw, load, optimise
-from companion.autopipeline.optimising import Machine
+from companion.autopipeline.optimising import Decision, Machine
+from companion.door.compiled import allow_shapes, compile_as_graph, limit_shapes
 from companion.metrics import psnr
 from companion.scenes import scene
 from companion.zoo import recognise
+
+
+def nothing_done(_: Any) -> Decision:
+    """Half precision on a CPU is another matter."""
+    return Decision("half precision", False, "")
+
+
+@pytest.fixture
+def limit_kept() -> Iterator[None]:
+    """torch's limit of shapes is as before."""
+    before = allow_shapes(0)
+    yield
+    limit_shapes(before)
+    torch.compiler.reset()
+
 
 FROG = scene(7, subset="stable-diffusion")  # "a frog on a brown background"
 GIB = 2**30
@@ -174,8 +190,7 @@ class StandIn:
             pipe, "enable_model_cpu_offload", lambda: self.asked.append("offload"), raising=False
         )
 
-        def compile_blocks(**options: bool) -> None:
-            assert options == {"fullgraph": True}
+        def compile_blocks() -> None:
             self.asked.append("compile")
             for block in pipe.unet.modules():
                 if type(block).__name__ == "BasicTransformerBlock":
@@ -219,7 +234,7 @@ def test_where_compiling_fails_the_pipeline_stays_as_it_was(
     own: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    def no_compiler(**_: bool) -> None:
+    def no_compiler() -> None:
         raise FileNotFoundError("triton")
 
     monkeypatch.setattr(own.unet, "compile_repeated_blocks", no_compiler, raising=False)
@@ -237,6 +252,57 @@ def test_where_memory_is_short_parts_wait_outside(
     assert "again and again" in report.decisions[-1].reason
     assert own.vae.use_slicing
     assert own.vae.use_tiling
+
+
+def test_compiled_blocks_draw_any_number_of_pictures(
+    own: Any, monkeypatch: pytest.MonkeyPatch, limit_kept: None
+) -> None:
+    """With torch's own limit of eight shapes the third number was an error."""
+    compile_blocks = own.unet.compile_repeated_blocks
+    monkeypatch.setattr(
+        own.unet,
+        "compile_repeated_blocks",
+        lambda **given: compile_blocks(backend="eager", **given),
+    )
+    monkeypatch.setattr("companion.autopipeline.optimising._precision_on_gpu", nothing_done)
+    assert optimise(own, Machine("cuda", free_memory=20 * GIB)).done("compile")
+    for count in (1, 3, 2):
+        settings = {"seeds": range(count), "num_inference_steps": 1, "guidance_scale": 4.0}
+        assert len(draw(own, "a cat", guided=0.5, **settings)) == count
+    for side in (48, 80):
+        draw(own, "a cat", num_inference_steps=1, height=side, width=side)
+    blocks = [b for b in own.unet.modules() if type(b).__name__ == "BasicTransformerBlock"]
+    assert all(block._compiled_call_impl is not None for block in blocks)
+
+
+def test_the_whole_unet_is_compiled_on_a_gpu_when_asked_for(
+    own: Any, pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_whole = own.unet.compile
+    asked: list[dict[str, Any]] = []
+
+    def as_eager_graph(**given: Any) -> None:
+        asked.append(given)
+        compile_whole(backend="eager", dynamic=given["dynamic"])
+
+    monkeypatch.setattr(own.unet, "compile", as_eager_graph)
+    monkeypatch.setattr("companion.autopipeline.optimising._precision_on_gpu", nothing_done)
+    report = optimise(own, Machine("cuda", free_memory=20 * GIB), compile_whole=True)
+    assert asked == [{"mode": "reduce-overhead", "dynamic": False}]
+    assert "one graph" in report.decisions[-1].reason
+    settings = {"seeds": 3, "num_inference_steps": 2, "guidance_scale": 4.0}
+    assert psnr(draw(own, "a cat", **settings)[0], draw(pipe, "a cat", **settings)[0]) > 40
+
+
+def test_answers_of_a_graph_are_copies() -> None:
+    """A graph writes each answer to the same place, and schedulers keep the last ones."""
+    layer = torch.nn.Linear(2, 2)
+    kept = torch.ones(2)
+    layer.compile = lambda **_: setattr(layer, "_compiled_call_impl", lambda _: (kept,))  # type: ignore[method-assign]
+    compile_as_graph(layer)
+    (answer,) = layer(torch.zeros(2))
+    kept.zero_()
+    assert answer.tolist() == [1, 1]
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 # Scores that are held at one time, unless a single head has more: what stays in a CPU's cache.
-CHUNK = 2**20
+# Elsewhere 64 MiB, as a GPU takes as long to be told of a few heads as of all.
+CHUNK_ON_CPU, CHUNK = 2**20, 2**24
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ def probabilities(
         else:
             keys = _split(layer, seen.keys[rows], attention.norm_k)
         scores_per_head = keys.shape[0] * keys.shape[2] * queries.shape[2]
-        for heads in _chunks(layer.heads, max(1, CHUNK // scores_per_head)):
+        chunk = CHUNK_ON_CPU if queries.device.type == "cpu" else CHUNK
+        for heads in _chunks(layer.heads, max(1, chunk // scores_per_head)):
             # Vaswani et al. 2017, equation 1: A = softmax(Q K^T / √d), tokens before pixels here
             scores = (keys[:, heads] * attention.scale) @ queries[:, heads].transpose(2, 3)
             if seen.bias is not None:

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -303,6 +304,7 @@ def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return (rows @ maps @ columns.T).clamp_(min=0)
 
 
+@lru_cache(maxsize=32)  # SDXL has 60 layers of two sizes
 def _bicubic(before: int, after: int) -> Tensor:
     """The matrix (after, before) that interpolates a line of pixels.
 

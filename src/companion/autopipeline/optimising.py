@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from companion.door.compiled import allow_shapes, compile_as_graph
+
 from .trial import stays, told, try_on_unet
 
 HALF = (torch.float16, torch.bfloat16)
@@ -18,6 +20,7 @@ GIB = 2**30
 # Rules of thumb, not measured: what is left beside the weights for the pictures themselves.
 ROOM_FOR_A_BATCH = 4 * GIB
 ROOM_FOR_A_PICTURE = 2 * GIB
+SHAPES = 128  # of one kind of block, that may be compiled
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,13 @@ def this_machine(device: torch.device) -> Machine:
     return Machine(device.type, fast_bfloat16=_fast_bfloat16())
 
 
-def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool = False) -> Report:
+def optimise(
+    pipe: Any,
+    machine: Machine | None = None,
+    *,
+    compile_on_cpu: bool = False,
+    compile_whole: bool = False,
+) -> Report:
     """Make a pipeline as fast as its device allows with the pictures the same.
 
     Chapter 4, "Faster".
@@ -83,6 +92,9 @@ def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool 
         machine: by default the one that the pipeline lies on.
         compile_on_cpu: compile the whole UNet on a CPU too. It takes a minute or two, and again for
             each new number of pictures, so it pays for some hundred pictures of one size.
+        compile_whole: on a GPU, compile the whole UNet in place of its blocks, and let the GPU play
+            its kernels as one graph (torch's "reduce-overhead"): a fast GPU waits for nobody then.
+            It takes a minute or so, and again for each new number of pictures.
 
     Returns:
         What was done, and what was not, with the reason.
@@ -103,7 +115,7 @@ def optimise(pipe: Any, machine: Machine | None = None, *, compile_on_cpu: bool 
     decisions += _memory(pipe, machine) if on_gpu else _no_memory_shortage()
     if on_gpu:
         offloaded = Report(tuple(decisions)).done("CPU offload")
-        decisions.append(_compile_blocks(pipe, offloaded))
+        decisions.append(_compile_on_gpu(pipe, offloaded, compile_whole))
     elif compile_on_cpu:
         decisions.append(_compile_whole(pipe))
     else:
@@ -228,14 +240,23 @@ def _memory(pipe: Any, machine: Machine) -> list[Decision]:
     ]
 
 
-def _compile_blocks(pipe: Any, offloaded: bool) -> Decision:
-    """Compile the UNet's transformer blocks: a GPU's UNet is large, and its blocks are alike."""
+def _compile_on_gpu(pipe: Any, offloaded: bool, whole: bool) -> Decision:
+    """Compile the UNet's transformer blocks, which are large and alike, or all of it."""
     if offloaded:
         reason = "parts that come and go would be compiled again and again"
         return Decision("compile", False, reason)
+    if whole:
+        return _compile(
+            pipe,
+            lambda: compile_as_graph(pipe.unet),
+            "the whole UNet, compiled, its kernels one graph",
+        )
+    # A UNet has blocks of several widths, each is compiled anew for one picture, for two, for more,
+    # and for another size: beyond torch's own limit a fourth number of pictures would be an error.
+    allow_shapes(SHAPES)
     return _compile(
         pipe,
-        lambda: pipe.unet.compile_repeated_blocks(fullgraph=True),
+        pipe.unet.compile_repeated_blocks,
         "the UNet's repeated blocks, compiled once for all",
     )
 

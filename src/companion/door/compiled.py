@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def uncompiled(module: Any) -> Any:
@@ -28,3 +28,57 @@ def make_eager(parts: Iterable[nn.Module]) -> None:
     """Undo `Module.compile`."""
     for part in parts:
         part._compiled_call_impl = None
+
+
+def allow_shapes(count: int) -> int:
+    """Let torch compile one kind of part for so many shapes at least; its own limit is 8, a part
+    that comes in more falls back to plain PyTorch, or fails.
+
+    Returns:
+        The limit before.
+    """
+    import torch
+
+    limits: Any = torch._dynamo.config
+    before = int(limits.recompile_limit)
+    limits.recompile_limit = max(before, count)
+    return before
+
+
+def limit_shapes(count: int) -> None:
+    """Set the limit back to what it was."""
+    import torch
+
+    limits: Any = torch._dynamo.config
+    limits.recompile_limit = count
+
+
+def compile_as_graph(network: nn.Module) -> None:
+    """Compile a network so that a GPU plays all of its kernels in one go, for each shape anew.
+
+    Such a graph writes each answer to the same place. So answers are copied from there: a scheduler
+    may keep the last ones.
+    """
+    import torch
+
+    network.compile(mode="reduce-overhead", dynamic=False)
+    compiled: Any = network._compiled_call_impl
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        return _copied(compiled(*args, **kwargs))
+
+    network._compiled_call_impl = call
+
+
+def _copied(answer: Any) -> Any:
+    """A network's answer with tensors of its own: a tensor, a tuple, or one of Diffusers' kind."""
+
+    def copy(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value.clone()
+
+    if isinstance(answer, tuple):
+        return tuple(map(copy, answer))
+    if isinstance(answer, dict):
+        return type(answer)(**{name: copy(value) for name, value in answer.items()})
+    return copy(answer)

@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
-from companion.door.compiled import make_eager
+from companion.door.compiled import allow_shapes, limit_shapes, make_eager
 
 # What a UNet2DModel consists of, again and again.
 REPEATED = ("ResnetBlock2D", "Attention")
@@ -21,14 +21,11 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.05}
 def room_to_compile(unet: UNet2DModel) -> Iterator[None]:
     """Within, a model's parts may be compiled for as many shapes as they have; at the end they are
     eager, and torch's limit is as before."""
-    limits = torch._dynamo.config
-    before = limits.recompile_limit
-    # A part is compiled once for each of its shapes; the default stops at 8.
-    limits.recompile_limit = max(before, SHAPES)
+    before = allow_shapes(SHAPES)
     try:
         yield
     finally:
-        limits.recompile_limit = before
+        limit_shapes(before)
         make_eager(_blocks(unet))
 
 
