@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 
 from companion import figures
 
@@ -136,6 +136,10 @@ def test_grid_holds_pictures_of_different_sizes() -> None:
     mixed = figures.grid([RED, Image.new("RGB", (64, 48), "blue")])
     assert has_colour(mixed, (255, 0, 0))
     assert has_colour(mixed, (0, 0, 255))
+
+
+def test_labels_are_set_alike_with_and_without_libfribidi() -> None:
+    assert figures._font(20).layout_engine == ImageFont.Layout.BASIC
 
 
 def test_grid_is_the_same_bytes_every_time() -> None:

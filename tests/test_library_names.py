@@ -160,6 +160,15 @@ def test_a_gradient_scaler_says_since_when_it_has_grown() -> None:
     assert {"scale", "_growth_tracker"} < set(torch.amp.GradScaler("cpu").state_dict())
 
 
+def test_tensorboard_can_be_told_that_there_is_no_tensorflow() -> None:
+    code = (
+        "import sys, types; from companion.training.log import NO_TENSORFLOW as name;"
+        "sys.modules[name] = types.ModuleType(name); sys.modules['tensorflow'] = types;"
+        "from tensorboard.compat import tf; assert 'stub' in tf.__version__, tf.__version__"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_accelerate_can_be_set_up_again_and_marks_the_models_it_prepared() -> None:
     AcceleratorState._reset_state()
     layer = nn.Linear(2, 2)

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def say(text: str) -> None:
     print(f"==> {text}", flush=True)
 
 
-def step(arguments: list[str | Path], environment: dict[str, str]) -> None:
+def step(arguments: Sequence[str | Path], environment: dict[str, str]) -> None:
     """Run a command in the checkout; where it fails, the rehearsal ends."""
     done = subprocess.run(arguments, cwd=ROOT, env=environment, check=False)
     if done.returncode:
@@ -61,11 +61,14 @@ def interpreter(version: str) -> str:
 @contextmanager
 def folder_of_the_machine(name: str | None) -> Iterator[None]:
     """Make the folder by which a machine is known, and take it away again if it was not there."""
-    if name is None or os.path.isdir(name):
+    if name is None:
         yield
         return
     try:
-        os.mkdir(name)
+        Path(name).mkdir()
+    except FileExistsError:
+        yield
+        return
     except OSError as error:
         raise SystemExit(
             f"This machine is known by {name}, which cannot be made here ({error.strerror}): "
@@ -105,7 +108,7 @@ def rehearse(name: str, machine: dict[str, Any]) -> None:
         say("running the first cell, and starting the kernel again")
         step([python, LISTS / "first_cell.py", FIRST, *machine["loaded"]], environment)
         say("running every chapter against its stored outputs")
-        pytest = [python, "-m", "pytest", "-p", "no:cacheprovider", "-n", PROCESSES]
+        pytest = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "-n", PROCESSES]
         step([*pytest, "--nbval", "book/"], environment)
     say(f"{name}: all is well")
 
@@ -134,7 +137,9 @@ def take(name: str, checkout: Path, known: dict[str, str]) -> None:
     header = re.sub(r"commit \w+ of [\d-]+", f"commit {commit} of {date}", header)
     kept = [listed[key(package)] for package in names if package not in gone]
     path.write_text("\n".join([header, *kept]) + "\n")
-    print(f"{len(kept)} versions of {date} written to {path.name}; no longer listed: {gone or 'none'}")
+    print(
+        f"{len(kept)} versions of {date} written to {path.name}; no longer listed: {gone or 'none'}"
+    )
     system = re.search(r"Python (3\.\d+)", git("show", f"HEAD:{known['system']}"))
     if system and system[1] != machines()[name]["python"]:
         print(f"It has Python {system[1]} now: write that into {MACHINES.name}.")

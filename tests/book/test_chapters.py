@@ -1,13 +1,18 @@
 """What is true of every chapter: its twin, its order, its outputs, its pictures."""
 
+import importlib.metadata
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bs4 import BeautifulSoup
 from chapters import (
     BOOK,
     NOTEBOOKS,
+    REPOSITORY,
     ROOT,
     TWINS,
     code_cells,
@@ -17,6 +22,8 @@ from chapters import (
     texts_of,
     toc_entries,
 )
+
+import companion
 
 # What must not stand in an output, and why.
 FORBIDDEN = {
@@ -159,34 +166,70 @@ def install_cell() -> str:
     return found[1].strip()
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the install cell asks of pip, on Colab, where nothing of ours is installed yet."""
+    started: list[list[str]] = []
+
+    def note(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        started.append(arguments)
+        return subprocess.CompletedProcess(arguments, 0)
+
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda **_: iter([]))
+    monkeypatch.setattr(subprocess, "run", note)
+    return started
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *versions: str) -> None:
+    found = [SimpleNamespace(version=version) for version in versions]
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda **_: iter(found))
+
+
 def test_install_cell_does_nothing_on_another_machine(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    asked: list[list[str]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import subprocess
-
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the install cell starts a process")
-
-    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    monkeypatch.delenv("COLAB_RELEASE_TAG")
     monkeypatch.setattr("os.path.isdir", lambda _: False)
-    monkeypatch.setattr(subprocess, "run", refuse)
     exec(install_cell(), {})
+    assert not asked
     assert capfd.readouterr() == ("", "")
 
 
-def test_install_cell_installs_on_colab(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-    import subprocess
-
-    from chapters import REPOSITORY
-
-    started: list[str] = []
-    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(subprocess, "run", lambda args, **_: started.append(" ".join(args)))
+def test_install_cell_takes_this_release_from_the_index_on_colab(asked: list[list[str]]) -> None:
     exec(install_cell(), {})
-    assert len(started) == 1
-    assert f"diffusers-notes @ git+{REPOSITORY}" in started[0]
+    ((*pip, wanted),) = asked
+    assert pip == [sys.executable, "-m", "pip", "install", "--quiet"]
+    assert wanted == f"diffusers-notes=={companion.__version__}"
+
+
+def test_install_cell_knows_autodl_by_its_disk(
+    asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLAB_RELEASE_TAG")
+    monkeypatch.setattr("os.path.isdir", lambda path: path == "/root/autodl-tmp")
+    exec(install_cell(), {})
+    assert len(asked) == 1
+
+
+def test_install_cell_leaves_this_release_and_replaces_another(
+    asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(monkeypatch, companion.__version__)
+    exec(install_cell(), {})
+    assert not asked
+    installed(monkeypatch, "0.0.1")
+    exec(install_cell(), {})
+    assert len(asked) == 1
+
+
+def test_install_cell_says_what_to_do_where_no_index_has_the_release(
+    asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda _: SimpleNamespace(returncode=1))
+    source = f"'diffusers-notes @ git+{REPOSITORY}@v{companion.__version__}'"
+    with pytest.raises(SystemExit, match=re.escape(f"%pip install {source}")):
+        exec(install_cell(), {})
 
 
 def test_no_built_or_hidden_copy_lies_among_the_notebooks() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from chapters import BOOK
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 spec = importlib.util.spec_from_file_location("book_conftest", BOOK / "conftest.py")
 assert spec
@@ -82,6 +83,46 @@ def test_one_wrong_picture_in_a_large_figure_is_found() -> None:
 def test_sizes_must_agree() -> None:
     sentence = book.picture_difference(encode(scene(0)), encode(scene(0, 72)))
     assert sentence == "stored is 64x64, fresh is 72x72"
+
+
+def plot(release: str, moved: int = 0, wider: int = 0, slope: int = 1) -> bytes:
+    """Draw axes and a line as a release of Matplotlib does, with its name in the file."""
+    picture = Image.new("RGB", (200 + wider, 120), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((20 + moved, 10, 180 + moved, 100), outline="black")
+    ends = [(20 + moved, 100), (180 + moved, 10)]
+    draw.line(ends if slope > 0 else [(20 + moved, 10), (180 + moved, 100)], "blue", 2)
+    about, buffer = PngInfo(), io.BytesIO()
+    about.add_text("Software", f"Matplotlib version{release}, https://matplotlib.org/")
+    picture.save(buffer, "PNG", pnginfo=about)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("moved", "wider"), [(0, 0), (-4, 0), (4, 0), (0, 4), (2, -3)])
+def test_a_plot_of_another_matplotlib_may_move_a_little(moved: int, wider: int) -> None:
+    other = plot("3.10.0", moved=moved, wider=wider)
+    assert book.picture_difference(plot("3.11.2"), other) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"moved": 9}, "differ by"), ({"wider": 5}, "fresh is"), ({"slope": -1}, "differ by")],
+)
+def test_another_plot_is_found_under_another_matplotlib_too(
+    change: dict[str, int], says: str
+) -> None:
+    assert says in book.picture_difference(plot("3.11.2"), plot("3.10.0", **change))
+
+
+@pytest.mark.parametrize("change", [{"moved": 2}, {"wider": 1}])
+def test_under_one_matplotlib_a_plot_may_not_move(change: dict[str, int]) -> None:
+    assert book.picture_difference(plot("3.11.2"), plot("3.11.2", **change))
+
+
+def test_a_picture_that_is_no_plot_may_never_move() -> None:
+    moved = np.roll(scene(0), 3, axis=1)
+    assert "differ by" in book.picture_difference(encode(scene(0)), encode(moved))
+    assert "differ by" in book.picture_difference(plot("3.11.2"), encode(np.zeros((120, 200, 3))))
 
 
 def test_what_is_no_picture_is_said() -> None:

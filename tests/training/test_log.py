@@ -1,7 +1,10 @@
 """What is written down of each step: the log and the tracker's curves."""
 
 import csv
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -33,3 +36,26 @@ def test_tensorboard_shows_the_curves_and_the_samples(tiny: Make) -> None:
     ]
     assert {"learning_rate", "gradient_norm", "pictures_per_second"} <= set(board.Tags()["scalars"])
     assert [event.step for event in board.Images("samples")] == [6, 9]
+
+
+TRACKED = """
+import sys
+from pathlib import Path
+from accelerate import Accelerator
+from companion.training import TrainingConfig
+from companion.training.log import start_trackers
+folder = Path(sys.argv[1])
+accelerator = Accelerator(cpu=True, log_with="tensorboard", project_dir=folder)
+start_trackers(accelerator, TrainingConfig(output_dir=str(folder)), folder, done=0)
+accelerator.log({"loss": 1.0}, step=1)
+accelerator.end_training()
+"""
+
+
+def test_tensorboard_does_without_tensorflow_where_that_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('tensorflow was imported')")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{TRACKED}"
+    command = [sys.executable, "-c", code, tmp_path / "run"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert list((tmp_path / "run").rglob("events.out.tfevents.*"))

@@ -91,7 +91,8 @@ def rehearse(cell: str, protected: list[str]) -> str:
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    return f"the kernel starts again, {len(names)} packages are as they were; companion {version}, {path}"
+    kept = f"the kernel starts again, and its {len(names)} packages are as they were"
+    return f"{kept}; companion {version} is at {path}"
 
 
 def first_cell(notebook: Path) -> str:
@@ -102,7 +103,9 @@ def first_cell(notebook: Path) -> str:
 
 def main() -> None:
     """Read the command line and say what came out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("notebook", type=Path)
     parser.add_argument("packages", nargs="*", metavar="PACKAGE")
     args = parser.parse_args()

@@ -5,10 +5,12 @@ import io
 import json
 import logging
 import math
+import sys
 import time
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("step", "loss", "learning_rate")
 _HEADER = ",".join(COLUMNS)
+NO_TENSORFLOW = "tensorboard.compat.notf"
 Row = tuple[int, float, float]
 
 
@@ -174,6 +177,9 @@ def start_trackers(
     """Begin the curves of a run, or go on with them after the steps that are done."""
     if config.log_with is None:
         return
+    # Where TensorFlow is installed, as on Colab, tensorboard takes it for its files: seconds, and
+    # lines on stderr. With this name in place it takes the small stand-in that it brings along.
+    sys.modules.setdefault(NO_TENSORFLOW, ModuleType(NO_TENSORFLOW))
     settings = {
         name: value if isinstance(value, (int, float, str)) else json.dumps(value)
         for name, value in asdict(config).items()
