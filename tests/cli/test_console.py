@@ -4,20 +4,26 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+import companion
+
+PACKAGE = str(Path(companion.__file__).parent)  # as a traceback names it
 COMMAND = [sys.executable, "-m", "companion"]
 LINUX = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 
 
 def _run(shell: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A line for bash, in which $companion is the command, wherever it lies."""
+    """A line for bash, in which $companion is the command, wherever it lies; in a folder that can be
+    written to, of which the doctor asks."""
     env = {"python": sys.executable, **os.environ, **variables}
     return subprocess.run(
         ["bash", "-c", shell.replace("$companion", '"$python" -m companion')],
+        cwd=tempfile.gettempdir(),
         env=env,
         capture_output=True,
         text=True,
@@ -144,8 +150,8 @@ def test_output_that_cannot_be_written_is_one_sentence_and_status_1(
 def test_a_file_that_takes_a_part_of_the_output_is_one_sentence_and_status_1(
     tmp_path: Path, unbuffered: str
 ) -> None:
-    limited = f"ulimit -f 1; $companion fetch --help > {tmp_path}/out"
-    done = _run(limited, PYTHONUNBUFFERED=unbuffered)
+    limited = 'ulimit -f 1; $companion fetch --help > "$folder/out"'
+    done = _run(limited, PYTHONUNBUFFERED=unbuffered, folder=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == "companion: What it printed could not be written (File too large).\n"
 
@@ -238,7 +244,7 @@ def test_ctrl_c_at_any_moment_shows_no_traceback_of_the_companion(arguments: str
         time.sleep(0.01 * number)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-        if "Traceback" in errors and "src/companion" not in errors:
+        if "Traceback" in errors and PACKAGE not in errors:
             continue  # before the package's first line it is Python's own
         assert errors in STOPPED
         assert process.returncode in (0, 1, -signal.SIGINT)

@@ -163,7 +163,7 @@ def _die_after(config: TrainingConfig, seconds: float) -> bool:
 def test_killed_at_fifty_random_moments_it_always_goes_on_to_the_same_end(
     tiny: Make, tmp_path: Path
 ) -> None:
-    config = tiny(checkpoint_every=1, num_epochs=4, save_image_epochs=1, save_model_epochs=1)
+    config = tiny(checkpoint_every=1, num_epochs=2, save_image_epochs=1, save_model_epochs=1)
     began = time.monotonic()
     whole = train(config)
     lasts = time.monotonic() - began
