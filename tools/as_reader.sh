@@ -76,7 +76,7 @@ fi
 
 # On the real machine, of which the tests replace parts: /root may not be looked into.
 as_reader companion doctor Machine Variables Cache Zoo
-as_reader companion fetch 3 --profile full --plan
+as_reader companion fetch 3 --plan
 
 for _ in 1 2; do
   while [ $SECONDS -lt $END_OF_LOAD ]; do :; done &

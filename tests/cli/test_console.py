@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import companion
+from needs import unix
 
 PACKAGE = str(Path(companion.__file__).parent)  # as a traceback names it
 COMMAND = [sys.executable, "-m", "companion"]
@@ -18,8 +19,8 @@ LINUX = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux ha
 
 
 def _run(shell: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A line for bash, in which $companion is the command, wherever it lies; in a folder that can be
-    written to, of which the doctor asks."""
+    """A line for bash, in which $companion is the command, wherever it lies; the doctor wants a
+    folder that can be written to."""
     env = {"python": sys.executable, **os.environ, **variables}
     return subprocess.run(
         ["bash", "-c", shell.replace("$companion", '"$python" -m companion')],
@@ -104,7 +105,9 @@ def work():
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "status"),
+    [(signal.SIGINT, 1), pytest.param(15, 143, marks=unix), pytest.param(1, 129, marks=unix)],
+    ids=["SIGINT", "SIGTERM", "SIGHUP"],
 )
 @pytest.mark.parametrize("during", [WAITS, SWALLOWS, THREADS], ids=["work", "destructor", "thread"])
 def test_a_signal_is_one_sentence_and_its_status(during: str, number: int, status: int) -> None:
@@ -116,6 +119,7 @@ def test_ctrl_c_ends_at_once_where_nothing_can_be_cleaned_up(during: str) -> Non
     assert _interrupted(signal.SIGINT, during) == (1, "Stopped. Nothing was changed.\n")
 
 
+@unix
 def test_a_signal_that_is_ignored_as_under_nohup_stays_ignored() -> None:
     assert _interrupted(signal.SIGHUP, SHORT, ignored=True) == (0, "")
 
