@@ -8,14 +8,17 @@ INDEX := _build/html/index.html
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The book is made from the small, embedded models, and nothing is fetched on the way.
 ONCE := COMPANION_PROFILE=small HF_HUB_OFFLINE=1
-# The tests share the cores by processes of one thread each: two threads of one process wait for each
-# other in a spin, and on a busy machine that is many times slower than one.
+# The tests share the cores by processes of one thread each. Threads of one process wait for each other
+# asleep: in a spin, which is the default, two of them take a hundred times as long on a busy machine.
 PROCESSES ?= 2
-SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(ONCE)
+THREADS ?= 1
+SIDE_BY_SIDE := OMP_NUM_THREADS=$(THREADS) OMP_WAIT_POLICY=passive $(ONCE)
+# Which of the unit tests: make unit MARKED="not slow"
+MARKED ?= slow or not slow
 say = @echo "==> $(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help env book pdf test test-oldest test-newest lint types unit notebooks pages linkcheck run lab zoo bench \
+.PHONY: help env book pdf test test-oldest test-newest lint types unit compiled notebooks pages linkcheck run lab zoo bench \
 	gpu gpu-zoo tables rehearse-colab rehearse-autodl floors constraints clean
 
 help: ## list the targets
@@ -48,13 +51,12 @@ pdf: $(STAMP) ## print the book to _build/diffusers-by-hand.pdf (needs Chromium;
 	$(call say,printing the book)
 	@$(BIN)/python tools/make_pdf.py $(if $(CHROMIUM),--chromium $(CHROMIUM))
 
-# The steps run one after another, also under `make -j`.
+# The steps run one after another, also under `make -j`; those that keep one core busy, side by side.
 test: $(STAMP) ## everything CI checks: lint, types, unit tests, notebooks, the built pages
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory types
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory notebooks
-	@$(MAKE) --no-print-directory book
+	@$(MAKE) --no-print-directory -j 2 types compiled book
 	@$(MAKE) --no-print-directory pages
 
 lint: $(STAMP) ## ruff: rules and format; actionlint: the workflows
@@ -69,7 +71,10 @@ types: $(STAMP) ## mypy
 
 unit: $(STAMP) ## the tests of the package and of the chapters' sources
 	$(call say,running the unit tests)
-	@$(SIDE_BY_SIDE) $(BIN)/pytest -n $(PROCESSES) --dist loadfile -m "not pages and not compiles"
+	@$(SIDE_BY_SIDE) $(BIN)/pytest -n $(PROCESSES) --dist worksteal -m "($(MARKED)) and not pages and not compiles"
+
+compiled: $(STAMP) ## the tests that really compile, in a process of their own
+	$(call say,running the tests that compile)
 	@$(SIDE_BY_SIDE) $(BIN)/pytest -m compiles
 
 notebooks: $(STAMP) ## run every notebook and compare what it prints and draws with what is stored

@@ -20,6 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from companion.autopipeline import Settings, draw, load_settings, save_with_settings
+from needs import few_rights
 
 KEY = "companion.autopipeline"
 GREY = Image.new("RGB", (64, 64), "gray")
@@ -229,7 +230,7 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
         load_settings(tmp_path / "cat.png")
 
 
-@pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="root may read everything")
+@few_rights
 def test_a_file_that_may_not_be_read_is_said(tmp_path: Path) -> None:
     with_settings(tmp_path / "cat.png").chmod(0)
     refused(tmp_path / "cat.png", "Permission denied")

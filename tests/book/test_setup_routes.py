@@ -4,6 +4,7 @@ Here they are run as they stand there, against a hub on this machine."""
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -102,20 +103,21 @@ def test_the_git_commands_bring_only_the_weights_asked_for(
     if shutil.which("git-lfs") is None:
         pytest.skip("git-lfs is not installed")
     remotes = tmp_path / "remotes" / "google"
+    remote, files = shlex.quote(f"{remotes}/ddpm-cat-256"), shlex.quote(str(repository))
     publish = f"""
-        git init --quiet --bare {remotes}/ddpm-cat-256
-        git clone --quiet {remotes}/ddpm-cat-256 author
+        git init --quiet --bare {remote}
+        git clone --quiet {remote} author
         cd author
         git lfs install --local
         git lfs track "*.safetensors" "*.bin"
-        cp {repository}/* .
+        cp {files}/* .
         git add --all
         git -c user.name=a -c user.email=a@example.org commit --quiet --message weights
         git push --quiet origin HEAD:main
-        git --git-dir={remotes}/ddpm-cat-256 symbolic-ref HEAD refs/heads/main
+        git --git-dir={remote} symbolic-ref HEAD refs/heads/main
     """
     bash(publish, tmp_path / "elsewhere", environment)
-    lines = commands("git-lfs").replace(ADDRESS, f"file://{tmp_path}/remotes")
+    lines = commands("git-lfs").replace(ADDRESS, (tmp_path / "remotes").as_uri())
     bash(lines, tmp_path / "here", environment)
     clone = tmp_path / "here" / "ddpm-cat-256"
     assert (clone / WEIGHTS).read_bytes() == (repository / WEIGHTS).read_bytes()

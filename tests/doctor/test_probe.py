@@ -23,7 +23,7 @@ def test_what_hangs_is_ended_and_what_it_said_is_kept() -> None:
 
 def test_the_children_of_what_hangs_are_ended_too(tmp_path: Path) -> None:
     note = tmp_path / "pid"
-    run(["sh", "-c", f"sleep 60 & echo $! > {note}; wait"], 1.0)
+    run(["sh", "-c", 'sleep 60 & echo $! > "$0"; wait', str(note)], 1.0)
     pid = int(note.read_text())
     for _ in range(50):  # ended, or a zombie that nobody has collected yet
         status = Path(f"/proc/{pid}/stat")

@@ -13,6 +13,7 @@ from pydantic import ConfigDict
 
 from companion.door import Untrusted, printable
 from companion.door.documents import parse_json, read_json
+from needs import few_rights
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def test_what_is_no_file_is_refused_and_does_not_hang(kind: str, tmp_path: Path)
     assert str(caught.value).endswith(".")
 
 
-@pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="root may read everything")
+@few_rights
 def test_a_file_that_may_not_be_read_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "note"
     path.touch(mode=0)

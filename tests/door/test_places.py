@@ -12,6 +12,7 @@ import pytest
 
 from companion.door import Untrusted, append_to, create, inside
 from companion.door.places import clear, is_ours, open_plain, read, replace
+from needs import few_rights
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ def test_a_folder_that_another_program_holds_is_written(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["x"]
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user of few rights")
+@few_rights
 def test_a_folder_that_may_be_written_but_not_looked_into_is_written(folder: Path) -> None:
     folder.chmod(0o300)
     replace(folder / "x", b"mine")

@@ -3,7 +3,6 @@ file is under its name that is not whole and right."""
 
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from companion.hub import HubError, NoRoom, NotAllowed, fetch
 from companion.local_hub.repository import Stored
 from faulty_hub import MODEL, SIZE, WEIGHTS, FaultyHub, Shell
+from needs import signals, unix
 
 
 @pytest.fixture
@@ -295,6 +295,8 @@ class Process:
 
     def __init__(self, shell: Shell, time_limit: int = 30, **limits: int) -> None:
         def limit() -> None:
+            import resource
+
             for name, value in limits.items():
                 resource.setrlimit(getattr(resource, name), (value, value))
 
@@ -320,7 +322,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("blow", signals("SIGKILL", "SIGINT"))
 def test_killed_or_stopped_in_mid_file_the_next_run_goes_on(
     hub: FaultyHub, shell: Shell, tmp_path: Path, blow: signal.Signals, weights: bytes
 ) -> None:
@@ -340,6 +342,7 @@ def test_killed_or_stopped_in_mid_file_the_next_run_goes_on(
     assert hub.sent() == SIZE
 
 
+@unix
 def test_a_quota_is_a_full_disk_and_the_next_run_goes_on(
     hub: FaultyHub, shell: Shell, tmp_path: Path, weights: bytes
 ) -> None:

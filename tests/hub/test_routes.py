@@ -1,6 +1,7 @@
 """The other ways to a file that the book shows, with the real programs: what each does when the
 connection is cut, and what it does not notice."""
 
+import shlex
 import signal
 import subprocess
 import time
@@ -125,14 +126,14 @@ def test_aria2_compares_the_checksum_it_is_given(hub: FaultyHub, shell: Shell, u
 @pytest.fixture
 def remote(shell: Shell, tmp_path: Path, repositories: Path) -> Path:
     """A repository as the hub keeps them, on this disk: large files in Git LFS, small ones not."""
-    bare, work = tmp_path / "remote.git", tmp_path / "author"
+    bare, work = shlex.quote(str(tmp_path / "remote.git")), shlex.quote(str(tmp_path / "author"))
     lines = [
         f"git init --quiet --bare {bare}",
         f"git clone --quiet {bare} {work}",
         f"cd {work}",
         "git lfs install --local",
         "git lfs track '*.safetensors' '*.bin'",
-        f"cp {repositories / MODEL}/*.* .",
+        f"cp {shlex.quote(str(repositories / MODEL))}/*.* .",
         "git add --all",
         "git -c user.name=a -c user.email=a@example.org commit --quiet --message first",
         "git push --quiet origin HEAD:main",
@@ -141,7 +142,7 @@ def remote(shell: Shell, tmp_path: Path, repositories: Path) -> Path:
     shell("git-lfs", "version")  # skips where it is missing
     done = shell("bash", "-ec", "\n".join(lines))
     assert done.returncode == 0, done.stderr
-    return bare
+    return tmp_path / "remote.git"
 
 
 def test_git_lfs_fetches_every_format_of_the_weights(shell: Shell, remote: Path) -> None:

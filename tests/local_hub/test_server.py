@@ -30,7 +30,9 @@ def test_sums_are_those_of_git(hub: FaultyHub, api: Any, shell: Shell) -> None:
     pointer = shell(
         "bash",
         "-c",
-        f"git lfs pointer --file={folder / WEIGHTS} 2>/dev/null | git hash-object --stdin",
+        'git lfs pointer --file="$1" 2>/dev/null | git hash-object --stdin',
+        "bash",
+        str(folder / WEIGHTS),
     )
     if shell("git-lfs", "version").returncode == 0:
         assert listed[WEIGHTS] == pointer.stdout.strip()

@@ -1,7 +1,6 @@
 """Recipes and the loop over them: resumable to the bit, honest about what it wrote."""
 
 import csv
-import multiprocessing
 import os
 import signal
 import tempfile
@@ -22,6 +21,7 @@ from companion.recipes.stored import read, store
 from companion.recipes.tasks import make_task
 from companion.recipes.trainer import CHECKPOINT, Task, train
 from exiftool import read_with_exiftool
+from needs import fork_context, forks, unix
 
 CPU = torch.device("cpu")
 
@@ -65,14 +65,13 @@ def test_a_run_that_was_stopped_goes_on_to_the_very_same_weights_and_log(
     assert logs[0] == logs[1]
 
 
+@forks
 def test_a_run_that_was_killed_goes_on_to_the_very_same_weights(
     tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("companion.recipes.trainer.CHECKPOINT_SECONDS", 0)
     train(_task(tiny, tmp_path / "whole"))
-    child = multiprocessing.get_context("fork").Process(
-        target=_train_and_die, args=(tiny, tmp_path / "killed", 5)
-    )
+    child = fork_context().Process(target=_train_and_die, args=(tiny, tmp_path / "killed", 5))
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
@@ -260,7 +259,7 @@ def test_a_log_that_no_run_wrote_is_kept(tiny: Recipe, tmp_path: Path) -> None:
         b"step,loss,learning_rate\r\n2,\xff,1\r\n",
         b"step,loss,learning_rate\r\n2," + b"1" * 2**18 + b",1\r\n",
         b"step,loss,learning_rate\r\n" + b"1" * 5000 + b",1,1\r\n",
-        os.mkfifo,
+        pytest.param(lambda path: os.mkfifo(path), marks=unix, id="pipe"),
         Path.mkdir,
         Path.touch,
     ],

@@ -1,6 +1,5 @@
 """A run so small that it takes a second: 16x16 pixels, two blocks of eight channels."""
 
-import multiprocessing
 import os
 import shutil
 import socket
@@ -14,6 +13,7 @@ from accelerate import PartialState
 
 import companion.training.loop as loop
 from companion.training import TrainingConfig, train
+from needs import fork_context
 
 TINY: dict[str, Any] = {
     "dataset_name": "scenes:flowers",
@@ -107,7 +107,7 @@ def _one_of_two(rank: int, port: int, answers: Any, task: Callable[..., Any], gi
 def in_two_processes() -> Callable[..., Any]:
     """Calls a function in two processes that are joined by gloo; what the first one answers, and
     how they ended."""
-    fork = multiprocessing.get_context("fork")
+    fork = fork_context()
 
     def run(task: Callable[..., Any], *given: Any) -> tuple[Any, list[int | None]]:
         with socket.socket() as free:

@@ -1,8 +1,6 @@
 """What goes wrong is one sentence, and nothing that was written before is lost."""
 
-import multiprocessing
 import random
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,9 +22,9 @@ from companion.training import (
     train,
     train_loop,
 )
+from needs import fork_context, forks
 
 Make = Callable[..., TrainingConfig]
-FORK = multiprocessing.get_context("fork")
 
 
 class Spoiling(PictureDataset):
@@ -121,6 +119,8 @@ def test_a_damaged_checkpoint_is_named(tiny: Make) -> None:
 
 def train_in_little_room(config: TrainingConfig, answers: Any) -> None:
     """As on a disk with room for 20 kB a file."""
+    import resource
+
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
     try:
         train(config)
@@ -128,6 +128,7 @@ def train_in_little_room(config: TrainingConfig, answers: Any) -> None:
         answers.put(str(error))
 
 
+@forks
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(
     tiny: Make, tmp_path: Path
 ) -> None:
@@ -136,8 +137,9 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(
     train(replace(config, num_epochs=1, lr_warmup_steps=2))
     kept = Path(config.output_dir) / "checkpoints"
     before = sorted(path.name for path in kept.iterdir())
-    answers = FORK.SimpleQueue()
-    child = FORK.Process(target=train_in_little_room, args=(replace(config, resume=True), answers))
+    fork = fork_context()
+    answers = fork.SimpleQueue()
+    child = fork.Process(target=train_in_little_room, args=(replace(config, resume=True), answers))
     child.start()
     sentence = answers.get()
     child.join()
@@ -149,7 +151,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(
 
 def _die_after(config: TrainingConfig, seconds: float) -> bool:
     """Train in a process that is killed after a while; whether it was done before."""
-    child = FORK.Process(target=train, args=(config,))
+    child = fork_context().Process(target=train, args=(config,))
     child.start()
     child.join(seconds)
     done = child.exitcode is not None
@@ -159,11 +161,12 @@ def _die_after(config: TrainingConfig, seconds: float) -> bool:
     return done
 
 
+@forks
 @pytest.mark.slow
 def test_killed_at_fifty_random_moments_it_always_goes_on_to_the_same_end(
     tiny: Make, tmp_path: Path
 ) -> None:
-    config = tiny(checkpoint_every=1, num_epochs=4, save_image_epochs=1, save_model_epochs=1)
+    config = tiny(checkpoint_every=1, num_epochs=2, save_image_epochs=1, save_model_epochs=1)
     began = time.monotonic()
     whole = train(config)
     lasts = time.monotonic() - began

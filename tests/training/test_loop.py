@@ -30,6 +30,7 @@ from companion.training import (
     train_loop,
 )
 from exiftool import read_with_exiftool
+from needs import forks
 
 Make = Callable[..., TrainingConfig]
 Weights = dict[str, torch.Tensor]
@@ -81,6 +82,7 @@ def exact(tiny: Make) -> Make:
     return make
 
 
+@forks
 def test_two_processes_give_the_gradients_of_one_with_the_doubled_batch(
     exact: Make, in_two_processes: Callable[..., Any]
 ) -> None:

@@ -1,6 +1,5 @@
 """A run that was cut off, by whatever, goes on as if nothing had happened."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -14,9 +13,9 @@ from safetensors.torch import load_file
 
 import companion.training.loop as loop
 from companion.training import TrainingConfig, train
+from needs import fork_context, forks
 
 Make = Callable[..., TrainingConfig]
-FORK = multiprocessing.get_context("fork")
 
 
 def weights(config: TrainingConfig) -> dict[str, torch.Tensor]:
@@ -39,12 +38,13 @@ def train_and_die(config: TrainingConfig, at: int) -> None:
 
 
 def kill_at(config: TrainingConfig, at: int) -> None:
-    child = FORK.Process(target=train_and_die, args=(config, at))
+    child = fork_context().Process(target=train_and_die, args=(config, at))
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
 
 
+@forks
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("at", [2, 7, 9])
 def test_a_killed_run_goes_on_to_the_very_same_losses_and_weights(
@@ -68,6 +68,7 @@ def losses_of(config: TrainingConfig) -> list[float]:
     return train(config).losses
 
 
+@forks
 def test_two_killed_processes_go_on_together_to_the_very_same_losses(
     tiny: Make, tmp_path: Path, in_two_processes: Callable[..., Any]
 ) -> None:

@@ -1,6 +1,5 @@
 """The folder of a run: what is a run's is replaced, what is the reader's stays."""
 
-import multiprocessing
 import os
 import signal
 import time
@@ -15,9 +14,9 @@ from PIL import Image
 import companion.training.loop as loop
 from companion.training import TrainingConfig, train
 from companion.training.files import replace_text
+from needs import few_rights, fork_context, forks
 
 Make = Callable[..., TrainingConfig]
-FORK = multiprocessing.get_context("fork")
 
 
 def test_overwriting_removes_what_a_run_wrote_and_nothing_else(cut: Path, tiny: Make) -> None:
@@ -113,9 +112,11 @@ def train_slowly(config: TrainingConfig, begun: Any) -> None:
     train(config)
 
 
+@forks
 def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(tiny: Make) -> None:
-    begun = FORK.Event()
-    first = FORK.Process(target=train_slowly, args=(tiny(), begun))
+    fork = fork_context()
+    begun = fork.Event()
+    first = fork.Process(target=train_slowly, args=(tiny(), begun))
     first.start()
     assert begun.wait(30)
     with pytest.raises(BlockingIOError, match="Another run is at work in the folder"):
@@ -147,7 +148,7 @@ def test_what_can_be_no_folder_is_one_sentence(
     assert Path("a file").read_text() == "precious"
 
 
-@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may do everything")
+@few_rights
 def test_a_folder_that_may_not_be_written_to_is_one_sentence(tiny: Make, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(OSError, match=r"could not be written to .*choose another output_dir"):

@@ -120,7 +120,9 @@ def load(path: str | Path) -> HeatMaps:
                 )
             described = parse_json(_Described, metadata.get("maps", ""), what)
             fault = _fault(described) or _tensor_fault(described, file)
-            tensors = {} if fault else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copied: what lies in the file itself, Windows lets nobody replace or remove.
+            names = () if fault else file.keys()
+            tensors = {name: file.get_tensor(name).clone() for name in names}
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file {printable(str(path))}.") from error
     except SafetensorError as error:

@@ -90,7 +90,7 @@ def _start(command: Sequence[str], stdin: int) -> subprocess.Popen[str]:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="locale",  # as a program writes into a pipe, Python too
             errors="replace",
             start_new_session=True,  # so that its children can be ended with it
         )

@@ -19,7 +19,8 @@ LICENCE = (
 
 def write_card(entry: Entry, recipe: Recipe, figures: Figures, device: str) -> Path:
     """Write `README.md` and `evaluation.json` into the model's folder; returns the card's path."""
-    (entry.path / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    told = json.dumps(figures, indent=2) + "\n"
+    (entry.path / "evaluation.json").write_text(told, encoding="utf-8")
     comment = (RECIPES / f"{recipe.name}.toml").read_text(encoding="utf-8").splitlines()[0]
     world = subset(recipe.subset)
     lines = [

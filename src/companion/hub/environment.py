@@ -64,7 +64,7 @@ def use_autodl_proxy(script: Path = AUTODL_PROXY) -> list[str]:
             "proxy unset HF_ENDPOINT before Python starts."
         )
     bash = ["bash", "-c", 'source "$0" > /dev/null 2>&1; env -0', str(script)]
-    answer = subprocess.run(bash, capture_output=True, text=True, check=True).stdout
+    answer = subprocess.run(bash, capture_output=True, encoding="locale", check=True).stdout
     values = dict(line.partition("=")[::2] for line in answer.split("\0") if line)
     found = {name: value for name, value in values.items() if name.lower() in PROXIES}
     os.environ.update(found)

@@ -40,7 +40,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:
             told = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copied: what lies in the file itself, Windows lets nobody replace or remove.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise Untrusted(f"{path} is damaged ({error}).") from error
     if told.pop(SHA256, None) != checksum(tensors, told):

@@ -42,12 +42,16 @@ def explained(what: str, path: Path, kept: str) -> Iterator[None]:
 def fsync_tree(folder: Path) -> None:
     """Wait until everything in a folder is on the disk, not only on its way there."""
     for path in [*folder.rglob("*"), folder]:
-        if path.is_file() or os.name == "posix":  # only there can a folder be opened
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        try:  # Windows waits for a file that may be written to, and opens no folder
+            descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+        except PermissionError:
+            if path.is_file():
+                raise
+            continue
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def remove(folder: Path) -> None:

@@ -64,7 +64,8 @@ def read_tensors(path: Path, like: Mapping[str, Tensor] | None = None) -> Tensor
                 shape = tuple(file.get_slice(name).get_shape())
                 if shape != tuple(like[name].shape):  # type: ignore[index]
                     raise DoesNotFit(f"{name} has the shape {shape}")
-            tensors = {name: file.get_tensor(name) for name in names}
+            # Copied: what lies in the file itself, Windows lets nobody replace or remove.
+            tensors = {name: file.get_tensor(name).clone() for name in names}
     except SafetensorError as error:
         raise DoesNotFit(f"{path.name} is no safetensors file") from error
     for name, expected in (like or {}).items():
