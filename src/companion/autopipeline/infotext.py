@@ -1,7 +1,7 @@
 """A picture's settings as AUTOMATIC1111's webui writes them, the text that most tools can read.
 
 The prompt, a line "Negative prompt: ...", and last a line of names and values with commas between,
-as in `create_infotext` and `parse_generation_parameters` of the webui, version 1.10. It is for
+as `create_infotext` and `parse_generation_parameters` of the webui write and read it. It is for
 reading and for drawing something like it: pictures that went in, and most of a scheduler's
 configuration, have no name there. `load_settings` reads our own text.
 """
