@@ -24,6 +24,7 @@ HOMES = ("HOME", "USERPROFILE")
 HOSTS = ("HOSTNAME", "HOST", "COMPUTERNAME")
 SECRET = re.compile("(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|KEY|CREDENTIALS?)(_|$)", re.IGNORECASE)
 SHORTEST_SECRET = 6  # a shorter value of such a variable is a switch
+SHORTEST_PASSWORD = 4  # a shorter one is taken out of its address, and out of nothing else
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")  # the hub's, whoever's they are
 # Names that say nothing of anybody.
 COMMON = ("root", "localhost", "127.0.0.1", "::1", "base", "home", "user")
@@ -61,8 +62,10 @@ def _secrets() -> Iterator[str]:
         if SECRET.search(name) and len(value.strip()) >= SHORTEST_SECRET:
             yield value.strip()
         if name in VARIABLES["addresses"]:
-            _, _, password = value.partition("://")[2].rpartition("@")[0].partition(":")
-            yield from {password, unquote(password)}
+            user = (value.partition("://")[2] or value).rpartition("@")[0]
+            password = user.partition(":")[2]
+            if len(password) >= SHORTEST_PASSWORD:
+                yield from {password, unquote(password)}
     if place := token_place():
         with suppress(OSError, UnicodeError):
             yield Path(place).read_text(encoding="utf-8").strip()
@@ -83,9 +86,7 @@ def _folders() -> Iterator[tuple[Path, str]]:
         yield Path.cwd(), "<here>"
     with suppress(RuntimeError):
         yield Path.home(), "~"
-    yield from (
-        (Path(os.environ[name]), "~") for name in ("HOME", "USERPROFILE") if name in os.environ
-    )
+    yield from ((Path(os.environ.get(name, "")), "~") for name in HOMES)
 
 
 def _spellings(path: Path) -> set[str]:
@@ -117,12 +118,9 @@ def _users() -> Iterator[str]:
 
 
 def _hosts() -> Iterator[str]:
-    for name in (
-        *(os.environ.get(name, "") for name in HOSTS),
-        socket.gethostname(),
-        platform.node(),
-    ):
-        yield from (name, name.partition(".")[0])
+    told = [os.environ.get(name, "") for name in HOSTS]
+    for host in (*told, socket.gethostname(), platform.node()):
+        yield from (host, host.partition(".")[0])
 
 
 def _is_proxy(name: str) -> bool:
