@@ -91,6 +91,8 @@ def test_a_value_that_is_no_plain_word_is_not_shown(monkeypatch: pytest.MonkeyPa
         ("TOKENIZERS_PARALLELISM", "false", "it is false", "it is false"),
         ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1", "1 of 1", "1 of 1"),
         ("https_proxy", f"http://me:{PASSWORD}@there", "it is Gehe1m!", "it is <secret>"),
+        ("https_proxy", f"me:{PASSWORD}@there", "it is Gehe1m!", "it is <secret>"),
+        ("https_proxy", "http://me:1@there", "1 of 1, http://me:1@x", "1 of 1, http://x"),
         ("https_proxy", "http://intranet-7:3128", "no http://intranet-7:3128", "no http://<proxy>"),
         ("HF_ENDPOINT", "https://hub.firm.example", "hub.firm.example says", "<endpoint> says"),
         ("HF_ENDPOINT", "https://hf-mirror.com", "hf-mirror.com says", "hf-mirror.com says"),

@@ -9,20 +9,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
 
 import companion
-from companion.door.tables import read_table
 from companion.hub import endpoints
 
 from .finding import Finding, Verdict, worst
 from .libraries import requirements
-from .privacy import Privacy
+from .privacy import VARIABLES, Privacy
 from .report import NAME_WIDTH, PLAIN, lines, writable
 
-VARIABLES = read_table(Path(__file__).with_name("variables.toml"))
 PLAIN_VALUE = re.compile(r"[\w.,:+-]{0,40}")
 NEVER = 10**6  # columns: what is pasted is not wrapped
 

@@ -6,7 +6,6 @@ import platform
 import re
 import socket
 import sys
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -14,17 +13,18 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from companion.door import without_password
+from companion.door.tables import read_table
 from companion.hub import endpoints, environment, token_place
 from companion.hub.endpoints import host_of
 from companion.sources import PROFILES
 
-PROXIES = [spelt for name in environment.PROXIES for spelt in (name, name.upper())]
-ADDRESSES = ("HF_ENDPOINT", *PROXIES)
+VARIABLES = read_table(Path(__file__).with_name("variables.toml"))
 USERS = ("USER", "LOGNAME", "USERNAME", "LNAME", "SUDO_USER", "JUPYTERHUB_USER")
 HOMES = ("HOME", "USERPROFILE")
 HOSTS = ("HOSTNAME", "HOST", "COMPUTERNAME")
 SECRET = re.compile("(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|KEY|CREDENTIALS?)(_|$)", re.IGNORECASE)
 SHORTEST_SECRET = 6  # a shorter value of such a variable is a switch
+SHORTEST_PASSWORD = 4  # a shorter one is taken out of its address, and out of nothing else
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")  # the hub's, whoever's they are
 # Names that say nothing of anybody.
 COMMON = ("root", "localhost", "127.0.0.1", "::1", "base", "home", "user")
@@ -40,8 +40,8 @@ class Privacy:
         folders = {spelt: label for path, label in _folders() for spelt in _spellings(path)}
         rules += [(_folder(text), folders[text]) for text in _longest_first(folders)]
         for label, names in (
-            ("<endpoint>", [_host(os.environ.get("HF_ENDPOINT", ""))]),
-            ("<proxy>", [_host(os.environ.get(name, "")) for name in PROXIES]),
+            ("<proxy>", [_host(name) for name in VARIABLES["addresses"] if _is_proxy(name)]),
+            ("<endpoint>", [_host(name) for name in VARIABLES["addresses"]]),
             ("<host>", _hosts()),
             ("<user>", _users()),
             ("<environment>", [Path(os.environ.get("CONDA_DEFAULT_ENV", "")).name]),
@@ -61,9 +61,11 @@ def _secrets() -> Iterator[str]:
     for name, value in os.environ.items():
         if SECRET.search(name) and len(value.strip()) >= SHORTEST_SECRET:
             yield value.strip()
-        if name in ADDRESSES:
-            _, _, password = value.partition("://")[2].rpartition("@")[0].partition(":")
-            yield from {password, unquote(password)}
+        if name in VARIABLES["addresses"]:
+            user = (value.partition("://")[2] or value).rpartition("@")[0]
+            password = user.partition(":")[2]
+            if len(password) >= SHORTEST_PASSWORD:
+                yield from {password, unquote(password)}
     if place := token_place():
         with suppress(OSError, UnicodeError):
             yield Path(place).read_text(encoding="utf-8").strip()
@@ -75,17 +77,16 @@ def _folders() -> Iterator[tuple[Path, str]]:
     yield package, "<companion>"
     if package.parent.name == "src":
         yield package.parents[1], "<clone>"
-    yield from ((Path(prefix), "<python>") for prefix in (sys.prefix, sys.base_prefix))
+    for prefix in (Path(sys.prefix), Path(sys.base_prefix)):
+        if len(prefix.parts) > 3:  # /usr, /usr/local and /opt/conda are everybody's
+            yield prefix, "<python>"
     yield environment.cache(), "<cache>"
     yield environment.home(), "<cache>"
-    for unsure, label in ((Path.cwd, "<here>"), (tempfile.gettempdir, "<temporary>")):
-        with suppress(OSError):
-            yield Path(unsure()), label
+    with suppress(OSError):
+        yield Path.cwd(), "<here>"
     with suppress(RuntimeError):
         yield Path.home(), "~"
-    yield from (
-        (Path(os.environ[name]), "~") for name in ("HOME", "USERPROFILE") if name in os.environ
-    )
+    yield from ((Path(os.environ.get(name, "")), "~") for name in HOMES)
 
 
 def _spellings(path: Path) -> set[str]:
@@ -117,16 +118,18 @@ def _users() -> Iterator[str]:
 
 
 def _hosts() -> Iterator[str]:
-    for name in (
-        *(os.environ.get(name, "") for name in HOSTS),
-        socket.gethostname(),
-        platform.node(),
-    ):
-        yield from (name, name.partition(".")[0])
+    told = [os.environ.get(name, "") for name in HOSTS]
+    for host in (*told, socket.gethostname(), platform.node()):
+        yield from (host, host.partition(".")[0])
 
 
-def _host(address: str) -> str:
-    """The host of an address, unless the book knows it."""
+def _is_proxy(name: str) -> bool:
+    return name.lower().endswith("_proxy")
+
+
+def _host(variable: str) -> str:
+    """The host of the address that a variable holds, unless the book knows it."""
+    address = os.environ.get(variable, "")
     with suppress(ValueError):
         host = urlsplit(address if "://" in address else f"http://{address}").hostname or ""
         return "" if host in {host_of(known.address) for known in endpoints().values()} else host
