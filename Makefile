@@ -15,7 +15,8 @@ SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(ONCE)
 say = @echo "==> $(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help env book pdf test lint types unit notebooks pages linkcheck run lab zoo bench floors constraints clean
+.PHONY: help env book pdf test test-oldest test-newest lint types unit notebooks pages linkcheck run lab zoo bench \
+	rehearse-colab rehearse-autodl floors constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +86,26 @@ linkcheck: $(STAMP) ## follow every link: inside the book and the repository, an
 	@$(BIN)/pytest -q tests/book/test_links.py tests/book/test_pages.py -k "links"
 	@$(BIN)/python tools/linkcheck.py
 
+# Each in an environment of its own; uv resolves what pip cannot, the lowest versions of the ranges.
+test-oldest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-oldest: $(STAMP) ## the fast tests with the oldest versions that pyproject.toml allows
+test-newest: $(STAMP) ## the fast tests with the newest
+test-oldest test-newest:
+	$(call say,making .venv-$(RESOLUTION))
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$(RESOLUTION)
+	@$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --resolution $(RESOLUTION) -e '.[daam,test]'
+	@$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --no-deps daam==0.2.0
+	$(call say,running the fast tests in it)
+	@$(SIDE_BY_SIDE) .venv-$(RESOLUTION)/bin/pytest -n $(PROCESSES) --dist loadfile -m "not slow and not pages and not compiles"
+
+# With the versions that these machines have, in .rehearsal; see tools/rehearse.py.
+rehearse-colab: ## the first cell and every chapter as on Colab
+	@$(PYTHON) tools/rehearse.py colab
+
+rehearse-autodl: ## the same as on AutoDL
+	@$(PYTHON) tools/rehearse.py autodl
+
 run: $(STAMP) ## execute the notebooks from their text twins and store the outputs (one: make run CHAPTER=02)
 	$(call say,executing the notebooks)
 	@$(ONCE) $(BIN)/python tools/run_book.py $(CHAPTER)
@@ -114,7 +135,7 @@ constraints: ## resolve the ranges anew and write constraints.txt
 	$(call say,resolving the ranges of pyproject.toml in a fresh environment)
 	@$(PYTHON) tools/freeze.py
 
-clean: ## remove the built pages and the caches (the environment stays; rm -r .venv removes it)
+clean: ## remove the built pages, the caches and the environments of rehearsals (.venv stays; rm -r .venv removes it)
 	$(call say,removing what was built)
-	@rm -rf _build build dist .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf _build build dist .rehearsal .venv-lowest-direct .venv-highest .pytest_cache .mypy_cache .ruff_cache
 	@find src tests tools book -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,6 +30,7 @@ from companion.hub import asking, listing, reasons
 
 PACKAGE = Path(__file__).parents[1] / "src" / "companion"
 PRIVATE = {
+    "_actions": "cli/completion.py",
     "_callback_tensor_inputs": "autopipeline/live_arguments.py",
     "_compiled_call_impl": "door/compiled.py",
     "_data_files": "training/rows.py",

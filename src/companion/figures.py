@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from companion.door.labels import Origin, labelled, save_labelled
 from companion.door.numbers import is_several, shown, whole
 from companion.door.pictures import as_rgb
 
@@ -280,7 +281,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     """The font that comes with matplotlib: the same everywhere, and it has Greek and arrows."""
     import matplotlib
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+    path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+    # Pillow's other layout is there only where the system has libfribidi, and sets texts narrower.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
@@ -298,13 +301,14 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def data_uri(picture: Image.Image) -> str:
-    """A picture as the address of an `<img>`, at most LARGEST pixels wide."""
+def data_uri(picture: Image.Image, origin: Origin | None = None) -> str:
+    """A picture as the address of an `<img>`, at most LARGEST pixels wide; labelled, where a model
+    had part in it."""
     if picture.width > LARGEST:
         size = (LARGEST, max(1, round(picture.height * LARGEST / picture.width)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", pnginfo=labelled(picture, origin) if origin else None)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -340,7 +344,11 @@ def sheet(images: list[Image.Image], columns: int) -> Image.Image:
     return whole
 
 
-def save_enlarged(picture: Image.Image, path: Path, times: int) -> None:
-    """Save a picture with every pixel as a square of so many."""
+def save_enlarged(
+    picture: Image.Image, path: Path, times: int, origin: Origin = Origin.BESIDE
+) -> None:
+    """Save a picture in which a model had part as PNG, labelled, with every pixel as a square of so
+    many."""
     size = (picture.width * times, picture.height * times)
-    picture.resize(size, Image.Resampling.NEAREST).save(path, optimize=True)
+    enlarged = picture.resize(size, Image.Resampling.NEAREST)
+    save_labelled(enlarged, path, origin, optimize=True)

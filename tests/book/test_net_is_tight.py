@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
@@ -17,6 +19,8 @@ from nbformat import NotebookNode
 from PIL import Image
 
 pytestmark = pytest.mark.slow
+
+Change = Callable[[NotebookNode], None]
 
 TWIN = """\
 ---
@@ -65,39 +69,12 @@ def room(folder: Path) -> Path:
     return book
 
 
-@pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the tiny chapter as `make run` makes a real one."""
-    book = room(tmp_path_factory.mktemp("executed"))
-    (book / "text" / "01_tiny.md").write_text(TWIN)
-    tool = [sys.executable, str(ROOT / "tools" / "run_book.py"), "--book", str(book)]
-    subprocess.run(tool, check=True, capture_output=True, text=True, timeout=300)
-    return book / "01_tiny.ipynb"
-
-
 def nbval(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Type `pytest --nbval book/` in a folder."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbval",
-        "book/",
-        "-p",
-        "no:cacheprovider",
-        *options,
-    ]
+    command = [sys.executable, "-m", "pytest", "--nbval", "book/", "-p", "no:cacheprovider"]
     return subprocess.run(
-        command, cwd=folder, check=False, capture_output=True, text=True, timeout=900
+        [*command, *options], cwd=folder, check=False, capture_output=True, text=True, timeout=900
     )
-
-
-def spoil(original: Path, folder: Path, change: Callable[[NotebookNode], None]) -> Path:
-    """Put a changed copy of a notebook into a folder of its own."""
-    notebook = nbformat.read(original, as_version=4)
-    change(notebook)
-    nbformat.write(notebook, room(folder) / original.name)
-    return folder
 
 
 def noise(kind: str, size: tuple[int, int]) -> bytes:
@@ -168,55 +145,119 @@ def change_the_html(notebook: NotebookNode) -> None:
                 output.data["text/html"] = output.data["text/html"].replace("step 7", "step 8")
 
 
-def test_an_untouched_copy_passes(executed: Path, tmp_path: Path) -> None:
-    result = nbval(spoil(executed, tmp_path, lambda _: None))
-    assert result.returncode == 0, result.stdout
-    assert "4 passed" in result.stdout
+def beginning(notebook: NotebookNode) -> NotebookNode:
+    """A chapter up to the second cell of code behind its first picture."""
+    codes = [number for number, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    first = next(
+        place
+        for place, number in enumerate(codes)
+        if any("image/png" in output.get("data", {}) for output in notebook.cells[number].outputs)
+    )
+    notebook.cells = notebook.cells[: codes[first + 2] + 1]
+    return notebook
+
+
+def spoil_a_number_and_a_picture(notebook: NotebookNode) -> None:
+    change_a_number(notebook)
+    swap_a_picture(notebook)
+
+
+def untouched(notebook: NotebookNode) -> None:
+    """The copy to compare with."""
+
+
+FAULTS = {
+    change_a_number: "Cell outputs differ",
+    empty_the_outputs: "nothing to compare with",
+    forget_the_execution: "nothing to compare with",
+    swap_a_picture: "differ by",
+    drop_a_picture: "stores 0 pictures",
+    swap_a_picture_in_html: "differ by",
+    change_the_html: "Cell outputs differ",
+}
+CHAPTER_FAULTS = (spoil_a_number_and_a_picture, empty_the_outputs)
+
+
+@dataclass
+class Cells:
+    """What became of a notebook's cells.
+
+    Attributes:
+        passed: how many agreed with what is stored.
+        said: of each that did not, or of the notebook that was refused, the report.
+    """
+
+    passed: int = 0
+    said: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny chapter, made as `make run` makes a real one."""
+    book = room(tmp_path_factory.mktemp("tiny"))
+    (book / "text" / "01_tiny.md").write_text(TWIN, encoding="utf-8")
+    tool = [sys.executable, str(ROOT / "tools" / "run_book.py"), "--book", str(book)]
+    subprocess.run(tool, check=True, capture_output=True, text=True, timeout=300)
+    return book / "01_tiny.ipynb"
+
+
+@pytest.fixture(scope="module")
+def cells(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cells]:
+    """What one run says of all copies, whole and spoilt: each name's cells."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    book = room(folder)
+    changes: list[tuple[str, Path, Change]] = [
+        *(("tiny", tiny, change) for change in (untouched, *FAULTS)),
+        *(("chapter", NOTEBOOKS[1], change) for change in CHAPTER_FAULTS),
+    ]
+    for kind, original, change in changes:
+        notebook = nbformat.read(original, as_version=4)
+        if kind == "chapter":
+            notebook = beginning(notebook)
+        change(notebook)
+        nbformat.write(notebook, book / f"{kind}-{change.__name__}.ipynb")
+    result = nbval(folder, "--continue-on-collection-errors", "--junitxml=report.xml")
+    assert result.returncode == 1, result.stdout
+    found: dict[str, Cells] = {}
+    for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
+        (name,) = re.findall(
+            r"((?:tiny|chapter)-\w+)", case.get("classname", "") + case.get("name", "")
+        )
+        of = found.setdefault(name, Cells())
+        faults = [*case.iter("failure"), *case.iter("error")]
+        of.said += [fault.text or "" for fault in faults]
+        of.passed += not faults
+    return found
+
+
+def test_an_untouched_copy_passes(cells: dict[str, Cells]) -> None:
+    assert cells["tiny-untouched"] == Cells(passed=4)
 
 
 def test_two_processes_share_the_notebooks_and_not_the_cells_of_one(
-    executed: Path, tmp_path: Path
+    tiny: Path, tmp_path: Path
 ) -> None:
-    result = nbval(spoil(executed, tmp_path, lambda _: None), "-n", "2")
+    shutil.copy(tiny, room(tmp_path))
+    result = nbval(tmp_path, "-n", "2")
     assert result.returncode == 0, result.stdout
     assert "4 passed" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (change_a_number, "Cell outputs differ"),
-        (empty_the_outputs, "nothing to compare with"),
-        (forget_the_execution, "nothing to compare with"),
-        (swap_a_picture, "differ by"),
-        (drop_a_picture, "stores 0 pictures"),
-        (swap_a_picture_in_html, "differ by"),
-        (change_the_html, "Cell outputs differ"),
-    ],
-)
-def test_a_spoilt_copy_fails(
-    executed: Path, tmp_path: Path, change: Callable[[NotebookNode], None], says: str
-) -> None:
-    result = nbval(spoil(executed, tmp_path, change))
-    assert result.returncode != 0, result.stdout
-    assert says in result.stdout
+@pytest.mark.parametrize(("change", "says"), FAULTS.items())
+def test_a_spoilt_copy_fails(cells: dict[str, Cells], change: Change, says: str) -> None:
+    (said,) = cells[f"tiny-{change.__name__}"].said
+    assert says in said
 
 
-def test_a_spoilt_chapter_fails_in_the_spoilt_cells_alone(tmp_path: Path) -> None:
-    def change(notebook: NotebookNode) -> None:
-        change_a_number(notebook)
-        swap_a_picture(notebook)
-
-    result = nbval(spoil(NOTEBOOKS[0], tmp_path, change))
-    failed = re.search(r"(\d+) failed, (\d+) passed", result.stdout)
-    assert result.returncode == 1, result.stdout
-    assert failed, result.stdout
-    assert failed[1] in ("1", "2")  # one when number and picture stand under one cell
-    assert int(failed[2]) > 2
-    assert "Cell outputs differ" in result.stdout
+def test_a_spoilt_chapter_fails_in_the_spoilt_cells_alone(cells: dict[str, Cells]) -> None:
+    found = cells["chapter-spoil_a_number_and_a_picture"]
+    # One when number and picture stand under one cell.
+    assert len(found.said) in (1, 2)
+    assert found.passed > 2
+    assert "Cell outputs differ" in found.said[0]
 
 
-def test_an_emptied_chapter_fails(tmp_path: Path) -> None:
-    result = nbval(spoil(NOTEBOOKS[0], tmp_path, empty_the_outputs))
-    assert result.returncode != 0
-    assert "nothing to compare with" in result.stdout
+def test_an_emptied_chapter_fails(cells: dict[str, Cells]) -> None:
+    found = cells["chapter-empty_the_outputs"]
+    assert found.passed == 0
+    assert "nothing to compare with" in found.said[0]

@@ -1,5 +1,6 @@
 """`companion attend`: a picture, a sheet and a page, or one sentence."""
 
+import base64
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ from companion.attention.explorer import Explorer, explorer
 from companion.attention.results import FILES, unfinished
 from companion.cli import main
 from companion.zoo import folder as zoo
+from exiftool import read_with_exiftool
 
 PROMPT = "a cat on a blue background"
 UNET, TEXT_ENCODER = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
@@ -39,6 +41,18 @@ def test_writes_picture_sheet_and_page_and_nothing_else(folder: Path) -> None:
         "words.png",
     ]
     assert not [path for path in folder.parent.iterdir() if path != folder]
+
+
+def test_all_that_it_drew_says_so(folder: Path, tmp_path: Path) -> None:
+    page = BeautifulSoup((folder / "index.html").read_text(encoding="utf-8"), "html.parser")
+    pictures = [folder / "picture.png", folder / "words.png"]
+    for number, image in enumerate(page.find_all("img")):
+        pictures.append(tmp_path / f"{number}.png")
+        pictures[-1].write_bytes(base64.b64decode(str(image["src"]).partition(",")[2]))
+    assert len(pictures) == 4
+    for path in pictures:
+        source = read_with_exiftool(path)["XMP-iptcExt:DigitalSourceType"]
+        assert source.endswith("/trainedAlgorithmicMedia")
 
 
 def test_picture_is_that_of_the_seed(folder: Path) -> None:

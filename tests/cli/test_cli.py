@@ -1,11 +1,14 @@
 """The `companion` command: what it prints, and how it fails."""
 
+import platform
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+import companion
 from companion.cli import main
 
 
@@ -119,8 +122,8 @@ def test_called_wrongly_is_status_2() -> None:
     assert stop.value.code == 2
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
-def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_and_versions_do_not_wait_for_torch(arguments: list[str]) -> None:
     code = (
         "import sys; from companion.cli import main\n"
         f"try: main({arguments})\n"
@@ -130,6 +133,25 @@ def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.splitlines()[-1] == "False"
+
+
+def test_version_is_one_line_of_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert not stop.value.code
+    assert capsys.readouterr().out == (
+        f"companion {companion.__version__} (Python {platform.python_version()}, "
+        f"torch {metadata.version('torch')}, diffusers {metadata.version('diffusers')})\n"
+    )
+
+
+def test_version_says_which_library_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("companion.cli.version.LIBRARIES", ("no-such-library",))
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.endswith("no-such-library not installed)\n")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = [sys.executable, "-m", "companion"]
+REPORT = "doctor --report Python"
 LINUX = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 
 
@@ -114,7 +115,10 @@ def test_a_signal_that_is_ignored_as_under_nohup_stays_ignored() -> None:
     assert _interrupted(signal.SIGHUP, SHORT, ignored=True) == (0, "")
 
 
-@pytest.mark.parametrize("arguments", ["zoo list", "--help", "doctor Python", "doctor --json Disk"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["zoo list", "--help", "--version", "doctor Python", "doctor --json Disk", REPORT],
+)
 @pytest.mark.parametrize("reader", ["head -1", "true"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_leaves_is_not_complained_about(
@@ -127,7 +131,7 @@ def test_a_reader_that_leaves_is_not_complained_about(
 
 
 @LINUX
-@pytest.mark.parametrize("arguments", ["zoo list", "--help", "doctor Python"])
+@pytest.mark.parametrize("arguments", ["zoo list", "--help", "--version", "doctor Python", REPORT])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_output_that_cannot_be_written_is_one_sentence_and_status_1(
     arguments: str, unbuffered: str
@@ -179,7 +183,9 @@ def test_sentences_that_nobody_can_read_leave_the_status_as_it_is(stderr: str) -
     assert (done.returncode, done.stdout.count("files whole")) == (0, 7)
 
 
-@pytest.mark.parametrize("arguments", ["zoo list", "doctor Python", "doctor --json Python"])
+@pytest.mark.parametrize(
+    "arguments", ["zoo list", "--version", "doctor Python", "doctor --json Python", REPORT]
+)
 def test_closed_streams_are_no_fault(arguments: str) -> None:
     done = _run(f"$companion {arguments} <&- >&-")
     assert (done.returncode, done.stderr) == (0, "")

@@ -21,6 +21,7 @@ from companion.recipes.recipe import Recipe, load_recipe
 from companion.recipes.stored import read, store
 from companion.recipes.tasks import make_task
 from companion.recipes.trainer import CHECKPOINT, Task, train
+from exiftool import read_with_exiftool
 
 CPU = torch.device("cpu")
 
@@ -115,6 +116,12 @@ def test_a_run_leaves_a_checkpoint_grids_and_a_model(tiny: Recipe, tmp_path: Pat
         "grid-000004.png",
         "grid-000008.png",
     }
+
+
+def test_a_grid_says_that_a_model_drew_it(tiny: Recipe, tmp_path: Path) -> None:
+    train(_task(tiny, tmp_path))
+    source = read_with_exiftool(tmp_path / "grid-000008.png")["XMP-iptcExt:DigitalSourceType"]
+    assert source.endswith("/trainedAlgorithmicMedia")
 
 
 def test_a_loss_that_is_not_a_number_stops_with_the_step_and_the_last_good_state(

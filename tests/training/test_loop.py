@@ -29,6 +29,7 @@ from companion.training import (
     train,
     train_loop,
 )
+from exiftool import read_with_exiftool
 
 Make = Callable[..., TrainingConfig]
 Weights = dict[str, torch.Tensor]
@@ -168,6 +169,8 @@ def test_a_run_leaves_what_stock_diffusers_loads_and_draws_with(tiny: Make) -> N
         assert pipeline(batch_size=2, num_inference_steps=2).images[0].size == (16, 16)
     grids = sorted(path.name for path in (run.folder / "samples").iterdir())
     assert grids == ["0001.png", "0002.png"]  # every second epoch, and the last
+    found = read_with_exiftool(run.folder / "samples" / "0002.png")
+    assert found["XMP-iptcExt:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
     kept = sorted(path.name for path in (run.folder / "checkpoints").iterdir())
     assert kept == ["checkpoint-00000008", "checkpoint-00000009"]
 

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from companion import figures
+from companion.door.labels import Origin, labelled
 from companion.door.numbers import is_several, shown, whole
 from companion.door.pictures import as_rgb
 from companion.door.prompts import check_text
@@ -201,11 +202,12 @@ class Explorer:
             f'<figure class="companion-explorer" data-maps="{escape(json.dumps(data))}"\n'
             f' data-sprite="{_sprite(self.maps)}">\n'
             f"<style>{_asset('explorer.css')}</style>\n"
-            f'<div class="still"><img src="{_png(self.sheet())}" alt="{escape(still)}"></div>\n'
+            f'<div class="still"><img src="{_png(self.sheet(), Origin.DRAWN)}" '
+            f'alt="{escape(still)}"></div>\n'
             '<div class="explore" hidden>\n'
             f'<div class="prompt" role="group" aria-label="Words of the prompt">{prompt}</div>\n'
             f'<div class="stage" style="width: {figures.shown_width(self.picture)}px">'
-            f'<img src="{figures.data_uri(self.picture)}" alt="{escape(self.alt)}">'
+            f'<img src="{figures.data_uri(self.picture, Origin.DRAWN)}" alt="{escape(self.alt)}">'
             '<canvas aria-hidden="true"></canvas></div>\n'
             f'<label{"" if steps > 1 else " hidden"}>Steps <input type="range" min="0" '
             f'max="{steps - 1}" value="{steps - 1}" step="1">'
@@ -270,9 +272,10 @@ def _sprite(maps: np.ndarray) -> str:
     return _png(Image.fromarray(np.stack([np.zeros_like(alpha), alpha], axis=-1), mode="LA"))
 
 
-def _png(picture: Image.Image) -> str:
+def _png(picture: Image.Image, origin: Origin | None = None) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    note = labelled(picture, origin) if origin else None
+    picture.save(buffer, "PNG", optimize=True, pnginfo=note)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

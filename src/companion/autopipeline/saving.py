@@ -1,5 +1,12 @@
-"""Keep a picture together with all that makes it again, in the PNG file itself."""
+"""Keep a picture together with all that makes it again, in the PNG file itself.
 
+Several texts lie in the file, each for another reader. Ours, under KEY, is the whole truth.
+AUTOMATIC1111's `parameters` is what most tools read, ComfyUI among them. `Description` and
+`Software`, names of the PNG specification, are for people. The label says that a model drew it.
+ComfyUI's own names, `prompt` and `workflow`, are left alone: it would take what stands there for a
+graph and load it."""
+
+import inspect
 import io
 import os
 from pathlib import Path
@@ -10,12 +17,15 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from companion import __version__
 from companion.door import exists, is_file, is_folder, printable
+from companion.door.labels import Origin, labelled
 from companion.door.paths import file_path
 from companion.door.pictures import as_rgb, open_picture
 from companion.door.places import replace
 from companion.door.text import fault_of
 
+from . import infotext
 from .checks import prepare
 from .loading import task_of
 from .settings import Settings, model_of
@@ -26,7 +36,14 @@ PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 
 
 def save_with_settings(
-    path: str | Path, picture: Image.Image, pipe: Any, prompt: str, *, seed: int, **arguments: Any
+    path: str | Path,
+    picture: Image.Image,
+    pipe: Any,
+    prompt: str,
+    *,
+    seed: int,
+    label: bool = True,
+    **arguments: Any,
 ) -> Settings:
     """Write a picture as PNG with the settings that drew it.
 
@@ -41,6 +58,7 @@ def save_with_settings(
         pipe: the pipeline that drew it, with the scheduler that did.
         prompt: as given to `draw`.
         seed: the picture's own.
+        label: whether the file says that a model drew it; see `companion.door.labels`.
         **arguments: the others that were given to `draw`.
 
     Returns:
@@ -72,9 +90,17 @@ def save_with_settings(
         precision=str(pipe.unet.dtype).removeprefix("torch."),
         versions={"diffusers": diffusers.__version__, "torch": torch.__version__},
     )
+    if picture.mode not in PNG_MODES:
+        picture = as_rgb(picture, "picture")
     note = PngInfo()
     note.add_itxt(KEY, to_json(settings))
-    _write_whole(path, _encoded(picture, note))
+    # As the webui does: Latin-1 in a tEXt chunk, which every tool reads, all else in an iTXt one.
+    note.add_text(infotext.KEY, infotext.infotext(settings, picture.size, _defaults(pipe)))
+    if described := settings.prompt.replace("\0", ""):
+        note.add_text("Description", described)
+    note.add_text("Software", f"companion {__version__}, Diffusers {diffusers.__version__}")
+    origin = Origin.REDRAWN if "image" in settings.arguments else Origin.DRAWN
+    _write_whole(path, _encoded(picture, note, origin if label else None))
     return settings
 
 
@@ -106,16 +132,22 @@ def _plain(config: Any) -> dict[str, Any]:
     return {key: value for key, value in dict(config).items() if not key.startswith("_")}
 
 
-def _encoded(picture: Image.Image, note: PngInfo) -> bytes:
+def _defaults(pipe: Any) -> dict[str, Any]:
+    """What counts in a call of a pipeline where nothing is said."""
+    parameters = inspect.signature(type(pipe).__call__).parameters.values()
+    return {known.name: known.default for known in parameters if known.default is not known.empty}
+
+
+def _encoded(picture: Image.Image, note: PngInfo, origin: Origin | None) -> bytes:
     """The PNG file, before anything is written.
 
     Raises:
         ValueError: the picture is closed or empty, or holds what PNG cannot.
     """
-    if picture.mode not in PNG_MODES:
-        picture = as_rgb(picture, "picture")
     file = io.BytesIO()
     try:
+        if origin:
+            labelled(picture, origin, note)
         picture.save(file, "PNG", pnginfo=note)
     except MemoryError:
         raise

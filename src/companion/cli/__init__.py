@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
     from companion.door.text import printable, without_password
 
-    from . import attend, doctor, fetch, train, zoo
+    from . import attend, doctor, fetch, instead, train, zoo
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="companion", description="The companion of the book.")
     # What the sentence after Ctrl-C says; "" where a command saves nothing.
     parser.set_defaults(goes_on="the same command goes on from there", asks_the_hub=True)
+    instead.add(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (attend, doctor, fetch, train, zoo):
         command.add(commands)

@@ -41,6 +41,7 @@ def add(commands: Any) -> None:
 def _attend(arguments: argparse.Namespace) -> None:
     from companion.attention.results import put, unfinished
     from companion.door import printable
+    from companion.door.labels import save_labelled
     from companion.door.prompts import check_text
 
     check_working_folder()
@@ -67,8 +68,8 @@ def _attend(arguments: argparse.Namespace) -> None:
 
         _quiet_libraries()
         picture, page = draw(prompt, phrases, arguments.model, arguments.steps, arguments.seed)
-        picture.save(hidden / "picture.png")
-        page.sheet().save(hidden / "words.png")
+        save_labelled(picture, hidden / "picture.png")
+        save_labelled(page.sheet(), hidden / "words.png")
         (hidden / "index.html").write_text(page.page(), encoding="utf-8")
         folder = put(hidden, folder)
     print(printable(f"{', '.join(page.words)}: open {folder / 'index.html'} in a browser."))

@@ -17,7 +17,13 @@ def add(commands: Any) -> None:
     doctor.add_argument(
         "checks", nargs="*", metavar="CHECK", help="only these, such as Variables (default: all)"
     )
-    doctor.add_argument("--json", action="store_true", help="write the findings as JSON")
+    form = doctor.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="write the findings as JSON")
+    form.add_argument(
+        "--report",
+        action="store_true",
+        help="write a block to paste into an issue, without token, names and your folders",
+    )
     # It tells of the settings as they are; and stopped, it has saved nothing.
     doctor.set_defaults(run=_doctor, asks_the_hub=False, goes_on="")
 
@@ -32,6 +38,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     try:
         # Closed at once when it is stopped: what the checks have started is ended then.
         with closing(doctor.examine(*arguments.checks)) as findings:
+            if arguments.report:
+                return int(doctor.write_for_issue(findings))
             if not arguments.json:
                 return int(doctor.write(findings))
             listed = list(findings)

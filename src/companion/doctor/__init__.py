@@ -9,6 +9,7 @@ notebook:
 
 from .examine import examine
 from .finding import Finding, Verdict, good, problem, warning, worst
+from .issue import write_for_issue
 from .report import as_json, lines, summary, write
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "warning",
     "worst",
     "write",
+    "write_for_issue",
 ]

@@ -41,7 +41,7 @@ def write(findings: Iterable[Finding], to: TextIO | None = None) -> Verdict:
     listed = []
     for finding in findings:
         text = lines(finding, signs=_signs(to), colour=_colours(to), width=width)
-        print(_writable(text, to), file=to, flush=True)
+        print(writable(text, to), file=to, flush=True)
         listed.append(finding)
     print(f"\n{summary(listed)}", file=to)
     return worst(listed)
@@ -91,7 +91,7 @@ def _signs(to: TextIO) -> dict[Verdict, str]:
     return SIGNS
 
 
-def _writable(text: str, to: TextIO) -> str:
+def writable(text: str, to: TextIO) -> str:
     """The text in what the terminal can write."""
     if to.encoding is None:  # a StringIO takes all
         return text

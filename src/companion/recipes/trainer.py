@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from companion.door import Untrusted, append_to
+from companion.door.labels import Origin, labelled
 from companion.door.locks import acquire
 from companion.door.places import is_ours
 from companion.door.places import read as read_file
@@ -49,9 +50,15 @@ _HALF_WRITTEN = re.compile(
 
 class Task(ABC):
     """What is trained and how a step's loss comes about. A subclass builds `trained` from the
-    recipe."""
+    recipe.
+
+    Attributes:
+        trained: the model.
+        origin: how it has part in the picture of `grid`; None where that holds scenes only.
+    """
 
     trained: nn.Module
+    origin: ClassVar[Origin | None] = Origin.BESIDE
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         self.recipe = recipe
@@ -308,5 +315,7 @@ def _checkpoint(
 def _publish(task: Task, ema: EMAModel, out: Path, step: int) -> None:
     """Write the sample grid and the model, with the averaged weights in place."""
     with averaged(task.trained, ema if task.recipe.ema_decay else None), torch.no_grad():
-        replace(out / f"grid-{step:06d}.png", task.grid().save)
+        grid = task.grid()
+        note = labelled(grid, task.origin) if task.origin else None
+        replace(out / f"grid-{step:06d}.png", lambda new: grid.save(new, pnginfo=note))
         replace(out / "model", task.save)

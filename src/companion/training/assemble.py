@@ -46,7 +46,7 @@ def train(config: TrainingConfig) -> TrainingRun:
         return train_loop(config, model, noise_scheduler, optimizer, dataloader, schedule)
 
 
-def make_dataloader(config: TrainingConfig, channels: int = 3) -> DataLoader:
+def make_dataloader(config: TrainingConfig, channels: int = 3) -> DataLoader[Any]:
     """A loader over all pictures of `dataset_name`, as bytes on the device or in main memory.
 
     Args:

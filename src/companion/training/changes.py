@@ -100,7 +100,7 @@ def describe(
     noise_scheduler: DDPMScheduler,
     optimizer: Optimizer,
     lr_scheduler: LRScheduler,
-    dataset: Dataset,
+    dataset: Dataset[Any],
     *,
     batch_size: int,
     processes: int,

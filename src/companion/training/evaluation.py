@@ -4,6 +4,7 @@ import json
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +13,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from companion.door.labels import save_labelled
 from companion.figures import tile
 from companion.metrics import kid
 from companion.zoo.recognise import as_batch, scene_features
@@ -46,7 +48,7 @@ class Evaluation:
         noise_scheduler: DDPMScheduler,
         ema: EMAModel | None,
         folder: Path,
-        dataset: Dataset,
+        dataset: Dataset[Any],
     ) -> None:
         self._config, self._accelerator = config, accelerator
         self._unet, self._noise_scheduler, self._ema = unet, noise_scheduler, ema
@@ -98,7 +100,7 @@ class Evaluation:
         picture = tile(shown, columns=math.ceil(len(shown) ** 0.5))
         with explained("sample grid", self._folder, "the checkpoints are still there"):
             (self._folder / "samples").mkdir(exist_ok=True)
-            picture.save(self._folder / "samples" / f"{progress.epoch:04d}.png")
+            save_labelled(picture, self._folder / "samples" / f"{progress.epoch:04d}.png")
         for tracker in self._accelerator.trackers:
             if hasattr(tracker, "log_images"):
                 pixels = (shown[:, :3] / 2 + 0.5).permute(0, 2, 3, 1).numpy()
@@ -161,7 +163,7 @@ def draw(
     return torch.cat(drawn)
 
 
-def features_of(dataset: Dataset, count: int) -> Tensor:
+def features_of(dataset: Dataset[Any], count: int) -> Tensor:
     """Features of a dataset's first pictures: what drawn ones are compared with for KID."""
     count = min(count, len(dataset))  # type: ignore[arg-type]
     with seeded(0):  # flips: a resumed run comes here too

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
@@ -41,7 +42,7 @@ def train_loop(
     model: UNet2DModel,
     noise_scheduler: DDPMScheduler,
     optimizer: Optimizer,
-    train_dataloader: DataLoader,
+    train_dataloader: DataLoader[Any],
     lr_scheduler: LRScheduler,
 ) -> TrainingRun:
     """Train an unconditional diffusion model; write samples, checkpoints and the pipeline.

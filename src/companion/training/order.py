@@ -17,7 +17,7 @@ from accelerate.utils import parse_flag_from_env
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 
-def batches_an_epoch(dataloader: DataLoader) -> int:
+def batches_an_epoch(dataloader: DataLoader[Any]) -> int:
     """Micro-batches of an epoch in each process."""
     together = int(dataloader.batch_size or 1) * processes().num_processes
     pictures = len(dataloader.sampler)  # type: ignore[arg-type]
@@ -31,7 +31,7 @@ class RunOrder(Sampler[int]):
     from its own beginning where several processes share it.
     """
 
-    def __init__(self, dataloader: DataLoader, seed: int) -> None:
+    def __init__(self, dataloader: DataLoader[Any], seed: int) -> None:
         self._sampler = dataloader.sampler
         self._together = int(dataloader.batch_size or 1) * processes().num_processes
         self._drop_last = dataloader.drop_last
@@ -66,10 +66,10 @@ class RunOrder(Sampler[int]):
         return pictures - self._start
 
 
-class RepeatableItems(Dataset):
+class RepeatableItems(Dataset[Any]):
     """The items of a dataset; what its random transforms draw follows from seed and epoch."""
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
+    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
         self.dataset = dataset
         self.seed = seed
         self.epoch = 0
@@ -84,7 +84,9 @@ class RepeatableItems(Dataset):
             return at_once(indices) if at_once else [self.dataset[index] for index in indices]
 
 
-def repeatable(dataloader: DataLoader, seed: int) -> tuple[DataLoader, RunOrder, RepeatableItems]:
+def repeatable(
+    dataloader: DataLoader[Any], seed: int
+) -> tuple[DataLoader[Any], RunOrder, RepeatableItems]:
     """The same loader, repeatable, and the two handles that say where it begins.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch.optim import Optimizer
@@ -14,7 +15,7 @@ from .order import batches_an_epoch
 TUTORIAL_WARMUP = 500  # optimiser steps
 
 
-def optimizer_steps(config: TrainingConfig, train_dataloader: DataLoader) -> int:
+def optimizer_steps(config: TrainingConfig, train_dataloader: DataLoader[Any]) -> int:
     """Optimiser steps of the whole run: what a learning rate schedule counts.
 
     Not the micro-batches: with accumulation there are fewer steps than batches, and several
@@ -26,7 +27,7 @@ def optimizer_steps(config: TrainingConfig, train_dataloader: DataLoader) -> int
 
 
 def cosine_schedule(
-    config: TrainingConfig, optimizer: Optimizer, train_dataloader: DataLoader
+    config: TrainingConfig, optimizer: Optimizer, train_dataloader: DataLoader[Any]
 ) -> LambdaLR:
     """Warm-up in a straight line, then half a cosine that is zero after the last optimiser step.
     Chapter 5, "The optimiser and the learning rate".

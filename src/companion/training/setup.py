@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
@@ -36,7 +37,7 @@ def set_up(
     unet: UNet2DModel,
     noise_scheduler: DDPMScheduler,
     optimizer: Optimizer,
-    train_dataloader: DataLoader,
+    train_dataloader: DataLoader[Any],
     lr_scheduler: LRScheduler,
 ) -> Iterator[Run]:
     """Make what a run works with, in a folder that is the run's own; go on with an earlier run

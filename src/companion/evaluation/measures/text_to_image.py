@@ -8,6 +8,7 @@ from diffusers import UniPCMultistepScheduler
 from PIL import Image
 from tqdm.auto import tqdm
 
+from companion.door.labels import Origin
 from companion.figures import save_enlarged, sheet
 from companion.metrics import percent
 from companion.recipes.recipe import Recipe
@@ -60,9 +61,8 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
 
     single = list(one_object_prompts(world)) * 2
     images = draw([prompt for prompt, _, _ in single], 0)
-    save_enlarged(
-        sheet(images[: len(single) // 2], len(backgrounds())), pictures / "samples.png", 1
-    )
+    drawn = sheet(images[: len(single) // 2], len(backgrounds()))
+    save_enlarged(drawn, pictures / "samples.png", 1, Origin.DRAWN)
     seen = recognise(images)
     rows = [
         (name in what.objects, what.objects == (name,), colour == what.background, (name, colour))
@@ -71,7 +71,8 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
     unseen = [row for row in rows if row[3] in world.held_out]
     double = list(two_object_prompts(world, 200))
     images = draw([prompt for prompt, _, _ in double], 10_000)
-    save_enlarged(sheet(images[:64], 8), pictures / "samples-two-objects.png", 1)
+    drawn = sheet(images[:64], 8)
+    save_enlarged(drawn, pictures / "samples-two-objects.png", 1, Origin.DRAWN)
     pairs = [
         (names <= set(what.objects), colour == what.background)
         for (_, names, colour), what in zip(double, recognise(images), strict=True)

@@ -7,6 +7,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from tqdm.auto import tqdm
 
 from companion.denoise import ddim
+from companion.door.labels import Origin
 from companion.figures import save_enlarged, tile
 from companion.metrics import kid, nearest, percent
 from companion.recipes.pictures import scene_batch
@@ -45,7 +46,7 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
     to_real, _ = nearest(real[:200], trained)
     rows = [torch.cat([drawn[n : n + 1], trained[found[n]]]) for n in range(16)]
     save_enlarged(tile(torch.cat(rows), 16), pictures / "neighbours.png", 2)
-    save_enlarged(tile(drawn[:64], 16), pictures / "samples.png", 2)
+    save_enlarged(tile(drawn[:64], 16), pictures / "samples.png", 2, Origin.DRAWN)
     return {
         "pictures drawn (DDIM, 50 steps)": count,
         "KID to held-out scenes": kid(features["drawn"], features["real"]),

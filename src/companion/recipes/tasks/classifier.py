@@ -36,6 +36,8 @@ class Classifier(Task):
     """Binary cross-entropy over objects, cross-entropy over backgrounds, on a ResNet (He et al.
     2015)."""
 
+    origin = None
+
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)
         config = ResNetConfig(

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from companion.door.labels import Origin
 from companion.figures import sheet
 from companion.zoo.registry import WEIGHTS
 
@@ -48,6 +49,8 @@ PROMPTS = (
 
 class TextToImage(LatentTask):
     """The noise residual, given the caption alone; the text encoder learns too."""
+
+    origin = Origin.DRAWN
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)

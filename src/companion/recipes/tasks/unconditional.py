@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from companion.denoise import ddim
+from companion.door.labels import Origin
 from companion.figures import tile
 from companion.training.loss import min_snr_loss
 
@@ -19,6 +20,8 @@ from ..trainer import Task
 
 class Unconditional(Task):
     """Mean squared error of the predicted noise (Ho et al. 2020, equation 14), min-SNR weighted."""
+
+    origin = Origin.DRAWN
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
         super().__init__(recipe, device, folder)
