@@ -63,7 +63,7 @@ lint: $(STAMP) ## ruff: rules and format; actionlint: the workflows
 	$(call say,checking the code with ruff and the workflows with actionlint)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/actionlint
+	@$(BIN)/actionlint .github/workflows/*.yml
 
 types: $(STAMP) ## mypy
 	$(call say,checking the types with mypy)

@@ -47,7 +47,7 @@ def test_a_browser_that_is_not_there_is_one_sentence() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, CHROMIUM)), reason="Chromium is not installed")
 def test_a_page_is_printed(tmp_path: Path) -> None:
-    page, pdf = tmp_path / "page.html", tmp_path / "page.pdf"
+    page, pdf = tmp_path / "pâge one.html", tmp_path / "pâge one.pdf"
     page.write_text(for_paper(PAGE), encoding="utf-8")
     print_page(find_chromium(None), page, pdf)
     assert pdf.read_bytes().startswith(b"%PDF")

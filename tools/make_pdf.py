@@ -11,6 +11,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -113,14 +114,25 @@ def find_chromium(wanted: str | None) -> str:
 
 def print_page(chromium: str, page: Path, pdf: Path) -> None:
     """Print a page once its formulas are drawn."""
-    pdf.unlink(missing_ok=True)
-    # No sandbox: in a container Chromium has no rights to make one, and the page is our own.
-    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
-    command += ["--generate-pdf-document-outline", "--virtual-time-budget=120000"]
-    command += [f"--print-to-pdf={pdf}", page.as_uri()]
-    printed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    if not pdf.is_file():
-        raise SystemExit(f"{chromium} printed nothing:\n{printed.stderr[-2000:]}")
+    # The browser's own files and the print are in a plain folder: it needs no home, and no path has
+    # letters that the locale may not know.
+    with tempfile.TemporaryDirectory() as folder:
+        printed = Path(folder, "page.pdf")
+        # No sandbox: in a container Chromium has no rights to make one, and the page is our own.
+        command = [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-pdf-header-footer",
+        ]
+        command += ["--generate-pdf-document-outline", "--virtual-time-budget=120000"]
+        command += [f"--user-data-dir={folder}", f"--print-to-pdf={printed}", page.as_uri()]
+        run = subprocess.run(command, capture_output=True, check=False, timeout=600)
+        if not printed.is_file():
+            said = run.stderr.decode(errors="replace")[-2000:]
+            raise SystemExit(f"{chromium} printed nothing:\n{said}")
+        shutil.copyfile(printed, pdf)
 
 
 def main() -> None:
