@@ -200,3 +200,15 @@ def test_the_small_models_are_folders_that_exist() -> None:
     assert p.folder("denoiser") == p.denoiser == source_folder(ModelSource(zoo="ddpm"))
     for home in (p.stable_diffusion, p.upscaler, p.depth):
         assert (Path(home) / "model_index.json").exists()
+
+
+@pytest.mark.parametrize(("name", "rounded"), [("small", False), ("full", True)])
+def test_the_small_profile_computes_on_a_gpu_as_on_a_cpu(
+    name: str, rounded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr("companion.profile.best_device", lambda: "cuda")
+    profile(name)
+    assert torch.backends.cudnn.allow_tf32 is rounded

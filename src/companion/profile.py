@@ -77,7 +77,8 @@ def profile(name: str | None = None) -> Profile:
     """The profile of that name, or of the environment variable COMPANION_PROFILE, or `small`.
 
     From here on the libraries send the reader's token to no host but the official one, unless told
-    to: see `companion.hub.tokens.keep_token_home`.
+    to: see `companion.hub.tokens.keep_token_home`. And in the small profile a GPU computes
+    convolutions in full float32, so that it gives the pictures that a CPU gives.
 
     Raises:
         ValueError: there is no such profile.
@@ -95,6 +96,9 @@ def profile(name: str | None = None) -> Profile:
         )
     import torch
 
+    if name == "small" and device == "cuda":
+        # A GPU's convolutions otherwise round to ten bits, and a picture is not the CPU's any more.
+        torch.backends.cudnn.allow_tf32 = False
     return Profile(
         name=name,
         device=device,
