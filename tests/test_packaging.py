@@ -1,5 +1,6 @@
 """What a `pip install` brings."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,11 +13,25 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.slow
-def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+PYPI_TAKES = 100 * 1000**2  # bytes a file, unless one asks for more
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=600)
-    (wheel,) = tmp_path.glob("*.whl")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_pypi_takes_the_wheel(wheel: Path) -> None:
+    assert wheel.stat().st_size < PYPI_TAKES
+
+
+@pytest.mark.slow
+def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     held = {i.filename: i.file_size for i in zipfile.ZipFile(wheel).infolist()}
     source = ROOT / "src"
     files = {
@@ -28,6 +43,17 @@ def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     assert not missing, f"not in the wheel, or another size: {missing}"
     assert not [name for name in held if name.startswith(("tests", "book"))]
     assert any(name.endswith("licenses/NOTICE") for name in held)
+
+
+def test_nothing_is_demanded_that_is_not_imported() -> None:
+    """tensorboard is: accelerate imports it for the tracker that `log_with` names by default."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in project["dependencies"]:
+        name = re.split(r"[<>=]", requirement)[0].replace("-", "_")
+        if name != "tensorboard":
+            module = "PIL" if name == "pillow" else name
+            assert re.search(rf"^\s*(?:import|from) {module}\b", sources, re.MULTILINE), name
 
 
 def test_there_is_one_list_of_versions() -> None:
