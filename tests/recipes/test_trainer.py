@@ -313,9 +313,9 @@ def test_no_change_of_a_stored_file_goes_unseen(data: st.DataObject) -> None:
 
 def test_training_lowers_the_loss(tiny: Recipe, tmp_path: Path) -> None:
     longer = replace(
-        tiny, steps=150, batch_size=8, learning_rate=3e-3, warmup_steps=10, ema_decay=0.9
+        tiny, steps=50, batch_size=8, learning_rate=3e-3, warmup_steps=10, ema_decay=0.9
     )
     train(_task(longer, tmp_path))
     with (tmp_path / "log.csv").open(newline="") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
-    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
 
-from companion.training import draw_noise
+from companion.training import PictureDataset, draw_noise, picture_loader
 from companion.training.order import batches_an_epoch, repeatable
 
 
@@ -57,6 +57,24 @@ def test_an_epoch_can_be_entered_at_any_batch(workers: int) -> None:
     assert len(whole) == batches_an_epoch(loader) == 4
     assert passes(loader, epoch=2, batch=3) == whole[3:]
     assert passes(loader, epoch=2, batch=4) == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_starts_anew_as_on_windows_gives_the_same_pictures() -> None:
+    pixels = torch.arange(6 * 3 * 4 * 4).reshape(6, 3, 4, 4).to(torch.uint8)
+    plain = picture_loader(PictureDataset(pixels), batch_size=3)
+    spawned = DataLoader(
+        plain.dataset,
+        batch_size=3,
+        shuffle=True,
+        collate_fn=plain.collate_fn,
+        num_workers=1,
+        multiprocessing_context="spawn",
+    )
+    first, second = ([*repeatable(loader, seed=0)[0]] for loader in (plain, spawned))
+    assert len(first) == 2
+    for mine, theirs in zip(first, second, strict=True):
+        assert torch.equal(mine["images"], theirs["images"])
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
