@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import companion
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -43,6 +45,20 @@ def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     assert not missing, f"not in the wheel, or another size: {missing}"
     assert not [name for name in held if name.startswith(("tests", "book"))]
     assert any(name.endswith("licenses/NOTICE") for name in held)
+
+
+@pytest.mark.slow
+def test_links_of_the_page_on_pypi_lead_to_this_release(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        page = archive.read(name).decode()
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert not [link for link in links if not link.startswith(("https:", "#"))]
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    site = config["repository"]["url"].removeprefix("https://github.com/")
+    (picture,) = (link for link in links if link.endswith(".png"))
+    assert picture.startswith(f"https://raw.githubusercontent.com/{site}/v{companion.__version__}/")
+    assert f"https://github.com/{site}/blob/v{companion.__version__}/LICENSE" in links
 
 
 def test_nothing_is_demanded_that_is_not_imported() -> None:
