@@ -24,6 +24,8 @@ def test_every_task_names_parts_and_scripts_that_are_there() -> None:
         for task in gpu_run.tasks(small):
             if task.kind == "benchmark":
                 assert (gpu_run.ROOT / task.command[0]).is_file()
+            paths = [word for word in task.command if word.startswith(("tests", "book"))]
+            assert all((gpu_run.ROOT / path).exists() for path in paths)
             assert task.results
     full = gpu_run.tasks(small=False)
     # Side by side counts once.
