@@ -145,6 +145,13 @@ def test_at_full_size_it_asks_for_a_gpu(tmp_path: Path, capsys: pytest.CaptureFi
     assert "needs a CUDA GPU" in capsys.readouterr().out
 
 
+def test_a_python_that_lacks_something_is_told_in_a_sentence() -> None:
+    bare = subprocess.run([sys.executable, "-S", str(TOOL)], capture_output=True, text=True)
+    assert bare.returncode == 1
+    assert "lacks pydantic: name a Python that has" in bare.stderr
+    assert "Traceback" not in bare.stderr
+
+
 def test_an_unknown_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         gpu_run.main(["sampeling"])
