@@ -155,9 +155,15 @@ class GpuRun:
         """Seconds."""
         return self._end - time.monotonic()
 
-    def do(self, together: Sequence[Task]) -> None:
-        """Run tasks side by side until they end or their time does."""
-        share = min(60 * max(task.minutes for task in together), self.left())
+    def do(self, together: Sequence[Task], later: float) -> None:
+        """Run tasks side by side until they end or their time does.
+
+        Args:
+            together: the tasks.
+            later: minutes that others ask for after them; what nobody asks for is shared out.
+        """
+        minutes = asked_for(together)
+        share = min(max(60 * minutes, self.left() * minutes / (minutes + later)), self.left())
         late = min(share + GRACE, self.left())
         began = time.monotonic()
         with ExitStack() as stack:
@@ -257,6 +263,11 @@ class GpuRun:
             print(f"    failed: {name}", flush=True)
 
 
+def asked_for(together: Sequence[Task]) -> float:
+    """Minutes of tasks that run side by side."""
+    return max((task.minutes for task in together), default=0)
+
+
 def outcomes(text: str) -> tuple[Counter[str], list[str]]:
     """What `pytest -v` said of each test: how many of each kind, and the names of those that
     failed. Read line by line, as a run that was ended has no summary."""
@@ -313,12 +324,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.again:
             for task in chosen:
                 run.forget(task)
-        for _, some in groupby(chosen, key=lambda task: task.group):
-            missing = [task for task in some if not run.done(task)]
+        groups = [list(some) for _, some in groupby(chosen, key=lambda task: task.group)]
+        waiting = [[task for task in group if not run.done(task)] for group in groups]
+        for number, missing in enumerate(waiting):
             if missing and run.left() > 5 and not asked:
                 told = " and ".join(task.name for task in missing)
                 print(f"==> {told}, {run.left():.0f} s left", flush=True)
-                run.do(missing)
+                run.do(missing, sum(map(asked_for, waiting[number + 1 :])))
     return report(run, chosen, f" ({asked[0]})" if asked else "")
 
 
