@@ -42,7 +42,7 @@ PROMPT = "a cat above a moon on a blue background"
 MIB = 2**20
 # Steps on a GPU and on a CPU, and turns there: SD 1.4's networks take a minute a step on a CPU.
 STEPS = {"zoo": (50, 10), "sd14": (50, 1), "sdxl": (20, 1)}
-TURNS = {"zoo": (5, 7), "sd14": (5, 3), "sdxl": (3, 1)}
+TURNS = {"zoo": (5, 7), "sd14": (3, 3), "sdxl": (3, 1)}
 # daam's names of the sizes of a model of 64 pixels are 6 and 12 beside those of others.
 FACTORS = {1, 2, 4, 6, 12}
 SIDES_OF_DAAM = (64, 96)  # of its maps, by what it takes the model for

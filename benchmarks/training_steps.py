@@ -77,7 +77,7 @@ def steps(options: argparse.Namespace) -> None:
         size=options.size,
         folder=options.results,
     )
-    dataset(pictures), held_out(32)
+    dataset(pictures), held_out()
     print(f"batches of {BATCH}, {size()}x{size()}, files of {SETTINGS['file_size']}:", flush=True)
     for name, way in ways().items():
         if name in recorder or options.limit.over():

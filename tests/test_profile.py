@@ -206,9 +206,8 @@ def test_the_small_models_are_folders_that_exist() -> None:
 def test_the_small_profile_computes_on_a_gpu_as_on_a_cpu(
     name: str, rounded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
 
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr("companion.profile.best_device", lambda: "cuda")
+    monkeypatch.setattr(sys.modules["companion.profile"], "best_device", lambda: "cuda")
     profile(name)
     assert torch.backends.cudnn.allow_tf32 is rounded

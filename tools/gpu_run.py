@@ -30,17 +30,23 @@ from typing import Any, BinaryIO, Literal
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from lib.goals import goals  # noqa: E402
-from lib.results import (  # noqa: E402
-    RESULTS,
-    Part,
-    Results,
-    device_name,
-    file_of,
-    read,
-    versions,
-    write,
-)
+try:
+    from lib.goals import goals
+    from lib.results import (
+        RESULTS,
+        Part,
+        Results,
+        device_name,
+        file_of,
+        read,
+        versions,
+        write,
+    )
+except ModuleNotFoundError as lacking:
+    sys.exit(
+        f"{sys.executable} lacks {lacking.name}: name a Python that has what the package and its "
+        "tests need (make gpu GPU_PYTHON=...), or carry it there (tools/pack_gpu_run.py)."
+    )
 
 LOG = "gpu-run.log"
 TO_END = 10  # seconds that are kept for the end
@@ -85,24 +91,18 @@ def tasks(small: bool) -> list[Task]:
     return made
 
 
-class Stopped(Exception):
-    """Somebody wants the run to end."""
-
-
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Within, SIGTERM and Ctrl-C raise `Stopped`."""
+def asked_to_stop() -> Iterator[list[str]]:
+    """Within, SIGTERM and Ctrl-C do nothing but put their name into a list: wherever the run is, it
+    leaves no child behind."""
+    asked: list[str] = []
 
-    def stop(number: int, _: Any) -> None:
-        for asked in before:  # once is enough: what follows puts things away
-            signal.signal(asked, signal.SIG_IGN)
-        raise Stopped(signal.Signals(number).name)
+    def note(number: int, _: Any) -> None:
+        asked.append(signal.Signals(number).name)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        signal.signal(number, stop)
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -115,13 +115,14 @@ class GpuRun:
         minutes: that it may take.
         folder: of the results.
         small: a trial on a CPU.
+        asked: whoever wants it to stop puts a word into it.
     """
 
-    def __init__(self, minutes: float, folder: Path, small: bool) -> None:
+    def __init__(self, minutes: float, folder: Path, small: bool, asked: list[str]) -> None:
         import torch
 
         self.on_gpu = torch.cuda.is_available()
-        self.small, self.folder = small, folder.resolve()
+        self.small, self.folder, self.asked = small, folder.resolve(), asked
         self._end = time.monotonic() + 60 * minutes - min(TO_END, 6 * minutes)
         device = device_name(self.on_gpu)
         self.device = device
@@ -154,9 +155,15 @@ class GpuRun:
         """Seconds."""
         return self._end - time.monotonic()
 
-    def do(self, together: Sequence[Task]) -> None:
-        """Run tasks side by side until they end or their time does."""
-        share = min(60 * max(task.minutes for task in together), self.left())
+    def do(self, together: Sequence[Task], later: float) -> None:
+        """Run tasks side by side until they end or their time does.
+
+        Args:
+            together: the tasks.
+            later: minutes that others ask for after them; what nobody asks for is shared out.
+        """
+        minutes = asked_for(together)
+        share = min(max(60 * minutes, self.left() * minutes / (minutes + later)), self.left())
         late = min(share + GRACE, self.left())
         began = time.monotonic()
         with ExitStack() as stack:
@@ -166,10 +173,11 @@ class GpuRun:
             ]
             try:
                 for task, process, _ in running:
-                    try:
-                        process.wait(max(0.1, late - (time.monotonic() - began)))
-                    except subprocess.TimeoutExpired:
-                        print(f"    {task.name}: its time is over", flush=True)
+                    while process.poll() is None and not self.asked:
+                        if time.monotonic() - began > late:
+                            print(f"    {task.name}: its time is over", flush=True)
+                            break
+                        time.sleep(0.1)
             finally:
                 for task, process, output in running:
                     ended = process.poll() is not None
@@ -255,6 +263,11 @@ class GpuRun:
             print(f"    failed: {name}", flush=True)
 
 
+def asked_for(together: Sequence[Task]) -> float:
+    """Minutes of tasks that run side by side."""
+    return max((task.minutes for task in together), default=0)
+
+
 def outcomes(text: str) -> tuple[Counter[str], list[str]]:
     """What `pytest -v` said of each test: how many of each kind, and the names of those that
     failed. Read line by line, as a run that was ended has no summary."""
@@ -300,26 +313,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [name for name in options.parts if name not in names]:
         parser.error(f"there is no part {unknown[0]!r}: choose of {', '.join(names)}")
     small = options.size == "small"
-    run = GpuRun(options.minutes, options.results, small)
-    if not run.on_gpu and not small:
-        print("This needs a CUDA GPU, and torch sees none; --size small tries the code on a CPU.")
-        return 2
-    chosen = [task for task in tasks(small) if task.name in (options.parts or names)]
-    if options.again:
-        for task in chosen:
-            run.forget(task)
-    stopped = ""
-    try:
-        with stoppable():
-            for _, some in groupby(chosen, key=lambda task: task.group):
-                missing = [task for task in some if not run.done(task)]
-                if missing and run.left() > 5:
-                    told = " and ".join(task.name for task in missing)
-                    print(f"==> {told}, {run.left():.0f} s left", flush=True)
-                    run.do(missing)
-    except Stopped as error:
-        stopped = f" ({error})"
-    return report(run, chosen, stopped)
+    with asked_to_stop() as asked:
+        run = GpuRun(options.minutes, options.results, small, asked)
+        if not run.on_gpu and not small:
+            print(
+                "This needs a CUDA GPU, and torch sees none; --size small tries the code on a CPU."
+            )
+            return 2
+        chosen = [task for task in tasks(small) if task.name in (options.parts or names)]
+        if options.again:
+            for task in chosen:
+                run.forget(task)
+        groups = [list(some) for _, some in groupby(chosen, key=lambda task: task.group)]
+        waiting = [[task for task in group if not run.done(task)] for group in groups]
+        for number, missing in enumerate(waiting):
+            if missing and run.left() > 5 and not asked:
+                told = " and ".join(task.name for task in missing)
+                print(f"==> {told}, {run.left():.0f} s left", flush=True)
+                run.do(missing, sum(map(asked_for, waiting[number + 1 :])))
+    return report(run, chosen, f" ({asked[0]})" if asked else "")
 
 
 def report(run: GpuRun, chosen: Sequence[Task], stopped: str) -> int:
@@ -333,7 +345,9 @@ def report(run: GpuRun, chosen: Sequence[Task], stopped: str) -> int:
         if (what := figures.get("failed"))
     ]
     print(f"==> {run.device}: {run.path}, log in {run.folder / LOG}")
-    for goal in goals(results):
+    if run.small:
+        print("    a trial at reduced size: it says nothing of the goals")
+    for goal in [] if run.small else goals(results):
         print(f"    {goal}")
     for line in failed:
         print(f"    failed: {line}")
