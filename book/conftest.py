@@ -39,7 +39,9 @@ WORST_TOLERANCE = 8.0
 # A plot of another release of Matplotlib has its texts, and what they push aside, a little
 # elsewhere: its FreeType is another one (2.6.1 in 3.10, 2.14 in 3.11). Measured: by 3 pixels. Then,
 # and only then, each block may lie so many pixels from its place, and the plot be so much larger.
+# Error bars may be cut to other pixels beside their neighbours: measured, 10 in the worst block.
 MOVES = 4
+MOVED_WORST_TOLERANCE = 16.0
 
 
 def decode(data: bytes) -> Image.Image:
@@ -90,10 +92,11 @@ def picture_difference(stored: bytes, fresh: bytes) -> str | None:
         return f"stored is {left.size[0]}x{left.size[1]}, fresh is {right.size[0]}x{right.size[1]}"
     distance = distances(left, right, moves)
     mean, worst = float(distance.mean()), float(distance.max())
-    if mean > MEAN_TOLERANCE or worst > WORST_TOLERANCE:
+    worst_allowed = MOVED_WORST_TOLERANCE if moves else WORST_TOLERANCE
+    if mean > MEAN_TOLERANCE or worst > worst_allowed:
         return (
             f"they differ by {mean:.1f} of 255 on average (allowed {MEAN_TOLERANCE}) "
-            f"and by {worst:.1f} in the worst block (allowed {WORST_TOLERANCE})"
+            f"and by {worst:.1f} in the worst block (allowed {worst_allowed})"
         )
     return None
 

@@ -309,7 +309,10 @@ def test_half_precision_stays_within_a_shade_of_the_pipeline(folder: Path) -> No
     half = load_parts(folder, dtype=torch.bfloat16)
     settings = {"num_inference_steps": 3, "guidance_scale": 5.0}
     (ours,) = text_to_image(half, PROMPTS[0], seeds=3, **settings)
-    (theirs,) = assemble(half)(PROMPTS[0], generator=seeded(3), **settings).images
+    # Left alone, the pipeline draws in half precision, and for one seed torch up to 2.8 (and not
+    # 2.13) then draws other numbers than in single.
+    noise = initial_noise(half, ours.height, ours.width, seeded(3)[0])
+    (theirs,) = assemble(half)(PROMPTS[0], latents=noise, **settings).images
     assert np.abs(np.asarray(ours, int) - np.asarray(theirs, int)).max() <= 2
 
 

@@ -50,7 +50,8 @@ def step(arguments: Sequence[str | Path], environment: dict[str, str]) -> None:
 def interpreter(version: str) -> str:
     """Find that Python, or take the one that runs here and say so."""
     found = shutil.which(f"python{version}")
-    if found:
+    # pyenv has a program of that name for versions that are not chosen here: it only says so.
+    if found and not subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode:
         return found
     here = ".".join(map(str, sys.version_info[:2]))
     if here != version:

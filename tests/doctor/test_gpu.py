@@ -69,7 +69,7 @@ def test_a_torch_without_cuda_beside_a_gpu_is_a_problem() -> None:
     finding = first(DRIVER, CPU_BUILD)
     assert "is a build without CUDA" in finding.text
     index = "https://download.pytorch.org/whl/cu126"
-    assert finding.remedy.endswith(f"--index-url {index} 'torch>=2.6'")
+    assert finding.remedy.endswith(f"--index-url {index} 'torch>=2.8'")
 
 
 def test_a_driver_too_old_for_torch_is_a_problem_with_both_versions() -> None:

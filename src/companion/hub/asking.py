@@ -67,9 +67,16 @@ def asked(
     for _ in range(REDIRECTS):
         began = time.monotonic()
         send = partial(session.send, question, stream=True, follow_redirects=False)
-        answer = _within(HEADERS * timeout, send, endpoint, question.url.netloc.decode())
+        host = question.url.netloc.decode()
+        try:
+            answer = _within(HEADERS * timeout, send, endpoint, host)
+        except Exception as error:
+            # The httpx of huggingface_hub 1 reads where it is sent before it gives the answer.
+            if type(error).__name__ == "InvalidURL" or "location header" in str(error):
+                raise sent_nowhere(endpoint, host) from None
+            raise
         # Of a redirect no more than the host: what follows may be signed.
-        host, seconds = question.url.netloc.decode(), time.monotonic() - began
+        seconds = time.monotonic() - began
         logger.debug("%s answers %d after %.2f s", host, answer.status_code, seconds)
         if not answer.has_redirect_location:
             break
@@ -77,7 +84,7 @@ def asked(
         following, location = answer.next_request, answer.headers["Location"]
         known = following is not None and following.url.scheme in ("http", "https")
         if not (known and leads_on(location)):
-            raise sent_nowhere(endpoint, question.url.netloc.decode())
+            raise sent_nowhere(endpoint, host)
         if stay and _away(question.url, following.url):
             raise sent_on(endpoint, following.url.netloc.decode())
         question = following
