@@ -26,7 +26,7 @@ FUNCTIONS = (
     *("O_NOFOLLOW", "O_NONBLOCK", "O_DIRECTORY"),
 )
 SIGNALS = ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE", "pthread_kill")
-OURS = ("companion", "filelock", "test", "conftest", "faulty_hub")
+OURS = ("companion", "test", "conftest", "faulty_hub", "needs")
 
 
 def lack() -> None:
