@@ -56,7 +56,7 @@ test: $(STAMP) ## everything CI checks: lint, types, unit tests, notebooks, the 
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory notebooks
-	@$(MAKE) --no-print-directory -j 2 types compiled book
+	@$(MAKE) --no-print-directory -j 2 book compiled types
 	@$(MAKE) --no-print-directory pages
 
 lint: $(STAMP) ## ruff: rules and format; actionlint: the workflows
@@ -75,7 +75,7 @@ unit: $(STAMP) ## the tests of the package and of the chapters' sources
 
 compiled: $(STAMP) ## the tests that really compile, in a process of their own
 	$(call say,running the tests that compile)
-	@$(SIDE_BY_SIDE) $(BIN)/pytest -m compiles
+	@$(SIDE_BY_SIDE) $(BIN)/pytest -m compiles $$(grep -rl 'mark.compiles' tests --include='*.py')
 
 notebooks: $(STAMP) ## run every notebook and compare what it prints and draws with what is stored
 	$(call say,running the notebooks against their stored outputs)

@@ -24,6 +24,8 @@ from PIL import Image
 # The stored outputs were made so, see tools/run_book.py: nothing is fetched on the way.
 os.environ["COMPANION_PROFILE"] = "small"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Two threads of a kernel that wait for each other in a spin stand in each other's way.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 PICTURES = ("image/png", "image/jpeg")
 DATA_URI = re.compile(r"data:(image/(?:png|jpeg|webp|gif));base64,([A-Za-z0-9+/=\s]+)")

@@ -5,7 +5,7 @@ does (its own locks, devices, code pages, long paths) it cannot show."""
 
 import builtins
 import errno
-import fcntl
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -26,11 +26,12 @@ FUNCTIONS = (
     *("O_NOFOLLOW", "O_NONBLOCK", "O_DIRECTORY"),
 )
 SIGNALS = ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGPIPE", "pthread_kill")
-OURS = ("companion", "filelock", "test", "conftest", "faulty_hub")
+OURS = ("companion", "test", "conftest", "faulty_hub", "needs")
 
 
 def lack() -> None:
     """Take away what is not there. What is not ours keeps what its Linux edition needs."""
+    importlib.import_module("fcntl")
     _without_modules()
     _without(os, FUNCTIONS)
     _without(signal, SIGNALS)
@@ -84,6 +85,7 @@ def _open(path: Any, *rest: Any, _real: Callable[..., int] = os.open, **more: An
 
 
 def _fsync(file: Any, _real: Callable[[int], None] = os.fsync) -> None:
+    fcntl = sys.modules["fcntl"]
     number = file if isinstance(file, int) else file.fileno()
     if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         raise OSError(errno.EBADF, "Bad file descriptor")
@@ -98,7 +100,7 @@ def _refusing_what_is_open(real: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*paths: Any, **more: Any) -> None:
         for path in paths:
             place = os.path.realpath(os.fsdecode(path))
-            for file in _held():
+            for file in held():
                 if file == place or file.startswith(place + os.sep):
                     raise PermissionError(errno.EACCES, f"{file} is in use", str(path))
         real(*paths, **more)
@@ -106,7 +108,7 @@ def _refusing_what_is_open(real: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _held() -> set[str]:
+def held() -> set[str]:
     """The files that this process has open or mapped."""
     found = set()
     for link in Path("/proc/self/fd").iterdir():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import like_windows
+from companion.local_hub import LocalHub
 
 SETTINGS = """
 image_size = 16
@@ -28,9 +29,9 @@ norm_num_groups = 4
 """
 
 
-def companion(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def companion(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-X", "warn_default_encoding", "-W", "ignore"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COMPANION_PROFILE": "small"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COMPANION_PROFILE": "small", **variables}
     return subprocess.run(
         [*command, like_windows.__file__, "companion", *arguments],
         cwd=folder,
@@ -56,6 +57,30 @@ def test_a_command_starts(tmp_path: Path, arguments: str, says: str) -> None:
     done = companion(tmp_path, *arguments.split())
     assert says in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0
+
+
+def test_files_are_fetched_without_links_and_found_again(tmp_path: Path) -> None:
+    repository = tmp_path / "served" / "somebody" / "model"
+    repository.mkdir(parents=True)
+    (repository / "config.json").write_text("{}", encoding="utf-8")
+    (repository / "model.safetensors").write_bytes(os.urandom(200_000))
+    with LocalHub(tmp_path / "served") as hub:
+        where = {
+            "HF_ENDPOINT": hub.address,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(tmp_path / "home"),
+            "no_proxy": "127.0.0.1",
+        }
+        first = companion(tmp_path, "fetch", "somebody/model", "--verify", **where)
+        assert first.returncode == 0, first.stderr
+        second = companion(tmp_path, "fetch", "somebody/model", "--plan", **where)
+    assert second.returncode == 0, second.stderr
+    (snapshot,) = tmp_path.glob("home/hub/models--somebody--model/snapshots/*")
+    assert sorted(path.name for path in snapshot.iterdir()) == ["config.json", "model.safetensors"]
+    assert not [path for path in snapshot.iterdir() if path.is_symlink()]
+    fetched = (snapshot / "model.safetensors").read_bytes()
+    assert fetched == (repository / "model.safetensors").read_bytes()
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ mkdir -p "$checkout" "$reader/home" "$reader/tmp"
 chmod 755 "$place"
 [ "$(id -u)" != 0 ] || chown "nobody:$(id -g nobody)" "$reader/home" "$reader/tmp"
 
+make --no-print-directory env
 echo "==> installing the wheel and the tests' tools for a reader, with $python"
 git -c safe.directory='*' ls-files -z | tar --null -T - -cf - | tar -xf - -C "$checkout"
 .venv/bin/python -m hatchling build -t wheel -d "$place/wheel" >/dev/null

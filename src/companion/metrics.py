@@ -110,7 +110,7 @@ def kid(first: Tensor, second: Tensor) -> float:
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x @ y.T / x.shape[1] + 1) ** 3
 
-    first, second = first.double(), second.double()
+    first, second = first.cpu().double(), second.cpu().double()  # a Mac's GPU has no float64
     m, n = len(first), len(second)
     within_first, within_second = kernel(first, first), kernel(second, second)
     return float(

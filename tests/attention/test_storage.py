@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from companion.attention import HeatMaps, load, save, trace
 from companion.attention.storage import FORMAT
+from like_windows import held
 
 Draw = Callable[..., np.ndarray]
 
@@ -43,6 +44,15 @@ def test_maps_are_the_same(maps: HeatMaps, file: Path) -> None:
         ours, theirs = (gathered.compute_global_heat_map(**asked) for gathered in (loaded, maps))
         assert torch.equal(ours.heat_maps, theirs.heat_maps)
         assert ours.tokens == theirs.tokens
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks /proc")
+def test_what_was_loaded_does_not_hold_the_file_which_windows_lets_nobody_replace(
+    file: Path,
+) -> None:
+    maps = load(file)
+    assert str(file.resolve()) not in held()
+    del maps
 
 
 def test_words_are_found_without_a_tokenizer(file: Path) -> None:

@@ -21,6 +21,7 @@ from companion.recipes.stored import read, store
 from companion.recipes.tasks import make_task
 from companion.recipes.trainer import CHECKPOINT, Task, train
 from exiftool import read_with_exiftool
+from like_windows import held
 from needs import fork_context, forks, unix
 
 CPU = torch.device("cpu")
@@ -309,6 +310,17 @@ def test_no_change_of_a_stored_file_goes_unseen(data: st.DataObject) -> None:
         path.write_bytes(content)
         with pytest.raises(Untrusted):
             read(path)
+
+
+@unix
+def test_what_was_read_does_not_hold_the_file_which_windows_lets_nobody_replace(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "stored.safetensors"
+    store(path, {"a": torch.zeros(1000)}, {})
+    tensors, _ = read(path)
+    assert str(path.resolve()) not in held()
+    del tensors
 
 
 def test_training_lowers_the_loss(tiny: Recipe, tmp_path: Path) -> None:
