@@ -45,8 +45,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise Untrusted(f"{path} is damaged ({error}).") from error
     if told.pop(SHA256, None) != checksum(tensors, told):
         raise Untrusted(f"{path} is damaged (its checksum differs).")
-    # Copied after the check, which is of the file's own bytes: what lies in the file itself, Windows
-    # lets nobody replace or remove.
+    # Copied, after the check of the file's own bytes: what lies in the file itself, Windows lets
+    # nobody replace or remove.
     return {name: tensor.clone() for name, tensor in tensors.items()}, told
 
 
