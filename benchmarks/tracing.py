@@ -65,7 +65,6 @@ def compare(name: str, options: argparse.Namespace) -> None:
     steps, turns = STEPS[name][not on_gpu], TURNS[name][not on_gpu]
     if small:
         steps, turns = 2, 1
-    pipe = load(name, options.size, "cuda" if on_gpu else "cpu")
     recorder = Recorder(
         f"tracing-{name}",
         on_gpu=on_gpu,
@@ -74,6 +73,11 @@ def compare(name: str, options: argparse.Namespace) -> None:
         size=options.size,
         folder=options.results,
     )
+    if all(way in recorder for way in ("untraced", "ours", "daam")):
+        print(f"{name} is measured already")
+        recorder.finish()
+        return
+    pipe = load(name, options.size, "cuda" if on_gpu else "cpu")
 
     def draw() -> None:
         noise = torch.Generator().manual_seed(0)

@@ -1,5 +1,6 @@
 """tools/gpu_run.py: what it does in the time it has, what it keeps, and what it says is missing."""
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from lib import results as kept
 from lib.goals import goals
 from lib.results import Part, Recorder, Results, Times
@@ -17,6 +19,7 @@ from lib.results import Part, Recorder, Results, Times
 import gpu_run
 
 TOOL = Path(gpu_run.__file__)
+SMALL = ["--size", "small", "--results"]
 
 
 def test_every_task_names_parts_and_scripts_that_are_there() -> None:
@@ -140,6 +143,42 @@ def test_sigterm_ends_it_and_its_children_and_says_what_is_missing(tmp_path: Pat
             os.kill(child, 0)
 
 
+def small_file(folder: Path) -> Path:
+    """The results of a trial on this machine."""
+    return kept.file_of(f"{kept.device_name(torch.cuda.is_available())} small", folder)
+
+
+def test_a_file_that_holds_no_results_is_put_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = small_file(tmp_path)
+    broken.write_text('{"device": "a GPU", ')
+    assert gpu_run.main([*SMALL, str(tmp_path), "--minutes", "0.01"]) == 0
+    assert f"It is {broken.stem}.broken now; all is measured anew." in capsys.readouterr().out
+    assert broken.with_suffix(".broken").read_text() == '{"device": "a GPU", '
+    assert not broken.exists()
+
+
+def test_a_second_run_at_once_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FileLock(tmp_path / gpu_run.LOCK):
+        assert gpu_run.main([*SMALL, str(tmp_path), "--minutes", "0.01"]) == 2
+    assert "Another run is at work" in capsys.readouterr().out
+    assert gpu_run.main([*SMALL, str(tmp_path), "--minutes", "0.01"]) == 0
+
+
+def test_a_full_disk_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(gpu_run.GpuRun, "do", full)
+    assert gpu_run.main([*SMALL, str(tmp_path)]) == 1
+    assert "Stopped: [Errno 28] No space left on device." in capsys.readouterr().out
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_at_full_size_it_asks_for_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu_run.main(["--results", str(tmp_path)]) == 2
@@ -149,7 +188,7 @@ def test_at_full_size_it_asks_for_a_gpu(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_python_that_lacks_something_is_told_in_a_sentence() -> None:
     bare = subprocess.run([sys.executable, "-S", str(TOOL)], capture_output=True, text=True)
     assert bare.returncode == 1
-    assert "lacks pydantic: name a Python that has" in bare.stderr
+    assert "lacks filelock: name a Python that has" in bare.stderr
     assert "Traceback" not in bare.stderr
 
 

@@ -81,3 +81,12 @@ def test_a_gpus_results_become_tables(results: dict[str, Results]) -> None:
     goals = tables.TABLES["gpu-goals"]({"a-gpu": gpu})
     assert "| sampling 4 times the notes' loop, steps alike | 1.2 times" in goals
     assert "not reached" in goals
+
+
+def test_empty_cells_are_written_alike() -> None:
+    assert tables.markdown(["", "a"], [["", ""], ["b", ""]]).splitlines() == [
+        "| | a |",
+        "| --- | --- |",
+        "| | |",
+        "| b | |",
+    ]

@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 try:
+    from filelock import FileLock, Timeout
     from lib.goals import goals
     from lib.results import (
         RESULTS,
@@ -49,6 +50,7 @@ except ModuleNotFoundError as lacking:
     )
 
 LOG = "gpu-run.log"
+LOCK = ".gpu-run.lock"
 TO_END = 10  # seconds that are kept for the end
 GRACE = 30  # seconds that a part may be late by
 # A line of `pytest -v`, with and without several processes.
@@ -128,6 +130,16 @@ class GpuRun:
         self.device = device
         self.path = file_of(f"{device} small" if small else device, self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._put_aside_what_holds_no_results()
+
+    def _put_aside_what_holds_no_results(self) -> None:
+        """A machine that is lent for minutes is no place to mend a file: it begins anew."""
+        try:
+            self.results()
+        except ValueError as error:
+            aside = self.path.with_suffix(".broken")
+            self.path.replace(aside)
+            print(f"{error}. It is {aside.name} now; all is measured anew.", flush=True)
 
     def results(self) -> Results:
         """What is known by now."""
@@ -312,6 +324,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.parts if name not in names]:
         parser.error(f"there is no part {unknown[0]!r}: choose of {', '.join(names)}")
+    try:
+        options.results.mkdir(parents=True, exist_ok=True)
+        # Two at once would wait for one GPU, and each lose what the other writes.
+        with FileLock(options.results / LOCK, blocking=False):
+            return run_parts(options)
+    except Timeout:
+        print(f"Another run is at work in {options.results}: wait for its end.")
+        return 2
+    except OSError as error:
+        print(f"Stopped: {error}. What was measured before is in {options.results}.")
+        return 1
+
+
+def run_parts(options: argparse.Namespace) -> int:
+    """Do what is missing of the parts that were asked for, and say how it stands."""
     small = options.size == "small"
     with asked_to_stop() as asked:
         run = GpuRun(options.minutes, options.results, small, asked)
@@ -320,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "This needs a CUDA GPU, and torch sees none; --size small tries the code on a CPU."
             )
             return 2
-        chosen = [task for task in tasks(small) if task.name in (options.parts or names)]
+        chosen = [t for t in tasks(small) if not options.parts or t.name in options.parts]
         if options.again:
             for task in chosen:
                 run.forget(task)

@@ -53,7 +53,9 @@ def shown(number: float | None, form: str, otherwise: str = "") -> str:
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines).replace("|  |", "| |")
+    return "\n".join(
+        "|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|" for line in lines
+    )
 
 
 def ratio(part: Part, case: str, baseline: str, figure: str = "seconds") -> float | None:

@@ -12,7 +12,7 @@ import torch
 from companion import profile
 from companion.autopipeline import draw, load, optimise
 from companion.autopipeline.optimising import Decision, Machine
-from companion.door.compiled import allow_shapes, compile_as_graph, limit_shapes
+from companion.door.compiled import allow_shapes, compile_as_graph, compile_whole, limit_shapes
 from companion.metrics import psnr
 from companion.scenes import scene
 from companion.zoo import recognise
@@ -335,3 +335,16 @@ def test_on_a_cpu_a_compiled_unet_with_another_answer_is_not_kept(
 def test_the_upscalers_unet_is_optimised_too() -> None:
     upscaler = load("super-resolution", profile("small")).to("cpu")
     assert optimise(upscaler, Machine("cpu", fast_bfloat16=True)).done("half precision")
+
+
+@pytest.mark.parametrize("use", [compile_as_graph, compile_whole])
+def test_what_the_trial_compiled_serves_the_pipelines(use: Any) -> None:
+    """A caller who names more arguments, as None, made torch compile the whole UNet once more."""
+    layer, seen = torch.nn.Identity(), []
+    layer.compile = lambda **_: setattr(  # type: ignore[method-assign]
+        layer, "_compiled_call_impl", lambda x, **kwargs: seen.append(kwargs) or x
+    )
+    use(layer)
+    layer(torch.zeros(1), return_dict=False)
+    layer(torch.zeros(1), return_dict=False, timestep_cond=None, added_cond_kwargs=None)
+    assert seen[0] == seen[1] == {"return_dict": False}

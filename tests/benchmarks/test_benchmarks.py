@@ -75,7 +75,7 @@ def test_when_time_is_over_nothing_new_begins(tmp_path: Path) -> None:
     assert TimeLimit(None).left() == float("inf")
 
 
-def test_tracing_at_reduced_size(tmp_path: Path) -> None:
+def test_tracing_at_reduced_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("daam")
     tracing.main(["sd14", "sdxl", "--size", "small", "--results", str(tmp_path)])
     parts = results_in(tmp_path).parts
@@ -85,6 +85,10 @@ def test_tracing_at_reduced_size(tmp_path: Path) -> None:
         assert {"untraced", "ours", "daam"} <= part.cases.keys()
         assert "map_seconds" in part.cases["ours"]
     assert parts["tracing-sd14"].cases["ours, maps of daam's size"]["difference"] < 1e-3  # type: ignore[operator]
+    capsys.readouterr()
+    tracing.main(["sd14", "--size", "small", "--results", str(tmp_path)])
+    assert capsys.readouterr().out == "sd14 is measured already\n"
+    assert results_in(tmp_path).parts == parts
 
 
 def test_training_at_reduced_size(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A pipeline is tried before it draws, and nothing of the reader's is left changed."""
 
+from typing import Any
+
 import diffusers
 import pytest
 import torch
@@ -63,3 +65,23 @@ def test_what_looks_at_a_part_is_gone_when_the_part_raises() -> None:
 )
 def test_a_librarys_fault_is_one_short_line(error: Exception, says: str) -> None:
     assert fault_of(error) == says
+
+
+class OnAGpu(torch.Tensor):
+    """Stands for a tensor on a GPU: it can be copied and moved, and nothing beside it computed."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            if func == torch.Tensor.cpu:
+                return args[0].as_subclass(torch.Tensor)
+            if func == torch.Tensor.__deepcopy__:
+                return args[0].clone().as_subclass(cls)
+        raise RuntimeError("Expected all tensors to be on the same device")
+
+
+def test_a_scheduler_that_has_added_noise_on_a_gpu_can_be_used() -> None:
+    scheduler = diffusers.PNDMScheduler(skip_prk_steps=True)
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.as_subclass(OnAGpu)  # as add_noise does
+    check_scheduler(scheduler, {"num_inference_steps": 10})
+    assert isinstance(scheduler.alphas_cumprod, OnAGpu)

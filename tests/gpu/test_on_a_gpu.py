@@ -13,6 +13,7 @@ from companion import profile
 from companion.attention import trace
 from companion.autopipeline import draw, make_scheduler, optimise
 from companion.metrics import psnr
+from companion.stable_diffusion import load_parts, text_to_image
 from companion.training import TrainingConfig, train
 from companion.zoo import folder, recognise
 
@@ -51,6 +52,17 @@ def test_a_gpu_draws_the_cpus_pictures(on_cpu: list[Any]) -> None:
     drawn = draw(load("cuda"), PROMPT, **SETTINGS)
     assert min(psnr(*pair) for pair in zip(on_cpu, drawn, strict=True)) > 35
     assert all(seen.objects == ("frog",) for seen in recognise(drawn))
+
+
+def test_a_scheduler_that_has_added_noise_there_draws_too(on_cpu: list[Any]) -> None:
+    pipe = load("cuda")
+    noise = torch.zeros(1, 4, 8, 8, device="cuda")
+    pipe.scheduler.add_noise(noise, noise, torch.tensor([1], device="cuda"))
+    drawn = draw(pipe, PROMPT, **SETTINGS)
+    assert min(psnr(*pair) for pair in zip(on_cpu, drawn, strict=True)) > 35
+    parts = load_parts(folder("stable-diffusion"), device="cuda")
+    parts.scheduler.add_noise(noise, noise, torch.tensor([1], device="cuda"))
+    assert text_to_image(parts, PROMPT, seeds=[1], num_inference_steps=2)
 
 
 @pytest.mark.parametrize("whole", [False, True])

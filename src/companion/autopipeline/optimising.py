@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from companion.door.compiled import allow_shapes, compile_as_graph
+from companion.door.compiled import allow_shapes, compile_as_graph, compile_whole
 
 from .trial import stays, told, try_on_unet
 
@@ -263,7 +263,7 @@ def _compile_on_gpu(pipe: Any, offloaded: bool, whole: bool) -> Decision:
 
 def _compile_whole(pipe: Any) -> Decision:
     """Compile the whole UNet, for each number of pictures anew."""
-    return _compile(pipe, lambda: pipe.unet.compile(dynamic=False), "the whole UNet, compiled")
+    return _compile(pipe, lambda: compile_whole(pipe.unet), "the whole UNet, compiled")
 
 
 def _compile(pipe: Any, use: Callable[[], None], what: str) -> Decision:

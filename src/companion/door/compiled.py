@@ -53,8 +53,19 @@ def limit_shapes(count: int) -> None:
     limits.recompile_limit = count
 
 
+def compile_whole(network: nn.Module) -> None:
+    """Compile a network as one piece, for each shape anew.
+
+    torch compiles anew too where a caller names more arguments, if only as None: those are left
+    out, so that what was compiled in a trial serves every pipeline.
+    """
+    network.compile(dynamic=False)
+    compiled: Any = network._compiled_call_impl
+    network._compiled_call_impl = lambda *args, **kwargs: compiled(*args, **_named(kwargs))
+
+
 def compile_as_graph(network: nn.Module) -> None:
-    """Compile a network so that a GPU plays all of its kernels in one go, for each shape anew.
+    """Compile a network as `compile_whole` does, so that a GPU plays all of its kernels in one go.
 
     Such a graph writes each answer to the same place. So answers are copied from there: a scheduler
     may keep the last ones.
@@ -66,9 +77,13 @@ def compile_as_graph(network: nn.Module) -> None:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         torch.compiler.cudagraph_mark_step_begin()
-        return _copied(compiled(*args, **kwargs))
+        return _copied(compiled(*args, **_named(kwargs)))
 
     network._compiled_call_impl = call
+
+
+def _named(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if value is not None}
 
 
 def _copied(answer: Any) -> Any:

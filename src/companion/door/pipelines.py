@@ -74,6 +74,9 @@ def try_steps(scheduler: Any, given: Mapping[str, Any], steps: int | None = None
         raise ValueError(f"its order is {scheduler.order}")
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # some draw noise
         warnings.simplefilter("ignore")  # what they say is said again when they really step
+        for name, value in vars(scheduler).items():
+            if isinstance(value, torch.Tensor):  # add_noise leaves alpha_bar on a GPU
+                setattr(scheduler, name, value.cpu())
         scheduler.set_timesteps(**given)
         latents = torch.zeros(1, 4, 2, 2) * float(scheduler.init_noise_sigma)
         for t in scheduler.timesteps[:steps]:
