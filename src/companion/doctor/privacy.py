@@ -90,12 +90,16 @@ def _folders() -> Iterator[tuple[Path, str]]:
 
 
 def _spellings(path: Path) -> set[str]:
-    """A folder as texts may name it: with links followed or not, on Windows with both slashes."""
+    """A folder as texts may name it: with links followed or not, from ~ on, on Windows with both
+    slashes."""
     if len(path.parts) < 2 or not path.is_absolute():  # "/" is everywhere
         return set()
     found = {path}
     with suppress(OSError, RuntimeError):
         found.add(path.resolve())
+    with suppress(RuntimeError):
+        home = Path.home()
+        found |= {"~" / known.relative_to(home) for known in found if known.is_relative_to(home)}
     return {
         unicodedata.normalize(form, text)
         for known in found
@@ -130,6 +134,8 @@ def _is_proxy(name: str) -> bool:
 def _host(variable: str) -> str:
     """The host of the address that a variable holds, unless the book knows it."""
     address = os.environ.get(variable, "")
+    if "://" not in address and not _is_proxy(variable):
+        return ""  # the name of an endpoint, or a folder
     with suppress(ValueError):
         host = urlsplit(address if "://" in address else f"http://{address}").hostname or ""
         return "" if host in {host_of(known.address) for known in endpoints().values()} else host
