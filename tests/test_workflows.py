@@ -95,6 +95,15 @@ def test_targets_and_files_that_a_workflow_names_exist(path: Path) -> None:
 
 
 @every_workflow
+def test_on_linux_uv_too_takes_the_torch_for_cpus(path: Path) -> None:
+    for job in jobs(path).values():
+        text = "\n".join(step.get("run", "") for step in job["steps"])
+        if re.search("make test-(oldest|newest)", text):
+            variables = {**read(path).get("env", {}), **job.get("env", {})}
+            assert variables["UV_TORCH_BACKEND"] == "cpu"
+
+
+@every_workflow
 def test_versions_of_python_are_those_that_the_package_takes(path: Path) -> None:
     for job in jobs(path).values():
         for version in pythons(job):

@@ -30,7 +30,7 @@ done
 [ -n "$python" ] || { echo "No Python from 3.11 on, with venv, that an ordinary user may start: on Debian, apt install python3-venv." >&2; exit 1; }
 
 # Gigabytes: not in /tmp, which is memory on many machines, such as Debian's from 13 on.
-place=$(mktemp -d "${TMPDIR:-/var/tmp}/as-reader.XXXXXX")
+place=$(cd "$(mktemp -d "${TMPDIR:-/var/tmp}/reader.XXXXXX")" && pwd)
 busy=""
 cleanup() {
   kill $busy 2>/dev/null || true
