@@ -90,7 +90,7 @@ def test_a_library_that_is_not_there_after_all_is_found(stub: Stub) -> None:
     stub("huggingface_hub", "raise ModuleNotFoundError('No module named huggingface_hub')")
     (finding,) = libraries.check_imports()
     assert "huggingface_hub cannot be imported: ModuleNotFoundError" in finding.text
-    assert "'huggingface_hub>=1,<3'" in finding.remedy
+    assert "'huggingface_hub>=1.32,<3'" in finding.remedy
 
 
 def test_a_library_that_crashes_is_found(stub: Stub) -> None:

@@ -2,6 +2,7 @@
 
 import os
 
+from companion import __version__
 from companion.door import exists
 from companion.door.tables import read_table
 from companion.sources import PROFILES, VARIABLE
@@ -11,7 +12,7 @@ from .finding import Finding, good, problem
 from .libraries import installed
 
 PACKAGE = PROFILES.parent
-SOURCE = "diffusers-notes @ git+https://github.com/diffusers-notes/diffusers-notes"
+RELEASE = f"diffusers-notes=={__version__}"
 
 
 def check_profile() -> list[Finding]:
@@ -35,7 +36,7 @@ def check_zoo() -> list[Finding]:
         # In a clone git has them; an installed package is installed anew.
         clone = exists(PACKAGE.parents[1] / ".git")
         restore = f"git -C {PACKAGE.parents[1]} checkout -- src/companion/zoo"
-        again = commands.pip_install([SOURCE], "--force-reinstall", "--no-deps")
+        again = commands.pip_install([RELEASE], "--force-reinstall", "--no-deps")
         remedy = restore if clone else again
         return [problem("Zoo", found[0].text + more, remedy)]
     return [good("Zoo", "the embedded models' files are whole")]

@@ -40,13 +40,14 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:
             told = dict(file.metadata() or {})
-            # Copied: what lies in the file itself, Windows lets nobody replace or remove.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise Untrusted(f"{path} is damaged ({error}).") from error
     if told.pop(SHA256, None) != checksum(tensors, told):
         raise Untrusted(f"{path} is damaged (its checksum differs).")
-    return tensors, told
+    # Copied, after the check of the file's own bytes: what lies in the file itself, Windows lets
+    # nobody replace or remove.
+    return {name: tensor.clone() for name, tensor in tensors.items()}, told
 
 
 def checksum(tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> str:
