@@ -162,6 +162,8 @@ def test_a_form_asks_what_it_needs(path: Path) -> None:
 def test_the_form_for_faults_asks_for_the_doctors_report() -> None:
     text = (GITHUB / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8")
     assert "`companion doctor --report`" in text
+    # The report is a fenced block already; a fence of GitHub's round it would end inside.
+    assert "render" not in text
 
 
 def test_dependabot_looks_after_the_actions() -> None:
