@@ -95,6 +95,15 @@ def test_targets_and_files_that_a_workflow_names_exist(path: Path) -> None:
 
 
 @every_workflow
+def test_on_linux_uv_too_takes_the_torch_for_cpus(path: Path) -> None:
+    for job in jobs(path).values():
+        text = "\n".join(step.get("run", "") for step in job["steps"])
+        if re.search("make test-(oldest|newest)", text):
+            variables = {**read(path).get("env", {}), **job.get("env", {})}
+            assert variables["UV_TORCH_BACKEND"] == "cpu"
+
+
+@every_workflow
 def test_versions_of_python_are_those_that_the_package_takes(path: Path) -> None:
     for job in jobs(path).values():
         for version in pythons(job):
@@ -153,6 +162,8 @@ def test_a_form_asks_what_it_needs(path: Path) -> None:
 def test_the_form_for_faults_asks_for_the_doctors_report() -> None:
     text = (GITHUB / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8")
     assert "`companion doctor --report`" in text
+    # The report is a fenced block already; a fence of GitHub's round it would end inside.
+    assert "render" not in text
 
 
 def test_dependabot_looks_after_the_actions() -> None:

@@ -29,7 +29,8 @@ for candidate in "${PYTHON:-python3}" /usr/bin/python3 /usr/local/bin/python3; d
 done
 [ -n "$python" ] || { echo "No Python from 3.11 on, with venv, that an ordinary user may start: on Debian, apt install python3-venv." >&2; exit 1; }
 
-place=$(mktemp -d)
+# Gigabytes: not in /tmp, which is memory on many machines, such as Debian's from 13 on.
+place=$(cd "$(mktemp -d "${TMPDIR:-/var/tmp}/reader.XXXXXX")" && pwd)
 busy=""
 cleanup() {
   kill $busy 2>/dev/null || true

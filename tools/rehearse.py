@@ -92,7 +92,7 @@ def rehearse(name: str, machine: dict[str, Any]) -> None:
         "HF_HOME": str(room / "huggingface"),
         "GIT_ALLOW_PROTOCOL": "file",  # no GitHub: a clone would fail
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_FIND_LINKS": f"{os.environ.get('PIP_FIND_LINKS', '')} {index}".strip(),
+        "PIP_FIND_LINKS": f"{os.environ.get('PIP_FIND_LINKS', '')} {index.as_uri()}".strip(),
     }
     versions = LISTS / f"{name}.txt"
     python = room / "venv" / "bin" / "python"

@@ -29,6 +29,7 @@ TABS = [
     ("fetch --prof\tfu\t", "fetch --profile full"),
     ("fetch stab\t", "fetch stable_diffusion"),
     ("fetch 3 --endpoint hf\t", "fetch 3 --endpoint hf-mirror"),
+    ("fetch 3 --endpoint mod\t", "fetch 3 --endpoint modelscope"),
     ("zoo tr\tupsc\t", "zoo train upscaler"),
     ("doctor Var\t", "doctor Variables"),
     ("attend cat --model st\t", "attend cat --model stable-diffusion"),

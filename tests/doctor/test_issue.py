@@ -78,6 +78,35 @@ def test_of_an_address_only_its_kind_is_told(
     assert f"HF_ENDPOINT ({told})" in report()
 
 
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("modelscope", "modelscope"),
+        ("auto", "auto"),
+        ("official", "official"),
+        ("{folder}", "a folder"),
+        ("https://hub.firm.example", "https, another host"),
+    ],
+)
+def test_where_the_companion_fetches_from_is_told_and_hides_no_other_word(
+    where: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPANION_ENDPOINT", where.format(folder=tmp_path))
+    written = report(good("A", "auto modelscope official hub.firm.example"))
+    assert f"COMPANION_ENDPOINT ({told})" in written
+    assert "auto modelscope official" in written
+    assert ("firm" in written) == (told != "https, another host")
+
+
+def test_a_folder_below_home_is_not_told_from_home_on_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "client-x" / "hub"))
+    assert Privacy().hide("in ~/client-x/hub, 3 GB free") == "in <cache>, 3 GB free"
+
+
 def test_a_value_that_is_no_plain_word_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "my secret thoughts")
     assert "OMP_NUM_THREADS=(no plain word)" in report()
@@ -95,7 +124,10 @@ def test_a_value_that_is_no_plain_word_is_not_shown(monkeypatch: pytest.MonkeyPa
         ("https_proxy", "http://me:1@there", "1 of 1, http://me:1@x", "1 of 1, http://x"),
         ("https_proxy", "http://intranet-7:3128", "no http://intranet-7:3128", "no http://<proxy>"),
         ("HF_ENDPOINT", "https://hub.firm.example", "hub.firm.example says", "<endpoint> says"),
+        ("HF_ENDPOINT", "hub.firm.example", "hub.firm.example says", "<endpoint> says"),
         ("HF_ENDPOINT", "https://hf-mirror.com", "hf-mirror.com says", "hf-mirror.com says"),
+        ("HF_ENDPOINT", "official", "HF_ENDPOINT=official is", "HF_ENDPOINT=official is"),
+        ("COMPANION_ENDPOINT", "/data/firm/hub", "no '/data/firm/hub'", "no '<endpoint>'"),
         ("HOME", "/homes/zoraida", "in /homes/zoraida/x.", "in ~/x."),
         ("HOME", "/homes/zoraida", "in /homes/zoraida-2", "in /homes/<user>-2"),
         ("HOME", "/", "in /usr/lib", "in /usr/lib"),

@@ -81,6 +81,18 @@ def test_a_variable_that_nothing_reads_is_found(monkeypatch: pytest.MonkeyPatch)
     assert variables().remedy == "unset TRANSFORMERS_CACHE; today it is HF_HOME"
 
 
+def test_where_the_companion_alone_fetches_from_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for right in ("modelscope", "auto", "offline", "hf-mirror", MIRROR, str(tmp_path)):
+        monkeypatch.setenv("COMPANION_ENDPOINT", right)
+        assert variables().text == "COMPANION_ENDPOINT set, no contradiction"
+    monkeypatch.setenv("COMPANION_ENDPOINT", "modelscop")
+    assert variables().verdict is Verdict.WARNING
+    assert variables().text == "COMPANION_ENDPOINT leads nowhere: There is no endpoint 'modelscop'"
+    assert variables().remedy.startswith("choose auto, official")
+
+
 def test_an_endpoint_that_is_no_address_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "hf-mirror.com/x")
     assert network.check_endpoint()[0].verdict is Verdict.PROBLEM

@@ -120,6 +120,14 @@ def test_no_token_is_ever_sent(scope: FaultyHub, monkeypatch: pytest.MonkeyPatch
     assert not any(TOKEN in str(request.headers) for request in scope.heard)
 
 
+def test_sent_on_to_another_host_the_remedy_is_modelscopes(scope: FaultyHub) -> None:
+    scope.refuse(302, host="hub", times=9, Location="http://127.0.0.1:9/elsewhere")
+    with pytest.raises(HubError) as raised:
+        get()
+    assert "if it is ModelScope's own, set MODELSCOPE_ENDPOINT to it" in str(raised.value)
+    assert "HF_ENDPOINT" not in str(raised.value)
+
+
 def test_a_cut_file_goes_on_and_a_damaged_one_is_refused(scope: FaultyHub) -> None:
     scope.cut(100_000)
     assert contents(get())[UNET] == (scope.folder / HERE / UNET).read_bytes()

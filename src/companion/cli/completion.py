@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from companion.door.tables import read_table
 from companion.hub import endpoints
+from companion.hub.endpoints import MODELSCOPE, OFFLINE
 from companion.sources import PROFILES, sources
 from companion.zoo.registry import entries
 
@@ -80,7 +81,7 @@ SUGGESTIONS: dict[str, Callable[[], Iterable[str]] | str] = {
     "companion attend model": _drawing_models,
     "companion attend out": FOLDER,
     "companion doctor checks": _checks,
-    "companion fetch endpoint": lambda: ("auto", *endpoints(), "offline"),
+    "companion fetch endpoint": lambda: ("auto", *endpoints(), OFFLINE.name, MODELSCOPE),
     "companion fetch profile": _profiles,
     "companion fetch what": _wanted,
     "companion train config": FILE,

@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
 
 import companion
+from companion.door import is_folder
 from companion.hub import endpoints
+from companion.hub.endpoints import MODELSCOPE, OFFLINE
 
 from .finding import Finding, Verdict, worst
 from .libraries import requirements
@@ -81,9 +84,13 @@ def _variables(privacy: Privacy) -> Iterator[str]:
 
 def _kind(address: str) -> str:
     """What may be told of an address."""
+    if address in ("auto", OFFLINE.name, MODELSCOPE):
+        return address
     for known in endpoints().values():
         if address.rstrip("/") in (known.name, known.address):
             return known.name
+    if is_folder(Path(address)):
+        return "a folder"
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         host, scheme = parts.hostname or "", f"{parts.scheme}, " if parts.scheme else ""

@@ -1,10 +1,13 @@
 """The way to the hub: what the variables say, and which route works."""
 
 import os
+from pathlib import Path
 
+from companion.door import is_folder
 from companion.hub import Endpoint, clashes, endpoints, export_lines, find_endpoint, probe_all
 from companion.hub.endpoints import UnknownEndpoint, mirror
 from companion.hub.environment import certificate_fault, offline, on_colab, small_disk
+from companion.hub.fetch import VARIABLE as WHERE
 from companion.hub.proxies import proxy, proxy_fault
 from companion.sources import VARIABLE
 
@@ -24,14 +27,28 @@ def check_variables() -> list[Finding]:
     for advice in clashes():
         if advice != small_disk():  # the line on the cache says it
             findings.append(_needed_now("Variables", advice.text, advice.for_shell))
+    findings += _where_to_nowhere()
     for old, new in GONE.items():
         if old in os.environ:
             text = f"{old} is set, and no library reads it any more"
             findings.append(warning("Variables", text, f"unset {old}; today it is {new}"))
     if findings:
         return findings
-    named = [n for n in ("HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE") if n in os.environ]
+    named = [n for n in (WHERE, "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE") if n in os.environ]
     return [good("Variables", f"{', '.join(named) or 'none'} set, no contradiction")]
+
+
+def _where_to_nowhere() -> list[Finding]:
+    """What is wrong with the variable by which the companion alone fetches from elsewhere."""
+    where = os.environ.get(WHERE)
+    if not where or where == "auto" or is_folder(Path(where)):
+        return []
+    try:
+        find_endpoint(where)
+    except UnknownEndpoint as error:
+        text = f"{WHERE} leads nowhere: {error.advice.text}"
+        return [_needed_now("Variables", text, error.advice.remedy)]
+    return []
 
 
 def check_endpoint() -> list[Finding]:

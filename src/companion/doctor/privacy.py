@@ -12,10 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from companion.door import without_password
+from companion.door import is_folder, without_password
 from companion.door.tables import read_table
 from companion.hub import endpoints, environment, token_place
-from companion.hub.endpoints import host_of
+from companion.hub.endpoints import MODELSCOPE, OFFLINE, host_of
+from companion.hub.fetch import VARIABLE as WHERE
 from companion.sources import PROFILES
 
 VARIABLES = read_table(Path(__file__).with_name("variables.toml"))
@@ -80,6 +81,7 @@ def _folders() -> Iterator[tuple[Path, str]]:
     for prefix in (Path(sys.prefix), Path(sys.base_prefix)):
         if len(prefix.parts) > 3:  # /usr, /usr/local and /opt/conda are everybody's
             yield prefix, "<python>"
+    yield Path(os.environ.get(WHERE, "")), "<endpoint>"  # which may be a folder
     yield environment.cache(), "<cache>"
     yield environment.home(), "<cache>"
     with suppress(OSError):
@@ -90,12 +92,16 @@ def _folders() -> Iterator[tuple[Path, str]]:
 
 
 def _spellings(path: Path) -> set[str]:
-    """A folder as texts may name it: with links followed or not, on Windows with both slashes."""
+    """A folder as texts may name it: with links followed or not, from ~ on, on Windows with both
+    slashes."""
     if len(path.parts) < 2 or not path.is_absolute():  # "/" is everywhere
         return set()
     found = {path}
     with suppress(OSError, RuntimeError):
         found.add(path.resolve())
+    with suppress(RuntimeError):
+        home = Path.home()
+        found |= {"~" / known.relative_to(home) for known in found if known.is_relative_to(home)}
     return {
         unicodedata.normalize(form, text)
         for known in found
@@ -130,6 +136,8 @@ def _is_proxy(name: str) -> bool:
 def _host(variable: str) -> str:
     """The host of the address that a variable holds, unless the book knows it."""
     address = os.environ.get(variable, "")
+    if address in ("auto", OFFLINE.name, MODELSCOPE, *endpoints()) or is_folder(Path(address)):
+        return ""  # a word that means something else, too
     with suppress(ValueError):
         host = urlsplit(address if "://" in address else f"http://{address}").hostname or ""
         return "" if host in {host_of(known.address) for known in endpoints().values()} else host

@@ -161,4 +161,4 @@ def _shown(value: Any) -> str:
         return repr(printable(value[:60]) + ("…" if len(value) > 60 else ""))
     # Others may be as long, or as deep, as they like.
     short = value is None or (isinstance(value, (int, float)) and abs(value) < 1e20)
-    return repr(value) if short else f"What is a {type(value).__name__}"
+    return repr(value) if short else f"Something of type {type(value).__name__}"

@@ -59,6 +59,8 @@ def remedy(endpoint: Endpoint, host: str, elsewhere: str | None = None) -> str:
     address = _address(endpoint, host)
     if (via := proxy(address)) and not endpoint.official:
         return f"a mirror and a proxy exclude each other: {unset_proxy(address)}"
+    if elsewhere and endpoint.protocol == MODELSCOPE:
+        return "if it is ModelScope's own, set MODELSCOPE_ENDPOINT to it, or take another endpoint"
     if elsewhere:
         return "outside China use the official endpoint: unset HF_ENDPOINT"
     if host != endpoint.host:
