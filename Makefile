@@ -99,7 +99,7 @@ test-newest: $(STAMP) ## the fast tests with the newest
 test-oldest test-newest:
 	$(call say,making .venv-$(RESOLUTION))
 	@$(BIN)/uv venv --quiet --clear --seed --python $(BIN)/python .venv-$(RESOLUTION)
-	@$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --resolution $(RESOLUTION) -e '.[daam,test]'
+	@$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --resolution $(RESOLUTION) -e '.[book,daam,test]'
 	@$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --no-deps daam==0.2.0
 	$(call say,running the fast tests in it)
 	@$(SIDE_BY_SIDE) .venv-$(RESOLUTION)/bin/pytest -n $(PROCESSES) --dist loadfile -m "not slow and not pages and not compiles"

@@ -74,7 +74,7 @@ def test_a_full_memory_is_one_sentence_with_the_remedy(
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(pipe.unet, "forward", full)
+    monkeypatch.setitem(vars(pipe.unet), "forward", full)
     with pytest.raises(
         MemoryError, match="memory of the device is full: try fewer than 2 "
     ) as caught:
@@ -86,7 +86,7 @@ def test_other_errors_stay_what_they_are(pipe: Any, monkeypatch: pytest.MonkeyPa
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(pipe.unet, "forward", broken)
+    monkeypatch.setitem(vars(pipe.unet), "forward", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         draw(pipe, "a cat", num_inference_steps=1)
 

@@ -376,7 +376,7 @@ def test_an_interrupt_puts_the_scheduler_back(pipe: Any, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     own = pipe.scheduler
-    monkeypatch.setattr(pipe.unet, "forward", interrupted)
+    monkeypatch.setitem(vars(pipe.unet), "forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Settings(**{key: value for key, value in HONEST.items() if key != "format"}).redraw(pipe)
     assert pipe.scheduler is own
