@@ -10,7 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 from chapters import BOOK, CONFIG, REPOSITORY, ROOT, toc_entries
 
-pytestmark = pytest.mark.pages
+pytestmark = [pytest.mark.pages, pytest.mark.usefixtures("built")]
 
 HTML = ROOT / "_build" / "html"
 PAGES = sorted(p for p in HTML.rglob("*.html") if "_static" not in p.parts)
@@ -31,7 +31,7 @@ ELSEWHERE = re.compile(r"^(?:https?:)?//", re.IGNORECASE)
 ON_A_CLICK = re.compile(r'const THEBE_JS_URL = "[^"]*"')
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def built() -> None:
     if not (HTML / "index.html").exists():
         if os.environ.get("MAKELEVEL"):
