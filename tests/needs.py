@@ -4,6 +4,7 @@ files of tests can be read on every system."""
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ few_rights = pytest.mark.skipif(
 )
 forks = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="needs processes by fork"
+)
+clone = pytest.mark.skipif(
+    not (Path(__file__).parents[1] / ".git").exists(), reason="needs a clone, not its files alone"
 )
 unix = pytest.mark.skipif(os.name != "posix", reason="needs pipes, limits and signals as Unix has")
 

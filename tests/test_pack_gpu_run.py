@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import pack_gpu_run
+from needs import clone
 from pack_gpu_run import ROOT, Target, applies, check_size, listed, pack_tree
 
 SETTINGS = tomllib.loads((ROOT / "tools" / "gpu_pack.toml").read_text(encoding="utf-8"))
@@ -76,6 +77,7 @@ def test_its_platforms_begin_with_the_newest() -> None:
     assert {"manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64"} <= set(tags)
 
 
+@clone
 def test_the_tree_is_what_git_knows_without_what_is_left_out(tmp_path: Path) -> None:
     archive = tmp_path / "tree.tar.xz"
     pack_tree(archive, [*SETTINGS["leave_out"], "src/companion/zoo/weights/*", "*.ipynb"])
@@ -86,6 +88,7 @@ def test_the_tree_is_what_git_knows_without_what_is_left_out(tmp_path: Path) -> 
     assert not any(name.startswith(("book/_static/", ".git/", ".venv/")) for name in names)
 
 
+@clone
 def test_nothing_that_the_run_reads_is_left_out() -> None:
     listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     gone = [

@@ -3,7 +3,6 @@
 import copy
 import gc
 import json
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -33,6 +32,7 @@ from companion.stable_diffusion import (
     token_pieces,
 )
 from companion.zoo import recognise
+from damage import changeable_copy
 
 transformers.logging.set_verbosity_error()  # the pipeline's import speaks of torchvision
 from diffusers import StableDiffusionPipeline  # noqa: E402
@@ -195,7 +195,7 @@ def test_parts_load_from_a_pipelines_folder(folder: Path, parts: Parts) -> None:
 
 def as_on_the_hub(folder: Path, copy_to: Path) -> Path:
     """The model in the older form in which Stable Diffusion 1.x lies on the hub."""
-    shutil.copytree(folder, copy_to)
+    changeable_copy(folder, copy_to)
 
     tokenizer = copy_to / "tokenizer"
     model = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
@@ -609,7 +609,7 @@ def test_pure_noise_at_the_first_step_is_refused_not_drawn_as_nan(parts: Parts) 
 
 @pytest.mark.parametrize("name", ["utils", "StableDiffusionPipeline", "SchedulerMixin", 5, None])
 def test_a_scheduler_that_is_none_is_refused(folder: Path, tmp_path: Path, name: object) -> None:
-    shutil.copytree(folder, tmp_path / "model")
+    changeable_copy(folder, tmp_path / "model")
     kept = tmp_path / "model" / "scheduler" / "scheduler_config.json"
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "_class_name": name}))
     with pytest.raises(ValueError, match="which is none of Diffusers"):

@@ -1,7 +1,6 @@
 """companion.autopipeline.load: the right class, from folders that the door lets through."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -17,6 +16,7 @@ from companion import profile
 from companion.autopipeline import load
 from companion.door import Untrusted
 from companion.scenes import scene
+from damage import changeable_copy
 
 MODULE = import_module("companion.profile")  # the function `profile` hides it
 
@@ -44,7 +44,7 @@ def test_a_class_that_transformers_renamed_is_found(
 ) -> None:
     small = profile("small")
     folder = tmp_path / "depth"
-    shutil.copytree(small.depth, folder)
+    changeable_copy(small.depth, folder)
     index = json.loads((folder / "model_index.json").read_text())
     index["feature_extractor"] = ["transformers", "DPTFeatureExtractor"]
     (folder / "model_index.json").write_text(json.dumps(index))
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_trusted_is_refused_and_none_of_its_code_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small, folder = profile("small"), tmp_path / "model"
-    shutil.copytree(small.autopipeline, folder)
+    changeable_copy(small.autopipeline, folder)
     index = folder / "model_index.json"
     index.write_text(json.dumps(change(folder, json.loads(index.read_text()))))
     monkeypatch.setattr(MODULE, "source_folder", lambda source: str(folder))

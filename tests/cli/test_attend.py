@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from companion.attention.explorer import Explorer, explorer
 from companion.attention.results import FILES, unfinished
 from companion.cli import main
 from companion.zoo import folder as zoo
+from damage import changeable_copy
 from exiftool import read_with_exiftool
 
 PROMPT = "a cat on a blue background"
@@ -221,7 +221,7 @@ def test_a_prompt_of_long_letters_is_no_name_too_long(
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A copy of the zoo's Stable Diffusion, to be damaged."""
-    return shutil.copytree(zoo("stable-diffusion"), tmp_path / "model")
+    return changeable_copy(zoo("stable-diffusion"), tmp_path / "model")
 
 
 @pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.bin", "text_encoder/model.bin"])

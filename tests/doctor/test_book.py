@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from companion.doctor.probe import Answer
 from companion.hub import replacements
 from companion.sources import sources
 from companion.zoo import registry
+from damage import changeable_copy
 
 
 def test_the_embedded_models_are_whole() -> None:
@@ -24,7 +24,7 @@ def test_a_flipped_byte_in_an_embedded_model_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / "weights"
-    shutil.copytree(registry.WEIGHTS, copy)
+    changeable_copy(registry.WEIGHTS, copy)
     file = copy / "ddpm" / "config.json"
     file.write_bytes(b" " + file.read_bytes()[1:])
     monkeypatch.setattr(registry, "WEIGHTS", copy)

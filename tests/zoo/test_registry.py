@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import pytest
 from companion.recipes.recipe import load_recipe
 from companion.zoo import entries, folder, registry, verify
 from companion.zoo.registry import WEIGHTS
-from damage import flip_a_bit
+from damage import changeable_copy, flip_a_bit
 
 LIMIT = 16 * 2**20
 
@@ -162,7 +161,7 @@ def test_the_cards_meet_the_project_s_bar() -> None:
 @pytest.fixture
 def copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The ddpm model in a package of its own."""
-    shutil.copytree(WEIGHTS / "ddpm", tmp_path / "ddpm")
+    changeable_copy(WEIGHTS / "ddpm", tmp_path / "ddpm")
     monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
     registry.entries.cache_clear()
     yield tmp_path / "ddpm"
