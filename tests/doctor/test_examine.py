@@ -85,8 +85,9 @@ def test_a_check_that_is_not_there_is_one_sentence() -> None:
 
 @pytest.mark.slow
 def test_this_machine_is_well_and_the_report_fits_on_a_screen(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # the tests may lie where nothing can be written
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(probe, "SECONDS", 300.0)  # a busy machine is not a sick one
     to = io.StringIO()

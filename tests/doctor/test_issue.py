@@ -177,7 +177,9 @@ def planted(tmp_path: Path) -> Path:
     venv.create(home / "thesis", symlinks=True)
     (packages,) = (home / "thesis").glob("lib/python*/site-packages")
     libraries = [path for path in sys.path if Path(path).name.endswith("-packages")]
-    (packages / "all.pth").write_text("\n".join([str(source), *libraries]))
+    # As code, in ASCII: Python 3.11 reads paths in the locale's encoding, and stops where it is C.
+    lines = f"import sys; sys.path.extend({[str(source), *libraries]!a})\n"
+    (packages / "all.pth").write_text(lines, encoding="ascii")
     return home / "thesis" / "bin" / "python"
 
 
