@@ -76,6 +76,8 @@ class LinkTerms(SphinxTransform):
         self.env.note_dependency(str(path))
         by_form = {form.lower(): term for form, (term, _) in terms.items()}
         pattern = pattern_of(iter(terms))
+        title = self.document.next_node(nodes.title)
+        self.title = title.astext() if title else page
         seen: set[str] = set()
         for text in list(self.document.findall(nodes.Text)):
             if not any(isinstance(above, CLOSED) for above in ancestors(text)):
@@ -95,7 +97,7 @@ class LinkTerms(SphinxTransform):
             place = nodes.make_id(f"term-{term}")
             target = nodes.target("", "", ids=[place])
             self.document.note_explicit_target(target)
-            yield addnodes.index(entries=[("single", term, place, "", None)])
+            yield addnodes.index(entries=[("single", f"{term}; {self.title}", place, "", None)])
             yield target
             link = addnodes.pending_xref(
                 "",

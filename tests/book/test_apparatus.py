@@ -13,11 +13,8 @@ from test_docstrings import LINK, titles
 PAPERS = parse_file(str(BOOK / "references.bib"), bib_format="bibtex").entries
 GLOSSARY = (BOOK / "glossary.md").read_text(encoding="utf-8")
 TERMS = terms_of(GLOSSARY)
-PAGES = [
-    *TWINS,
-    *(p for p in sorted(BOOK.glob("*.md")) if p.stem not in ("glossary", "references")),
-]
-TEXTS = {path: path.read_text(encoding="utf-8") for path in PAGES}
+PAGES = [*TWINS, *sorted(set(BOOK.glob("*.md")) - {BOOK / "glossary.md", BOOK / "references.md"})]
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
 # Where papers lie; other addresses are pages.
 PAPER = re.compile(r"https?://(?:arxiv\.org|doi\.org|openreview\.net)/[^\s)>\"]+")
 HTML = ROOT / "_build" / "html"
@@ -25,9 +22,7 @@ HTML = ROOT / "_build" / "html"
 
 def cited() -> dict[str, str]:
     """The address of each paper that a page links, with one page that does."""
-    return {
-        same_address(url): path.name for path, text in TEXTS.items() for url in PAPER.findall(text)
-    }
+    return {same_address(url): page for page, text in TEXTS.items() for url in PAPER.findall(text)}
 
 
 def test_each_paper_that_a_page_links_is_in_the_references() -> None:

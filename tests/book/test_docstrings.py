@@ -26,7 +26,7 @@ def text_of(chapter: int) -> str:
 
 
 def titles(chapter: int) -> set[str]:
-    """The titles of a chapter's sections, an exercise's without the dots that say how hard it is."""
+    """The titles of a chapter's sections; an exercise's without the dots for how hard it is."""
     return set(re.findall(r"^##+ (.+?)[ •]*$", text_of(chapter), re.MULTILINE))
 
 
