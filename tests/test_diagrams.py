@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import matplotlib
 import pytest
+from PIL import ImageFont
 
 import draw_diagrams
 from companion import figures
