@@ -85,9 +85,10 @@ def _right(name: str, total: int) -> Finding:
     larger = {chapter: need for chapter, need in gpu_memory("full").items() if need > total}
     if not larger:
         return good("GPU", text)
-    needs = ", ".join(f"chapter {chapter} takes {gigabytes(need)}" for chapter, need in larger.items())
+    needs = (f"chapter {number} takes {gigabytes(need)}" for number, need in larger.items())
     chapters = " and ".join(map(str, larger))
-    return warning("GPU", f"{text}; {needs}", f"export {VARIABLE}=small for chapter {chapters}")
+    remedy = f"export {VARIABLE}=small for chapter {chapters}"
+    return warning("GPU", f"{text}; {', '.join(needs)}", remedy)
 
 
 RESTART = "restart the machine, then run the doctor again"
