@@ -24,8 +24,8 @@ from sphinx.util.nodes import make_refnode
 API = "book/api/"
 CODE = re.compile(r"(``.+?``|(?<!`)`[^`]+`(?!`))", re.DOTALL)
 # The chapters without a number, by the title that a docstring calls them.
-UNNUMBERED = {"Behind the firewall": "book/behind_the_firewall"}
-NAMES = "|".join(name.replace(" ", r"\s+") for name in UNNUMBERED)
+UNNUMBERED: dict[int | str, str] = {"Behind the firewall": "book/behind_the_firewall"}
+NAMES = "|".join(str(name).replace(" ", r"\s+") for name in UNNUMBERED)
 SECTION = re.compile(rf'(?:Chapter\s+(\d+)|"({NAMES})"),\s+"([^"]+)"')
 CHAPTER = re.compile(r"\bChapter\s+(\d+)\b(?!,)")
 # What reStructuredText would take for emphasis, a substitution or a link: in prose it is none.
