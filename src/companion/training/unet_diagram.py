@@ -1,8 +1,10 @@
-"""The UNet that a model's block lists build, drawn: channels, sizes, attention, what goes across."""
+"""A drawing of the UNet that block lists build: channels, sizes, attention, what goes across."""
 
 from collections.abc import Mapping
 from html import escape
 from typing import Any
+
+from companion.figures import Diagram
 
 WIDTH, LEVEL, BOX, SHIFT = 420, 66, 158, 9  # units; a level's boxes stand a bit further in
 HEIGHT, LINE = 46, 17  # of a box, of a line of text
@@ -12,20 +14,7 @@ PLAIN = "var(--diagram-moving, #c9772c)"
 ATTENTION = "var(--diagram-learned, #3c8dd9)"
 
 
-class UNetDiagram:
-    """What `draw_unet` gives: show it as the last line of a cell."""
-
-    def __init__(self, svg: str) -> None:
-        self.svg = svg
-
-    def __repr__(self) -> str:
-        return "UNetDiagram"
-
-    def _repr_html_(self) -> str:
-        return self.svg
-
-
-def draw_unet(config: Mapping[str, Any]) -> UNetDiagram:
+def draw_unet(config: Mapping[str, Any]) -> Diagram:
     """Draw the UNet that these settings build. Chapter 5, "The UNet".
 
     Down the left side, up the right side; an arrow across hands over what the left side saw.
@@ -53,7 +42,7 @@ def draw_unet(config: Mapping[str, Any]) -> UNetDiagram:
 
     parts = []
     for x, words, number in ((0, "noisy picture", "in"), (WIDTH - BOX, "its noise", "out")):
-        shape = f"{config[f'{number}_channels']} × {size} × {size}"
+        shape = f"{config.get(f'{number}_channels', 3)} × {size} × {size}"
         parts += [_text(x + BOX / 2, 18, words, bold=True), _text(x + BOX / 2, 18 + LINE, shape)]
     parts += [_arrow(BOX / 2, 42, BOX / 2, top)]
     parts += [_arrow(WIDTH - BOX / 2, top, WIDTH - BOX / 2, 42)]
@@ -76,7 +65,8 @@ def draw_unet(config: Mapping[str, Any]) -> UNetDiagram:
     parts += [_arrow(middle + BOX / 4, bottom + 4, WIDTH - left - BOX / 2, foot)]
     attends = bool(name) and config.get("add_attention", True)
     parts += [_box(middle - BOX / 2, bottom + 4, name or "no middle block", last, attends)]
-    return UNetDiagram(_svg(parts, bottom + HEIGHT + 8, _words(down, up, channels, sides, attends)))
+    words = _words(down, up, channels, sides, bool(attends))
+    return Diagram("unet", _svg(parts, bottom + HEIGHT + 8, words))
 
 
 def _words(
@@ -104,7 +94,7 @@ def _svg(parts: list[str], height: float, words: str) -> str:
             "<title>The UNet, block by block</title>",
             f"<desc>{escape(words)}</desc>",
             *parts,
-            "</svg>",
+            "</svg>\n",
         ]
     )
 
