@@ -1,16 +1,18 @@
 """The API reference and the chapters link each other.
 
 A docstring of `companion` is plain text: names stand between single backticks, formulas and
-examples are indented, and `Chapter 2, "The timesteps".` names the section that derives a function.
+examples are indented, and `Chapter 2, "The timesteps".` names the section that derives a function;
+`"Behind the firewall", "Tokens".` names one of the chapter that has no number.
 Here it becomes what Sphinx reads: names are code and lead to their entry, sections are links. In
 the chapters a name in the text leads to its entry: a full one (`companion.denoise.ddim`) always, a
-short one that the chapter has imported where it is first named.
+short one that the chapter has imported where it is first named. A section that a page's text names
+is a link to it.
 """
 
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from docutils import nodes
@@ -18,24 +20,46 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.roles import XRefRole
+from sphinx.util.logging import getLogger
 from sphinx.util.nodes import make_refnode
 
+LOGGER = getLogger(__name__)
 API = "book/api/"
+# What is code or a link already, or stands in a heading.
+CLOSED = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.raw)
 CODE = re.compile(r"(``.+?``|(?<!`)`[^`]+`(?!`))", re.DOTALL)
-SECTION = re.compile(r'Chapter\s+(\d+),\s+"([^"]+)"')
+# The chapters without a number, by the title that a docstring calls them.
+UNNUMBERED: dict[int | str, str] = {"Behind the firewall": "book/behind_the_firewall"}
+NAMES = "|".join(str(name).replace(" ", r"\s+") for name in UNNUMBERED)
+# In straight quotes as written, in curly ones on a page.
+SECTION = re.compile(rf'(?:Chapter\s+(\d+)|["“]({NAMES})["”]),\s+["“]([^"”]+)["”]')
 CHAPTER = re.compile(r"\bChapter\s+(\d+)\b(?!,)")
 # What reStructuredText would take for emphasis, a substitution or a link: in prose it is none.
 MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)")
 HEADER = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Example|Examples|Note):$")
 
 
-def chapter_pages(env: BuildEnvironment) -> dict[int, str]:
-    """The page of each chapter by its number."""
+def chapter_pages(env: BuildEnvironment) -> dict[int | str, str]:
+    """The page of each chapter by its number, or by its title if it has none."""
     found = (re.fullmatch(r"book/(\d\d)_\w+", page) for page in env.found_docs)
-    return {int(match[1]): match[0] for match in found if match}
+    return {**UNNUMBERED, **{int(match[1]): match[0] for match in found if match}}
 
 
-def as_rst(text: str, pages: dict[int, str]) -> str:
+def named_section(found: re.Match[str]) -> tuple[int | str, str]:
+    """The chapter that a text names, by its number or title, and the section's title."""
+    number, name, title = (" ".join(part.split()) if part else "" for part in found.groups())
+    return int(number) if number else name, title
+
+
+def section_link(found: re.Match[str], pages: Mapping[int | str, str]) -> str:
+    """The role that links a section."""
+    chapter, title = named_section(found)
+    page = pages[chapter]
+    called = f'"{chapter}"' if isinstance(chapter, str) else f"Chapter {chapter}"
+    return f':section:`{called}, "{title}" <{page}#{title}>`'
+
+
+def as_rst(text: str, pages: Mapping[int | str, str]) -> str:
     """A docstring's plain text as reStructuredText."""
     pieces = CODE.split(text)
     for i, piece in enumerate(pieces):
@@ -43,13 +67,7 @@ def as_rst(text: str, pages: dict[int, str]) -> str:
             pieces[i] = f"``{' '.join(piece.strip('`').split())}``"
             continue
         piece = MARKUP.sub(lambda found: f"\\{found.group()}", piece)
-        piece = SECTION.sub(
-            lambda found: (
-                f':section:`Chapter {found[1]}, "{" ".join(found[2].split())}" '
-                f"<{pages[int(found[1])]}#{' '.join(found[2].split())}>`"
-            ),
-            piece,
-        )
+        piece = SECTION.sub(lambda found: section_link(found, pages), piece)
         pieces[i] = CHAPTER.sub(
             lambda found: f":doc:`Chapter {found[1]} </{pages[int(found[1])]}>`", piece
         )
@@ -105,10 +123,41 @@ def find_section(
     if node["reftype"] != "section":
         return None
     page, _, title = node["reftarget"].partition("#")
+    anchor = anchor_of(env, page, title)
+    if anchor is None:
+        return None
+    return make_refnode(app.builder, node["refdoc"], page, anchor, text)
+
+
+def link_sections(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Make a link of each section that a page's text names: Chapter 2, "The timesteps"."""
+    pages = chapter_pages(app.env)
+    for text in list(doctree.findall(nodes.Text)):
+        if any(isinstance(above, CLOSED) for above in ancestors(text)):
+            continue
+        pieces: list[nodes.Node] = []
+        rest = 0
+        for named in SECTION.finditer(text):
+            chapter, title = named_section(named)
+            to = pages[chapter]
+            anchor = anchor_of(app.env, to, title)
+            if anchor is None:
+                LOGGER.warning("%s names a section that is not there: %s", page, named[0])
+                continue
+            link = make_refnode(app.builder, page, to, anchor, nodes.Text(named[0]))
+            pieces += [nodes.Text(text[rest : named.start()]), link]
+            rest = named.end()
+        if pieces:
+            text.parent.replace(text, [*pieces, nodes.Text(text[rest:])])
+
+
+def anchor_of(env: BuildEnvironment, page: str, title: str) -> str | None:
+    """Where a section lies on a page, by its title. The dots behind an exercise's title, which say
+    how hard it is, may be left out."""
+    wanted = title.replace("`", "").replace("'", "’").rstrip(" •")
     for entry in env.tocs[page].findall(nodes.reference):
-        if entry.astext().replace("’", "'") == title.replace("`", ""):
-            anchor = entry["anchorname"].removeprefix("#")
-            return make_refnode(app.builder, node["refdoc"], page, anchor, text)
+        if entry.astext().replace("'", "’").rstrip(" •") == wanted:
+            return str(entry["anchorname"]).removeprefix("#")
     return None
 
 
@@ -171,5 +220,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-signature", tidy_signature)
     app.connect("missing-reference", find_section)
     app.connect("doctree-resolved", link_names)
+    app.connect("doctree-resolved", link_sections)
     app.connect("doctree-resolved", name_attributes)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
