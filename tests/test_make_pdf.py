@@ -12,7 +12,8 @@ PAGE = """<html><head></head><body><article><section id="book"><h1>Book</h1>
 <div class="toctree-wrapper"><section id="one"><h3>One#</h3><h4>Part</h4>
 <details><summary>Show</summary>solution</details></section></div>
 <section id="run"><h2>Run it</h2></section></section></article>
-<script src="_static/theme.js"></script><script src="_static/mathjax/tex-svg.js"></script>
+<script src="_static/theme.js"></script><script src="_static/katex/katex.min.js"></script>
+<script src="_static/formulas.js"></script>
 </body></html>"""
 
 
@@ -35,7 +36,8 @@ def test_folded_cells_are_open(printed: BeautifulSoup) -> None:
 
 def test_formulas_are_still_drawn(printed: BeautifulSoup) -> None:
     assert [script["src"] for script in printed.find_all("script")] == [
-        "_static/mathjax/tex-svg.js"
+        "_static/katex/katex.min.js",
+        "_static/formulas.js",
     ]
 
 

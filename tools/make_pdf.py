@@ -8,6 +8,7 @@ and the outline has the chapters. Writes _build/diffusers-by-hand.pdf.
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def for_paper(html: str) -> str:
     for fold in page.find_all("details"):
         fold["open"] = ""
     for script in page.find_all("script", src=True):
-        if "mathjax" not in script["src"]:
+        if not re.search(r"katex|formulas\.js", str(script["src"])):
             script.decompose()
     assert page.head
     style = page.new_tag("style")
