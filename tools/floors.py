@@ -9,16 +9,18 @@ and what it imports is read from the code.
 import ast
 import textwrap
 import tomllib
-from html import escape
 from pathlib import Path
 
 import grimp
+
+import drawing
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "companion"
 PICTURE = ROOT / "book" / "images" / "floors.svg"
 WIDTH, MARGIN, GAP = 1000, 16, 14  # in the picture's units
 LINE, LETTER = 15, 6.6  # height of a line of text, and what a letter of it takes on average
+WORDS = "#3b4a5a"
 
 
 def floors() -> list[list[str]]:
@@ -63,30 +65,26 @@ def draw() -> str:
         height = 30 + LINE * lines
         for number, room in enumerate(floor):
             left = MARGIN + number * (width + GAP)
-            boxes.append(
-                f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{height}" rx="6" '
-                f'fill="#ffffff" stroke="#3b4a5a"/>\n'
-                f'<text x="{left + 10:.1f}" y="{top + 19}" font-weight="bold" font-size="14" '
-                f'fill="#1d2a36">{room}</text>'
-            )
-            rows = [(line, "#3b4a5a") for line in words[number]]
+            boxes += [
+                drawing.box(left, top, width, height, rx=6, fill="#ffffff", stroke=WORDS),
+                drawing.text(
+                    left + 10, top + 19, room, font_weight="bold", font_size=14, fill="#1d2a36"
+                ),
+            ]
+            rows = [(line, WORDS) for line in words[number]]
             rows += [(line, "#0b6e4f") for line in below[number] if imported[room]]
             boxes += [
-                f'<text x="{left + 10:.1f}" y="{top + 37 + LINE * row}" fill="{colour}">'
-                f"{escape(line)}</text>"
+                drawing.text(left + 10, top + 37 + LINE * row, line, fill=colour)
                 for row, (line, colour) in enumerate(rows)
             ]
         top += height + GAP
     whole = top - GAP + MARGIN
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {whole}" '
-            'font-family="sans-serif" font-size="12">',
-            "<title>The rooms of companion by floor, each with what it imports</title>",
-            f'<rect width="{WIDTH}" height="{whole}" fill="#f4f1ea"/>',
-            *boxes,
-            "</svg>\n",
-        ]
+    return drawing.picture(
+        (WIDTH, whole),
+        "The rooms of companion by floor, each with what it imports",
+        [drawing.box(0, 0, WIDTH, whole, fill="#f4f1ea"), *boxes],
+        font_family="sans-serif",
+        font_size=12,
     )
 
 

@@ -146,10 +146,11 @@ def with_chapters(readme: str, root: Path = ROOT) -> str:
     for page in pages:
         notebook = f"{page['file']}.ipynb"
         twin = root / "book" / "text" / f"{Path(page['file']).name}.md"
-        number = twin.name.partition("_")[0]
-        if number.isdigit() and twin.exists():
+        if twin.exists():
             title = title_of(jupytext.read(twin, fmt="md:myst"))
-            rows.append(f"| {int(number)}. [{title}]({notebook}) | [Colab]({colab}/{notebook}) |")
+            number = twin.name.partition("_")[0]
+            said = f"{int(number)}. " if number.isdigit() else ""
+            rows.append(f"| {said}[{title}]({notebook}) | [Colab]({colab}/{notebook}) |")
     table = "\n".join(rows)
     return re.sub(r"\| chapter \|.*?(?=\n\n)", lambda _: table, readme, count=1, flags=re.DOTALL)
 

@@ -4,7 +4,8 @@ A docstring of `companion` is plain text: names stand between single backticks, 
 examples are indented, and `Chapter 2, "The timesteps".` names the section that derives a function.
 Here it becomes what Sphinx reads: names are code and lead to their entry, sections are links. In
 the chapters a name in the text leads to its entry: a full one (`companion.denoise.ddim`) always, a
-short one that the chapter has imported where it is first named.
+short one that the chapter has imported where it is first named. A section that a page's text names
+is a link to it.
 """
 
 import ast
@@ -18,11 +19,15 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.roles import XRefRole
+from sphinx.util.logging import getLogger
 from sphinx.util.nodes import make_refnode
 
+LOGGER = getLogger(__name__)
 API = "book/api/"
+# What is code or a link already, or stands in a heading.
+CLOSED = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.raw)
 CODE = re.compile(r"(``.+?``|(?<!`)`[^`]+`(?!`))", re.DOTALL)
-SECTION = re.compile(r'Chapter\s+(\d+),\s+"([^"]+)"')
+SECTION = re.compile(r'Chapter\s+(\d+),\s+["“]([^"”]+)["”]')
 CHAPTER = re.compile(r"\bChapter\s+(\d+)\b(?!,)")
 # What reStructuredText would take for emphasis, a substitution or a link: in prose it is none.
 MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)")
@@ -105,10 +110,40 @@ def find_section(
     if node["reftype"] != "section":
         return None
     page, _, title = node["reftarget"].partition("#")
+    anchor = anchor_of(env, page, title)
+    if anchor is None:
+        return None
+    return make_refnode(app.builder, node["refdoc"], page, anchor, text)
+
+
+def link_sections(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Make a link of each section that a page's text names: Chapter 2, "The timesteps"."""
+    pages = chapter_pages(app.env)
+    for text in list(doctree.findall(nodes.Text)):
+        if any(isinstance(above, CLOSED) for above in ancestors(text)):
+            continue
+        pieces: list[nodes.Node] = []
+        rest = 0
+        for named in SECTION.finditer(text):
+            title, to = " ".join(named[2].split()), pages[int(named[1])]
+            anchor = anchor_of(app.env, to, title)
+            if anchor is None:
+                LOGGER.warning("%s names a section that is not there: %s", page, named[0])
+                continue
+            link = make_refnode(app.builder, page, to, anchor, nodes.Text(named[0]))
+            pieces += [nodes.Text(text[rest : named.start()]), link]
+            rest = named.end()
+        if pieces:
+            text.parent.replace(text, [*pieces, nodes.Text(text[rest:])])
+
+
+def anchor_of(env: BuildEnvironment, page: str, title: str) -> str | None:
+    """Where a section lies on a page, by its title. The dots behind an exercise's title, which say
+    how hard it is, may be left out."""
+    wanted = title.replace("`", "").replace("'", "’").rstrip(" •")
     for entry in env.tocs[page].findall(nodes.reference):
-        if entry.astext().replace("’", "'") == title.replace("`", ""):
-            anchor = entry["anchorname"].removeprefix("#")
-            return make_refnode(app.builder, node["refdoc"], page, anchor, text)
+        if entry.astext().replace("'", "’").rstrip(" •") == wanted:
+            return str(entry["anchorname"]).removeprefix("#")
     return None
 
 
@@ -171,5 +206,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-signature", tidy_signature)
     app.connect("missing-reference", find_section)
     app.connect("doctree-resolved", link_names)
+    app.connect("doctree-resolved", link_sections)
     app.connect("doctree-resolved", name_attributes)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Pictures for the chapters: labelled grids, strips, and a scrubber that works without a kernel.
+"""Pictures for the chapters: labelled grids, strips, diagrams, and a scrubber without a kernel.
 
 A picture is a PIL image of any mode, or a tensor of shape (3, height, width) in the range -1..1,
 which is what a model draws. The same pictures always give the same bytes.
@@ -33,6 +33,7 @@ PAGE = 1280
 LONGEST = 30_000  # pixels, of one enlarged picture
 MOST_COLUMNS = 1000
 ENLARGED, SMALLEST, LARGEST = 256, 96, 512
+DIAGRAMS = Path(__file__).parent / "diagrams"  # tools/draw_diagrams.py draws them
 
 
 def to_pil(images: Tensor) -> Any:
@@ -215,6 +216,49 @@ for (const figure of document.querySelectorAll(".companion-scrubber:not(.live)")
   show();
 }
 """
+
+
+def diagram(name: str, caption: str | None = None) -> Diagram:
+    """Show one of the book's drawn diagrams, such as `diagram("stable-diffusion")`.
+
+    It takes the colours of the text around it, so it is read on light and on dark ground.
+
+    Args:
+        name: the diagram's name; an unknown one is answered with those that there are.
+        caption: what stands below it.
+
+    Raises:
+        ValueError: a name that no diagram has, or a caption that is no text.
+    """
+    drawn = {path.stem: path for path in sorted(DIAGRAMS.glob("*.svg"))}
+    if not isinstance(name, str) or name not in drawn:
+        raise ValueError(f"There is no diagram {shown(name)}: there are {', '.join(drawn)}.")
+    if not (caption is None or isinstance(caption, str)):
+        raise ValueError(f"caption is {shown(caption)}, but it is a text.")
+    return Diagram(name, drawn[name].read_text(encoding="utf-8"), caption)
+
+
+class Diagram:
+    """What `diagram` gives: show it as the last line of a cell.
+
+    Attributes:
+        name: the name it was asked for by.
+        svg: the drawing.
+        caption: what stands below it, or None.
+    """
+
+    def __init__(self, name: str, svg: str, caption: str | None = None) -> None:
+        self.name = name
+        self.svg = svg
+        self.caption = caption
+
+    def __repr__(self) -> str:
+        return f"Diagram {self.name!r}"
+
+    def _repr_html_(self) -> str:
+        """The drawing inline: as a file of its own it would not know the page's colours."""
+        caption = f"<figcaption>{escape(self.caption)}</figcaption>\n" if self.caption else ""
+        return f'<figure class="companion-diagram">\n{self.svg}{caption}</figure>'
 
 
 def _from_pixels(pixels: np.ndarray) -> Image.Image:

@@ -18,9 +18,21 @@ REPOSITORY: str = CONFIG["repository"]["url"]
 
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 TWINS = sorted((BOOK / "text").glob("*.md"))
+# A chapter is numbered, or one of these. The first page is a notebook and no chapter: it has no
+# card, no exercises and no ending, and its install cell does not show.
+UNNUMBERED = {"behind_the_firewall"}
 
-# Decorates a test that is true of every chapter.
-every_chapter = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+
+def is_chapter(path: Path) -> bool:
+    """Say whether a notebook or its text twin is a chapter's."""
+    return path.stem in UNNUMBERED or re.match(r"\d\d_", path.stem) is not None
+
+
+CHAPTERS = [path for path in NOTEBOOKS if is_chapter(path)]
+
+# Decorate a test that is true of every notebook, and one that is true of every chapter.
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=[path.stem for path in CHAPTERS])
 
 
 def toc_entries() -> list[str]:
@@ -28,6 +40,12 @@ def toc_entries() -> list[str]:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     pages = [page for one in toc["chapters"] for page in (one, *one.get("sections", []))]
     return [toc["root"], *(page["file"] for page in pages)]
+
+
+def source_of(page: str) -> Path:
+    """Give the text that people edit of a page that _toc.yml names."""
+    twin = BOOK / "text" / f"{Path(page).name}.md"
+    return twin if twin in TWINS else ROOT / f"{page}.md"
 
 
 def read_notebook(path: Path) -> NotebookNode:

@@ -4,7 +4,17 @@ import re
 import tomllib
 from pathlib import Path
 
-from chapters import CONFIG, NOTEBOOKS, REPOSITORY, ROOT, code_cells, tracked_files
+from chapters import (
+    CHAPTERS,
+    CONFIG,
+    NOTEBOOKS,
+    REPOSITORY,
+    ROOT,
+    code_cells,
+    source_of,
+    toc_entries,
+    tracked_files,
+)
 
 from run_book import with_chapters
 
@@ -50,7 +60,7 @@ def test_the_packages_page_and_the_citation_name_the_address() -> None:
 def test_readme_and_notebooks_name_the_address() -> None:
     assert REPOSITORY in (ROOT / "README.md").read_text()
     assert REPOSITORY in (ROOT / "CONTRIBUTING.md").read_text()
-    assert REPOSITORY in (ROOT / "book" / "intro.md").read_text()
+    assert REPOSITORY in source_of(toc_entries()[0]).read_text(encoding="utf-8")
     for path in NOTEBOOKS:
         assert f'"{REPOSITORY}"' in code_cells(path)[0].source, f"install cell of {path.name}"
 
@@ -65,7 +75,7 @@ def test_readme_links_each_chapter_on_colab() -> None:
     branch = CONFIG["repository"]["branch"]
     site = REPOSITORY.removeprefix("https://github.com/")
     base = f"https://colab.research.google.com/github/{site}/blob/{branch}/book"
-    for path in NOTEBOOKS:
+    for path in CHAPTERS:
         assert f"{base}/{path.name}" in readme, f"README.md has no Colab link to {path.name}"
     for name in re.findall(rf"{re.escape(base)}/([\w.]+)", readme):
         assert (Path(ROOT) / "book" / name).exists(), f"README.md links {name}, which is not there"

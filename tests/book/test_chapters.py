@@ -1,4 +1,4 @@
-"""What is true of every chapter: its twin, its order, its outputs, its pictures."""
+"""What is true of every notebook, its twin, order, outputs and pictures, and of every chapter."""
 
 import importlib.metadata
 import re
@@ -17,6 +17,8 @@ from chapters import (
     TWINS,
     code_cells,
     every_chapter,
+    every_notebook,
+    is_chapter,
     read_notebook,
     read_twin,
     texts_of,
@@ -64,7 +66,7 @@ def test_every_text_twin_has_its_notebook_and_the_other_way_round() -> None:
     assert [t.stem for t in TWINS] == [n.stem for n in NOTEBOOKS], "run `make run`"
 
 
-@every_chapter
+@every_notebook
 def test_notebook_and_text_twin_are_the_same(path: Path) -> None:
     notebook, twin = read_notebook(path), read_twin(path)
     ours = [(cell.cell_type, cell.source, dict(cell.metadata)) for cell in notebook.cells]
@@ -75,14 +77,14 @@ def test_notebook_and_text_twin_are_the_same(path: Path) -> None:
     assert notebook.metadata.kernelspec.name == twin.metadata.kernelspec.name == "python3"
 
 
-@every_chapter
+@every_notebook
 def test_cells_were_executed_in_order(path: Path) -> None:
     cells = code_cells(path)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert any(cell.outputs for cell in cells)
 
 
-@every_chapter
+@every_notebook
 def test_notebook_carries_nothing_of_the_machine(path: Path) -> None:
     notebook = read_notebook(path)
     assert "version" not in notebook.metadata.language_info
@@ -90,7 +92,7 @@ def test_notebook_carries_nothing_of_the_machine(path: Path) -> None:
     assert "widgets" not in notebook.metadata
 
 
-@every_chapter
+@every_notebook
 def test_outputs_are_clean(path: Path) -> None:
     for number, cell in enumerate(code_cells(path)):
         for output in cell.outputs:
@@ -105,7 +107,7 @@ def test_outputs_are_clean(path: Path) -> None:
                     assert not found, f"{where} shows {what}: {found.group()!r} in {kind}"
 
 
-@every_chapter
+@every_notebook
 def test_no_cell_escapes_the_comparison(path: Path) -> None:
     for number, cell in enumerate(code_cells(path)):
         tags = cell.metadata.get("tags", [])
@@ -113,7 +115,7 @@ def test_no_cell_escapes_the_comparison(path: Path) -> None:
         assert not HOLE_COMMENTS.search(cell.source), f"{path.name}, code cell {number}"
 
 
-@every_chapter
+@every_notebook
 def test_pictures_have_caption_and_alternative_text(path: Path) -> None:
     for number, cell in enumerate(code_cells(path)):
         where = f"{path.name}, code cell {number}"
@@ -133,7 +135,7 @@ def test_pictures_have_caption_and_alternative_text(path: Path) -> None:
             assert not bare, f"{where} shows an <img> without alternative text"
 
 
-@every_chapter
+@every_notebook
 def test_pictures_in_the_text_have_alternative_text(path: Path) -> None:
     for number, cell in enumerate(read_notebook(path).cells):
         if cell.cell_type == "markdown":
@@ -141,21 +143,35 @@ def test_pictures_in_the_text_have_alternative_text(path: Path) -> None:
             assert not bare, f"{path.name}, cell {number}: {bare}"
 
 
-@every_chapter
+@every_notebook
 def test_no_word_waits_to_be_filled_in(path: Path) -> None:
     for number, cell in enumerate(read_notebook(path).cells):
         found = re.search(r"\b(?:TODO|TBD|FIXME|XXX|TIME_[A-Z]+)\b", cell.source)
         assert not found, f"{path.name}, cell {number}: {found.group()}"
 
 
-@every_chapter
-def test_first_come_the_install_cell_and_the_profile(path: Path) -> None:
-    install, imports = code_cells(path)[:2]
+@every_notebook
+def test_first_comes_the_install_cell(path: Path) -> None:
+    install = code_cells(path)[0]
     assert install.source.strip() == install_cell(), "the install cell is not CONTRIBUTING.md's"
-    assert {"hide-cell", "remove-output"} <= set(install.metadata.get("tags", []))
+    tags = {"hide-cell", "remove-output"} if is_chapter(path) else {"remove-cell"}
+    assert tags <= set(install.metadata.get("tags", []))
     assert not install.outputs, "the install cell prints nothing here"
+
+
+@every_chapter
+def test_then_come_the_imports_and_the_profile(path: Path) -> None:
+    imports = code_cells(path)[1]
     assert re.search(r"^(from|import) ", imports.source, flags=re.MULTILINE)
     assert re.search(r"^p = (?:companion\.)?profile\(\)", imports.source, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("02_manual_loop", True), ("behind_the_firewall", True), ("intro", False), ("zoo", False)],
+)
+def test_which_notebooks_are_chapters(name: str, is_one: bool) -> None:
+    assert is_chapter(BOOK / f"{name}.ipynb") is is_chapter(BOOK / "text" / f"{name}.md") is is_one
 
 
 def install_cell() -> str:

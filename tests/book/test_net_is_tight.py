@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import nbformat
 import numpy as np
 import pytest
-from chapters import BOOK, NOTEBOOKS, ROOT
+from chapters import BOOK, CHAPTERS, ROOT
 from nbformat import NotebookNode
 from PIL import Image
 
@@ -208,7 +208,7 @@ def cells(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cel
     book = room(folder)
     changes: list[tuple[str, Path, Change]] = [
         *(("tiny", tiny, change) for change in (untouched, *FAULTS)),
-        *(("chapter", NOTEBOOKS[1], change) for change in CHAPTER_FAULTS),
+        *(("chapter", CHAPTERS[1], change) for change in CHAPTER_FAULTS),
     ]
     for kind, original, change in changes:
         notebook = nbformat.read(original, as_version=4)

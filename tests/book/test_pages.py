@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from chapters import BOOK, CONFIG, REPOSITORY, ROOT, toc_entries
+from chapters import CHAPTERS, CONFIG, NOTEBOOKS, REPOSITORY, ROOT, toc_entries
 
 pytestmark = [pytest.mark.pages, pytest.mark.usefixtures("built")]
 
@@ -54,7 +54,7 @@ def name(path: Path) -> str:
 
 
 def chapters() -> list[Path]:
-    return [HTML / f"{e}.html" for e in toc_entries() if (ROOT / f"{e}.ipynb").exists()]
+    return [HTML / "book" / f"{path.stem}.html" for path in CHAPTERS]
 
 
 def test_every_page_of_the_toc_was_built() -> None:
@@ -143,15 +143,15 @@ def test_every_picture_says_what_is_on_it() -> None:
     assert not bare, "\n".join(bare)
 
 
-def test_chapters_open_on_colab_as_notebooks() -> None:
+def test_notebooks_open_on_colab() -> None:
     site = REPOSITORY.removeprefix("https://github.com/")
     branch = CONFIG["repository"]["branch"]
     base = f"https://colab.research.google.com/github/{site}/blob/{branch}"
-    for path in chapters():
+    for path in NOTEBOOKS:
         hosted = re.compile(r"^https?://colab")
-        links = [str(t["href"]) for t in page(path).find_all("a", href=hosted)]
-        assert links == [f"{base}/book/{path.stem}.ipynb"], name(path)
-        assert (BOOK / f"{path.stem}.ipynb").exists()
+        html = page(HTML / "book" / f"{path.stem}.html")
+        links = [str(t["href"]) for t in html.find_all("a", href=hosted)]
+        assert links == [f"{base}/book/{path.name}"], path.name
 
 
 def test_pages_link_the_repository() -> None:
