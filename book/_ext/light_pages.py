@@ -265,5 +265,5 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Add it to Sphinx."""
-    app.connect("build-finished", lighten)
+    app.connect("build-finished", lighten, priority=700)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
