@@ -38,7 +38,7 @@ assert_type(zoo.folder("ddpm"), Path)
 assert_type(zoo.entries(), dict[str, Entry])
 assert_type(printable("text"), str)
 
-# Chapter 1.
+# Chapter 1 and "Behind the firewall".
 try:
     assert_type(hub.fetch(2, "full", where="auto"), dict[str, Path])
 except HubError as error:

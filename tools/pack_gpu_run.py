@@ -45,7 +45,7 @@ if [ ! -e "$tree/.unpacked" ]; then
   tar -xJf "$here/tree.tar.xz" -C "$tree"
   "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --upgrade \\
     --target "$site" "$here"/wheels/*.whl
-  mkdir -p "$site/bin"  # the command that chapter 1 types
+  mkdir -p "$site/bin"  # the command that the firewall page types
   printf '#!/bin/sh\\nexec "%s" -m companion "$@"\\n' "$(command -v "$python")" \\
     > "$site/bin/companion"
   chmod +x "$site/bin/companion"

@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ROOT / "tools" / "rehearsal"
 MACHINES = LISTS / "machines.toml"
-FIRST = ROOT / "book" / "01_setup.ipynb"
+FIRST = ROOT / "book" / "01_start.ipynb"
 # What runs the chapters there; it must not move any of the list's versions.
 EQUIPMENT = ["nbval==0.11.*", "pytest-xdist>=3.5"]
 PROCESSES = os.environ.get("PROCESSES", "2")

@@ -1,7 +1,8 @@
 """The API reference and the chapters link each other.
 
 A docstring of `companion` is plain text: names stand between single backticks, formulas and
-examples are indented, and `Chapter 2, "The timesteps".` names the section that derives a function.
+examples are indented, and `Chapter 2, "The timesteps".` names the section that derives a function;
+`"Behind the firewall", "Tokens".` names one of the chapter that has no number.
 Here it becomes what Sphinx reads: names are code and lead to their entry, sections are links. In
 the chapters a name in the text leads to its entry: a full one (`companion.denoise.ddim`) always, a
 short one that the chapter has imported where it is first named. A section that a page's text names
@@ -11,7 +12,7 @@ is a link to it.
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from docutils import nodes
@@ -27,20 +28,38 @@ API = "book/api/"
 # What is code or a link already, or stands in a heading.
 CLOSED = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.raw)
 CODE = re.compile(r"(``.+?``|(?<!`)`[^`]+`(?!`))", re.DOTALL)
-SECTION = re.compile(r'Chapter\s+(\d+),\s+["“]([^"”]+)["”]')
+# The chapters without a number, by the title that a docstring calls them.
+UNNUMBERED: dict[int | str, str] = {"Behind the firewall": "book/behind_the_firewall"}
+NAMES = "|".join(str(name).replace(" ", r"\s+") for name in UNNUMBERED)
+# In straight quotes as written, in curly ones on a page.
+SECTION = re.compile(rf'(?:Chapter\s+(\d+)|["“]({NAMES})["”]),\s+["“]([^"”]+)["”]')
 CHAPTER = re.compile(r"\bChapter\s+(\d+)\b(?!,)")
 # What reStructuredText would take for emphasis, a substitution or a link: in prose it is none.
 MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)")
 HEADER = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Example|Examples|Note):$")
 
 
-def chapter_pages(env: BuildEnvironment) -> dict[int, str]:
-    """The page of each chapter by its number."""
+def chapter_pages(env: BuildEnvironment) -> dict[int | str, str]:
+    """The page of each chapter by its number, or by its title if it has none."""
     found = (re.fullmatch(r"book/(\d\d)_\w+", page) for page in env.found_docs)
-    return {int(match[1]): match[0] for match in found if match}
+    return {**UNNUMBERED, **{int(match[1]): match[0] for match in found if match}}
 
 
-def as_rst(text: str, pages: dict[int, str]) -> str:
+def named_section(found: re.Match[str]) -> tuple[int | str, str]:
+    """The chapter that a text names, by its number or title, and the section's title."""
+    number, name, title = (" ".join(part.split()) if part else "" for part in found.groups())
+    return int(number) if number else name, title
+
+
+def section_link(found: re.Match[str], pages: Mapping[int | str, str]) -> str:
+    """The role that links a section."""
+    chapter, title = named_section(found)
+    page = pages[chapter]
+    called = f'"{chapter}"' if isinstance(chapter, str) else f"Chapter {chapter}"
+    return f':section:`{called}, "{title}" <{page}#{title}>`'
+
+
+def as_rst(text: str, pages: Mapping[int | str, str]) -> str:
     """A docstring's plain text as reStructuredText."""
     pieces = CODE.split(text)
     for i, piece in enumerate(pieces):
@@ -48,13 +67,7 @@ def as_rst(text: str, pages: dict[int, str]) -> str:
             pieces[i] = f"``{' '.join(piece.strip('`').split())}``"
             continue
         piece = MARKUP.sub(lambda found: f"\\{found.group()}", piece)
-        piece = SECTION.sub(
-            lambda found: (
-                f':section:`Chapter {found[1]}, "{" ".join(found[2].split())}" '
-                f"<{pages[int(found[1])]}#{' '.join(found[2].split())}>`"
-            ),
-            piece,
-        )
+        piece = SECTION.sub(lambda found: section_link(found, pages), piece)
         pieces[i] = CHAPTER.sub(
             lambda found: f":doc:`Chapter {found[1]} </{pages[int(found[1])]}>`", piece
         )
@@ -125,7 +138,8 @@ def link_sections(app: Sphinx, doctree: nodes.document, page: str) -> None:
         pieces: list[nodes.Node] = []
         rest = 0
         for named in SECTION.finditer(text):
-            title, to = " ".join(named[2].split()), pages[int(named[1])]
+            chapter, title = named_section(named)
+            to = pages[chapter]
             anchor = anchor_of(app.env, to, title)
             if anchor is None:
                 LOGGER.warning("%s names a section that is not there: %s", page, named[0])

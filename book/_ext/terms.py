@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from companion_api import SECTION
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -140,9 +141,7 @@ def say_meanings(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 def plain(meaning: str) -> str:
     """A definition without Markdown's signs and without the section it points to."""
-    return re.sub(
-        r'\s*Chapter \d+, "[^"]+"\.?', "", meaning.replace("*", "").replace("`", "")
-    ).strip()
+    return SECTION.sub("", re.sub("[*`]", "", meaning)).strip(" .") + "."
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

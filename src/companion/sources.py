@@ -28,7 +28,6 @@ class ModelSource:
         repo_type: "model" or "dataset", the hub's own words.
         chapters: the chapters that load it; `companion fetch 3` fetches those of chapter 3.
         bytes: their size on disk.
-        gpu_memory: bytes of GPU memory that running the model takes.
     """
 
     zoo: str | None = None
@@ -38,7 +37,6 @@ class ModelSource:
     repo_type: str = "model"
     chapters: tuple[int, ...] = ()
     bytes: int = 0
-    gpu_memory: int = 0
 
 
 def sources(name: str | None = None) -> dict[str, ModelSource]:
@@ -49,6 +47,16 @@ def sources(name: str | None = None) -> dict[str, ModelSource]:
     """
     _, table = profile_table(name)
     return {key: _source(entry) for key, entry in table["models"].items()}
+
+
+def gpu_memory(name: str | None = None) -> dict[int, int]:
+    """Bytes of GPU memory that each chapter takes at most, by its number; none in `small`.
+
+    Raises:
+        ValueError: there is no such profile.
+    """
+    _, table = profile_table(name)
+    return {int(chapter): size for chapter, size in table.get("gpu_memory", {}).items()}
 
 
 def wanted(what: int | str, profile: str | None = None) -> dict[str, ModelSource]:

@@ -8,7 +8,7 @@ from chapters import BOOK, REPOSITORY, ROOT, TWINS, toc_entries
 from citations import address_of, preview, same_address
 from pybtex.database import parse_file
 from terms import pattern_of, terms_of
-from test_docstrings import LINK, titles
+from test_docstrings import links_in, titles
 
 PAPERS = parse_file(str(BOOK / "references.bib"), bib_format="bibtex").entries
 GLOSSARY = (BOOK / "glossary.md").read_text(encoding="utf-8")
@@ -71,8 +71,8 @@ def test_terms_are_in_alphabetical_order_and_stand_once() -> None:
 def test_each_term_names_the_section_that_derives_it() -> None:
     wrong = {}
     for term, meaning in TERMS.values():
-        sections = LINK.findall(meaning)
-        if not sections or any(title not in titles(int(chapter)) for chapter, title in sections):
+        sections = list(links_in(meaning))
+        if not sections or any(title not in titles(chapter) for chapter, title in sections):
             wrong[term] = meaning
     assert not wrong
 

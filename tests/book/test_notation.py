@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 from chapters import BOOK, ROOT, TWINS
-from test_docstrings import LINK, text_of, titles
+from test_docstrings import links_in, text_of, titles
 
 PAGE = BOOK / "notation.md"
 
@@ -15,7 +15,7 @@ class Row(NamedTuple):
 
     symbol: str
     names: list[str]
-    chapter: int
+    chapter: int | str
     title: str
 
 
@@ -24,8 +24,8 @@ def rows() -> list[Row]:
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("| $"):
             symbol, _, names, first = line.strip("| ").split(" | ")
-            ((chapter, title),) = LINK.findall(first)
-            found.append(Row(symbol.strip("$"), re.findall("`(.+?)`", names), int(chapter), title))
+            ((chapter, title),) = links_in(first)
+            found.append(Row(symbol.strip("$"), re.findall("`(.+?)`", names), chapter, title))
     return found
 
 

@@ -39,15 +39,17 @@ def test_a_gpu_that_computes_rightly_is_good_with_its_memory_driver_and_precisio
     assert {f.verdict for f in (card, driver, precision)} == {Verdict.GOOD}
 
 
-def test_a_gpu_too_small_for_the_full_profile_is_a_warning_with_the_model(
+def test_a_gpu_too_small_for_the_full_profile_is_a_warning_with_the_chapters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    small = T4 | {"total": 4_000_000_000, "free": 3_900_000_000}
+    small = T4 | {"total": 8_500_000_000, "free": 8_400_000_000}
     assert first(DRIVER, small).verdict is Verdict.GOOD
     monkeypatch.setenv("COMPANION_PROFILE", "full")
     assert first(DRIVER, T4).verdict is Verdict.GOOD
-    assert first(DRIVER, small).verdict is Verdict.WARNING
-    assert first(DRIVER, small).text.endswith("needs about 6.0 GB")
+    finding = first(DRIVER, small)
+    assert finding.verdict is Verdict.WARNING
+    assert finding.text.endswith("; chapter 4 takes 9.0 GB, chapter 5 takes 10.0 GB")
+    assert finding.remedy == "export COMPANION_PROFILE=small for chapter 4 and 5"
 
 
 def test_a_gpu_with_bfloat16_says_so() -> None:

@@ -51,6 +51,7 @@ def examine(*names: str) -> Generator[Finding]:
     """Run the checks and give their findings in the order of `CHECKS`, each as soon as it is there.
 
     Without names, all of them. Capital or small letters are the same.
+    "Behind the firewall", "The doctor".
 
     Returns within about 70 seconds whatever the machine does: a check that gives no answer by then
     is a warning that says so. In a notebook this sees what the command cannot: variables that were

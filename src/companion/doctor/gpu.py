@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 
 from companion.hub.environment import on_autodl, on_colab
-from companion.sources import VARIABLE, sources
+from companion.sources import VARIABLE, gpu_memory
 
 from . import commands
 from .finding import Finding, good, problem, warning
@@ -80,12 +80,15 @@ def judge(driver: Driver, answer: Answer) -> list[Finding]:
 
 def _right(name: str, total: int) -> Finding:
     text = f"{name}: a convolution on it gives what the CPU gives"
-    needs = max(sources("full").values(), key=lambda source: source.gpu_memory)
-    if os.environ.get(VARIABLE) == "full" and total < needs.gpu_memory:
-        text += f"; {needs.hub} needs about {gigabytes(needs.gpu_memory)}"
-        chapters = " and ".join(map(str, needs.chapters))
-        return warning("GPU", text, f"export {VARIABLE}=small for chapter {chapters}")
-    return good("GPU", text)
+    if os.environ.get(VARIABLE) != "full":
+        return good("GPU", text)
+    larger = {chapter: need for chapter, need in gpu_memory("full").items() if need > total}
+    if not larger:
+        return good("GPU", text)
+    needs = (f"chapter {number} takes {gigabytes(need)}" for number, need in larger.items())
+    chapters = " and ".join(map(str, larger))
+    remedy = f"export {VARIABLE}=small for chapter {chapters}"
+    return warning("GPU", f"{text}; {', '.join(needs)}", remedy)
 
 
 RESTART = "restart the machine, then run the doctor again"

@@ -48,6 +48,7 @@ def on_autodl() -> bool:
 def use_autodl_proxy(script: Path = AUTODL_PROXY) -> list[str]:
     """Take AutoDL's proxy for GitHub and huggingface.co into this process, before anything is
     fetched; `!source` in a notebook reaches a shell of its own only. AutoDL promises nothing.
+    "Behind the firewall", "Two disks and a proxy".
 
     Returns:
         The names of the variables that were set; removing them from os.environ undoes it.
@@ -106,6 +107,7 @@ def too_late() -> list[Advice]:
     """What to do about each variable that was set after huggingface_hub had read it.
 
     Empty while huggingface_hub is not imported: then everything is still in time.
+    "Behind the firewall", "The variables, and when they are read".
     """
     constants = library_constants()
     if constants is None:
@@ -238,6 +240,7 @@ def export_lines(endpoint: Endpoint) -> str:
     """The shell's lines for `variables`: `export NAME=VALUE`, and `unset` for what must go.
 
     A name and a password in the endpoint's address are left out, and a line says so.
+    "Behind the firewall", "The variables, and when they are read".
     """
     values = variables(endpoint)
     lines = []

@@ -44,7 +44,10 @@ class NoRoom(HubError):
 
 @cache
 def replacements() -> dict[str, str]:
-    """Ids that are gone from the hub, with what has taken their place."""
+    """Ids that are gone from the hub, with what has taken their place.
+
+    "Behind the firewall", "Ids that are gone".
+    """
     return read_table(TABLE)
 
 

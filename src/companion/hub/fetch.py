@@ -42,6 +42,8 @@ def fetch(
 ) -> dict[str, Path]:
     """Fetch what a chapter loads, or one repository, into the cache of the hub's library.
 
+    "Behind the firewall", "Which one?".
+
     Only the files that are needed, at the book's commit; what is there already is not fetched
     again, what was broken off goes on, and every file's checksum is compared: once, and again when
     the file has changed on the disk.

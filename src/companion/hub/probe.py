@@ -119,6 +119,8 @@ def probe(
 ) -> Route:
     """Ask an endpoint for its API, a small file and the first byte of a large file, at once.
 
+    "Behind the firewall", "Which part is dead?".
+
     Never raises for what the network does, and returns within `timeout` whatever it does: name
     lookups, which have no limit of their own, run in threads that are left behind.
 

@@ -17,6 +17,8 @@ IMPLICIT = "HF_HUB_DISABLE_IMPLICIT_TOKEN"
 def token_place() -> str | None:
     """Where a token lies, never the token itself: a variable's name, a path, or None.
 
+    "Behind the firewall", "Tokens".
+
     Colab's secrets are not looked at: that would ask the reader for leave.
     """
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):

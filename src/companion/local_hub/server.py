@@ -142,6 +142,8 @@ def refusal(status: int, code: str, message: str) -> Answer:
 class LocalHub:
     """A hub that serves a folder of repositories, on two ports of this machine.
 
+    "Behind the firewall", "The mirror".
+
     Attributes:
         folder: holds OWNER/NAME for models and datasets/OWNER/NAME for datasets, or is a cache of
             the hub's library.
