@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "_build" / "pdf"
@@ -76,6 +76,11 @@ def put_chapters_last(page: BeautifulSoup) -> None:
     page.article.append(chapters)
 
 
+def mark(tag: Tag, name: str) -> None:
+    """Give a tag one more class."""
+    tag["class"] = " ".join([*tag.get_attribute_list("class"), name])
+
+
 def choose_states(page: BeautifulSoup) -> None:
     """Keep some states of each slider, side by side, and of an explorer its sheet: as where no
     script runs."""
@@ -85,7 +90,7 @@ def choose_states(page: BeautifulSoup) -> None:
         chosen = {round(i * (len(frames) - 1) / max(last, 1)) for i in range(last + 1)}
         for number, frame in enumerate(frames):
             if number in chosen:
-                frame["class"] = [*frame["class"], "printed"]
+                mark(frame, "printed")
             else:
                 frame.decompose()
     for script in page.select(".companion-scrubber ~ script, .companion-explorer ~ script"):
@@ -101,8 +106,7 @@ def for_paper(html: str) -> str:
     choose_states(page)
     for code in page.select("div.highlight"):
         if code.get_text().strip().count("\n") < SHORT:
-            frame = code.find_parent(class_="cell_input") or code
-            frame["class"] = [*frame["class"], "whole"]
+            mark(code.find_parent(class_="cell_input") or code, "whole")
     for script in page.find_all("script", src=True):
         if not re.search(r"katex|formulas\.js", str(script["src"])):
             script.decompose()
