@@ -8,6 +8,7 @@
 - Long code inside a sentence may break where a person would break it, behind a stop or a slash.
 """
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 # Behind these a long piece of code may go on in the next line.
-BREAKS = re.compile(r"(?<=[./,=(:\[])(?=[^\s<./=)])")
-LONG = 16
+BREAKS = re.compile(r"(?<=[./,(:\[])(?=[^\s./)])")
+LONG = 20
 CODE = re.compile(r'(<span class="pre">)([^<]+)(</span>)')
 MENDED = (
     # A corner of a table that heads nothing.
@@ -32,7 +33,7 @@ MENDED = (
 def breakable(found: re.Match[str]) -> str:
     """A piece of code with the places where it may break."""
     before, code, after = found.groups()
-    return before + (BREAKS.sub("<wbr>", code) if len(code) > LONG else code) + after
+    return before + (BREAKS.sub("<wbr>", code) if len(html.unescape(code)) > LONG else code) + after
 
 
 def tidy(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
