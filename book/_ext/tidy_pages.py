@@ -5,7 +5,8 @@
   so that a reader who opens it sees only what went wrong.
 - A program that reads pages aloud meets no table heading without words, no list of definitions that
   is none, and no fold whose name differs from what stands on it.
-- Long code inside a sentence may break where a person would break it, behind a stop or a slash.
+- Long code inside a sentence may break where a person would break it, behind a stop or a slash; a
+  line of a program that goes on in the next keeps its depth there.
 """
 
 import html
@@ -16,10 +17,15 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-# Behind these a long piece of code may go on in the next line.
-BREAKS = re.compile(r"(?<=[./,(:\[])(?=[^\s./)])")
+# Behind these a long piece of code may go on in the next line, a very long name behind a stroke.
+BREAKS = re.compile(r"(?<=[./,(:\[])(?=[^\s./:)])")
 LONG = 20
+STROKE = re.compile(r"(?<=[^\W_]_)(?=[^\W_])")
+VERY_LONG = 30
 CODE = re.compile(r'(<span class="pre">)([^<]+)(</span>)')
+PROGRAM = re.compile(r"(?<=<pre>)(.*?)(?=</pre>)", re.DOTALL)
+TAG = re.compile(r"<[^>]*>")
+SET_IN = re.compile(r"^((?:<[^>]*>)*)( +)")
 MENDED = (
     # A corner of a table that heads nothing.
     (re.compile(r'<th class="head">(?:<p></p>)?</th>'), "<td></td>"),
@@ -33,7 +39,25 @@ MENDED = (
 def breakable(found: re.Match[str]) -> str:
     """A piece of code with the places where it may break."""
     before, code, after = found.groups()
-    return before + (BREAKS.sub("<wbr>", code) if len(html.unescape(code)) > LONG else code) + after
+    if len(html.unescape(code)) > LONG:
+        names = BREAKS.split(code)
+        code = "<wbr>".join(STROKE.sub("<wbr>", n) if len(n) > VERY_LONG else n for n in names)
+    return before + code + after
+
+
+def with_depth(line: str) -> str:
+    """A line of a program that tells how far it is set in; book/_static/custom.css uses it."""
+    text = TAG.sub("", line)
+    depth = len(text) - len(text.lstrip(" "))
+    if not depth or not text.strip():
+        return line
+    line = SET_IN.sub(r'\1<span class="depth">\2</span>', line)
+    return f'<span style="--depth:{depth}">{line}</span>'
+
+
+def with_depths(found: re.Match[str]) -> str:
+    """A program whose lines do so: Pygments begins and ends every tag in one line."""
+    return "\n".join(map(with_depth, found[0].split("\n")))
 
 
 def tidy(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
@@ -43,7 +67,7 @@ def tidy(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree
         return
     for pattern, mended in MENDED:
         body = pattern.sub(mended, body)
-    context["body"] = CODE.sub(breakable, body)
+    context["body"] = PROGRAM.sub(with_depths, CODE.sub(breakable, body))
 
 
 def leave_thebe_out(app: Sphinx) -> None:

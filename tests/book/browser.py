@@ -112,7 +112,7 @@ MEASURE = r"""() => {
   for (const cell of document.querySelectorAll("td, th")) {
     const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
     for (let text; text = texts.nextNode();)
-      for (const word of text.data.matchAll(/[\p{L}\p{N}_]+/gu)) {
+      for (const word of text.data.matchAll(/[\p{L}\p{N}]+/gu)) {
         const range = document.createRange();
         range.setStart(text, word.index);
         range.setEnd(text, word.index + word[0].length);
