@@ -8,7 +8,11 @@
     '<form method="dialog"><button aria-label="Close the picture">×</button></form>' +
     '<div tabindex="0" autofocus></div>'; // the arrow keys move a large picture
   const room = dialog.lastElementChild;
-  // A click beside the picture closes it, as Escape does.
+  // Escape closes a dialog, but the theme keeps that key from browsers for its search.
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") dialog.close();
+  });
+  // So does a click beside the picture.
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog || event.target === room) dialog.close();
   });
