@@ -52,6 +52,8 @@ SET_PROPERTY = re.compile(
 NOT_ON_PAGES = ("carousel", "modal", "offcanvas", "popover", "toast")
 FACE = re.compile(r"@font-face\s*{[^}]*webfonts/([\w-]+)\.woff2[^}]*}")
 SOURCES = re.compile(r"src:[^;}]*webfonts/[^;}]*")
+# In Font Awesome's script: ...:[512,512,[9999,61504,"pencil-alt"],"f303","M410...
+OTHER_NAMES = re.compile(r'\[\d+,\d+,\[([^\]]*)\],"([0-9a-f]+)"')
 SIGN = re.compile(r'"\\([0-9a-f]{2,5})"')
 IMPORT = re.compile(r'@import "([^"]+)";?')
 ONE_STYLE = "book.css"
@@ -185,15 +187,20 @@ def font_of(ttf: Path, signs: Iterable[int]) -> str:
     return f"data:font/woff;base64,{base64.b64encode(written.getvalue()).decode()}"
 
 
-def with_icons(css: str, webfonts: Path, names: set[str]) -> str:
+def with_icons(css: str, webfonts: Path, names: set[str], fontawesome: str) -> str:
     """The theme's style sheet with the icons that pages name (`fa-bars`) and those that it puts
     beside boxes and links itself: a rule for each, and a font of just these."""
-    rules = {}
+    signs_of = {}
     for ttf in sorted(webfonts.glob("*.ttf")):
-        for sign, icon in sorted(TTFont(ttf).getBestCmap().items(), reverse=True):
-            if f"fa-{icon}" in names:
-                rules[icon] = f'.fa-{icon}::before{{content:"\\{sign:x}"}}'
-    css += "\n" + "\n".join(rules.values())
+        for code, icon in sorted(TTFont(ttf).getBestCmap().items(), reverse=True):
+            signs_of[icon] = f"{code:x}"
+    for others, sign in OTHER_NAMES.findall(fontawesome):
+        signs_of |= dict.fromkeys(re.findall(r'"([\w-]+)"', others), sign)
+    css += "\n" + "\n".join(
+        f'.fa-{icon}::before{{content:"\\{sign}"}}'
+        for icon, sign in signs_of.items()
+        if f"fa-{icon}" in names
+    )
     signs = {int(code, 16) for code in SIGN.findall(css)}
 
     def face(found: re.Match[str]) -> str:
@@ -225,7 +232,8 @@ def one_style(static: Path, styles: Iterable[str], names: set[str]) -> str:
     css = "\n".join(sheets)
     used = names | set(USED_PROPERTY.findall(css))
     css = SET_PROPERTY.sub(lambda found: found[0] if found[1] in used else "", css)
-    return with_icons(css, static / "vendor" / "fontawesome" / "webfonts", names)
+    fontawesome = (static / "scripts" / "fontawesome.js").read_text(encoding="utf-8")
+    return with_icons(css, static / "vendor" / "fontawesome" / "webfonts", names, fontawesome)
 
 
 def lighten(app: Sphinx, exception: Exception | None) -> None:
@@ -241,13 +249,15 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         for path in sorted(site.rglob("*.html"))
         if static not in path.parents
     }
-    (static / "scripts" / "fontawesome.js").unlink(missing_ok=True)
     names: set[str] = set()
     styles: dict[str, None] = {}  # in the order of the pages
     for html in pages.values():
         names |= names_in(html)
-        styles |= dict.fromkeys(name for _, name in STYLE.findall(html))
+        its = [name for _, name in STYLE.findall(html)]
+        styles |= dict.fromkeys(name for name in its if name != ONE_STYLE)
     for path in [*static.glob("*.js"), *(static / "scripts").glob("*.js")]:
+        if path.name == "fontawesome.js":
+            continue
         found = NAME.findall(path.read_text(encoding="utf-8"))
         names.update(name for name in found if not name.startswith(NOT_ON_PAGES))
     css = one_style(static, styles, names)
@@ -259,7 +269,7 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
             link = f'<link rel="stylesheet" href="{first[1]}{ONE_STYLE}?v={version}" />\n'
             html = html[: first.start()] + link + STYLE.sub("", html[first.start() :])
         path.write_text(html, encoding="utf-8")
-    for path in static.rglob("*.map"):
+    for path in [*static.rglob("*.map"), static / "scripts" / "fontawesome.js"]:
         path.unlink()
 
 
