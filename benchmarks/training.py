@@ -23,9 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
@@ -57,9 +57,11 @@ from lib.training_loops import (
 from torch import Tensor
 
 from companion import training
-from companion.training.evaluation import draw, features_of, kid_to
+from companion.metrics import kid
+from companion.training.evaluation import draw
 from companion.training.order import processes as processes_of_run
 from companion.training.pictures import to_square
+from companion.zoo.recognise import as_batch, scene_features
 
 
 def memory_of_loop(name: str) -> float:
@@ -225,32 +227,37 @@ QUALITY: dict[str, dict[str, Any]] = {
 
 
 QUALITY_EPOCHS = 16
+DRAWS, DRAWN = 5, 128  # so many times, so many pictures
+REAL = 1024  # held-out scenes that drawn pictures are compared with
 
 
 def quality(_: int) -> None:
     """A whole run with one trick each: error on held-out pictures, and KID of drawn ones."""
-    real = features_of(_Images(held_out()[0]), 128)
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(64, 3, size(), size(), generator=generator).clamp(-1, 1)
-    others = torch.stack([to_square(i, size()) for i in dataset(64, FIRST_HELD_OUT + 128)["image"]])
-    scores = kid_to(real, others / 127.5 - 1), kid_to(real, noise)
-    print(f"KID of other scenes {scores[0]:.1f}, of noise {scores[1]:.0f}")
-    print("trick              loss    x_0    KID, DDIM in 25   KID, DDPM in 50")
+    pictures = _held_out_pictures(REAL + DRAWS * DRAWN)
+    real, others = _features(pictures[:REAL]), pictures[REAL:].split(DRAWN)
+    noise = [_noise(seed).clamp(-1, 1) for seed in range(DRAWS)]
+    print(f"KID of {DRAWN} pictures to {REAL} held-out scenes: mean, lowest..highest of {DRAWS}")
+    print(f"of other scenes {_kids(real, others)}, of noise {_kids(real, noise)}")
+    print("trick             loss    x_0    KID, DDIM in 25      KID, DDPM in 50")
 
     def report(name: str, unet: UNet2DModel, run: Outcome) -> None:
         loss, error = held_out_error(replace(run, unet=unet))
-        ddim = draw(unet, run.noise_scheduler, 64, steps=25, seed=0)
+        ddim = [draw(unet, run.noise_scheduler, DRAWN, steps=25, seed=s) for s in range(DRAWS)]
         pipeline = DDPMPipeline(
             unet=unet, scheduler=DDPMScheduler.from_config(run.noise_scheduler.config)
         )
         pipeline.set_progress_bar_config(disable=True)
-        generator = torch.Generator().manual_seed(0)
-        arrays = pipeline(
-            batch_size=64, generator=generator, num_inference_steps=50, output_type="np"
-        ).images
-        ddpm = torch.from_numpy(arrays).permute(0, 3, 1, 2) * 2 - 1
-        scores = f"{kid_to(real, ddim):15.0f}   {kid_to(real, ddpm):15.0f}"
-        print(f"{name:16} {loss:.4f}  {error:.3f}   {scores}", flush=True)
+        ddpm = []
+        for seed in range(DRAWS):
+            arrays = pipeline(
+                batch_size=DRAWN,
+                generator=torch.Generator().manual_seed(seed),
+                num_inference_steps=50,
+                output_type="np",
+            ).images
+            ddpm.append(torch.from_numpy(arrays).permute(0, 3, 1, 2) * 2 - 1)
+        scores = f"{_kids(real, ddim):18}   {_kids(real, ddpm):18}"
+        print(f"{name:16} {loss:7.4f}  {error:.3f}   {scores}", flush=True)
 
     for name, changes in QUALITY.items():
         run = companion_loop(QUALITY_EPOCHS, **{**AVERAGED, **changes})
@@ -259,17 +266,26 @@ def quality(_: int) -> None:
         report(name, run.unet, run)
 
 
-@dataclass
-class _Images:
-    """Pictures as `features_of` takes them."""
+def _held_out_pictures(count: int) -> Tensor:
+    """Scenes that no run sees, other than those of `held_out`."""
+    first = FIRST_HELD_OUT + 1000
+    squares = [to_square(image, size()) for image in dataset(count, first)["image"]]
+    return torch.stack(squares) / 127.5 - 1
 
-    images: Tensor
 
-    def __len__(self) -> int:
-        return len(self.images)
+def _noise(seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(DRAWN, 3, size(), size(), generator=generator)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"images": self.images[index]}
+
+def _features(images: Tensor) -> Tensor:
+    return torch.cat([scene_features(as_batch(part)) for part in images.split(DRAWN)])
+
+
+def _kids(real: Tensor, sets: Sequence[Tensor]) -> str:
+    """KID of each set of pictures: their mean, and the lowest and highest."""
+    scores = [kid(scene_features(as_batch(images)), real) for images in sets]
+    return f"{statistics.mean(scores):.1f} ({min(scores):.1f}..{max(scores):.1f})"
 
 
 def processes(rounds: int) -> None:

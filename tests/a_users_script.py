@@ -16,6 +16,7 @@ from companion.attention import GlobalHeatMap, HeatMaps, WordHeatMap, trace
 from companion.denoise import Sampler, Step, ddim, ddpm, unipc
 from companion.doctor import Finding, Verdict
 from companion.door import Untrusted, printable
+from companion.figures import Diagram
 from companion.hub import Endpoint, HubError, Route
 from companion.local_hub import LocalHub
 from companion.metrics import psnr
@@ -75,6 +76,7 @@ config = TrainingConfig(dataset_name="scenes:flowers", image_size=32)
 assert_type(training.train(config), TrainingRun)
 assert_type(training.make_dataloader(config), DataLoader[Any])
 assert_type(training.load_config("settings.toml", num_epochs=3), TrainingConfig)
+assert_type(training.draw_unet(config.model), Diagram)
 
 
 def loader(pixels: Tensor) -> DataLoader[dict[str, Tensor]]:

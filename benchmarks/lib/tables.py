@@ -192,30 +192,21 @@ def training_target(results: dict[str, Results]) -> str:
     return markdown([head, "notes'", "script's", "ours"], rows)
 
 
-def training_target_in_the_chapter(results: dict[str, Results]) -> str:
+def training_target_in_the_book(results: dict[str, Results]) -> str:
     """Two of the losses of each size, and memory."""
-    small, large = (on_cpu(results, f"training-target-{side}") for side in (16, 32))
     loops = on_cpu(results, "training-loops")
-    chosen = [(part, losses(part)[place]) for part in (small, large) for place in (1, 3)]
-    words = {
-        THE_NOTES: "the notes'",
-        SCRIPT: "the script's settings",
-        "ours": "the package's, in bf16",
-    }
-    rows = [
-        [
-            words[name],
-            *(
-                shown(value(p, name, f"seconds_to_{loss}"), "{:.1f} s", "never")
-                for p, loss in chosen
-            ),
-            *(shown(value(loops, name, f"memory_mb_{side}"), "{:.0f} MB") for side in (16, 32)),
-        ]
-        for name in words
-    ]
-    at = [f"{float(loss):.3f}" for _, loss in chosen]
-    head = ["loop", f"16×16, to {at[0]}", f"to {at[1]}", f"32×32, to {at[2]}", f"to {at[3]}"]
-    return markdown([*head, "main memory, 16×16", "32×32"], rows)
+    names = (THE_NOTES, SCRIPT, "ours")
+    rows = []
+    for side in (16, 32):
+        part = on_cpu(results, f"training-target-{side}")
+        for loss in (losses(part)[1], losses(part)[3]):
+            seconds = (value(part, name, f"seconds_to_{loss}") for name in names)
+            cells = (shown(taken, "{:.1f} s", "never") for taken in seconds)
+            rows.append([f"{side}×{side}, to a loss of {float(loss):.3f}", *cells])
+    for side in (16, 32):
+        memory = (shown(value(loops, name, f"memory_mb_{side}"), "{:.0f} MB") for name in names)
+        rows.append([f"{side}×{side}, main memory", *memory])
+    return markdown(["", "the notes'", "the script's", "the package's"], rows)
 
 
 def training_budget(results: dict[str, Results]) -> str:
@@ -231,7 +222,7 @@ def training_budget(results: dict[str, Results]) -> str:
     return markdown([head, *(f"{n:,}" for n in numbers)], rows)
 
 
-SPEED_IN_THE_CHAPTER = {
+SPEED_IN_THE_BOOK = {
     "nothing": "none",
     "data on the device": "pictures as bytes on the device",
     "these four, compile": "these four and `compile`",
@@ -257,11 +248,11 @@ def training_speed(results: dict[str, Results]) -> str:
     return markdown(["`speed`: a step's time, 16x16", "ratio"], rows)
 
 
-def training_speed_in_the_chapter(results: dict[str, Results]) -> str:
-    """The same in the chapter's words."""
+def training_speed_in_the_book(results: dict[str, Results]) -> str:
+    """The same in the book's words."""
     part = on_cpu(results, "training-speed")
     rows = [
-        [SPEED_IN_THE_CHAPTER.get(name, name), shown(value(part, name, "ratio"), "{:.2f}")]
+        [SPEED_IN_THE_BOOK.get(name, name), shown(value(part, name, "ratio"), "{:.2f}")]
         for name in part.cases
     ]
     return markdown(["trick", "time of a step"], rows)
@@ -284,12 +275,18 @@ def training_quality(results: dict[str, Results]) -> str:
                 words.get(name, name),
                 shown(loss, "{:.1f}" if loss is not None and loss >= 1 else "{:.3f}"),
                 shown(value(part, name, "x0_error"), "{:.2f}"),
-                shown(value(part, name, "kid_ddpm_50"), "{:.0f}"),
-                shown(value(part, name, "kid_ddim_25"), "{:.0f}"),
+                _mean_and_ends(part, name, "kid_ddpm_50"),
+                _mean_and_ends(part, name, "kid_ddim_25"),
             ]
         )
     head = ["trick", "loss of the noise", r"error of $\hat x_0$", "KID, DDPM in 50 steps"]
     return markdown([*head, "KID, DDIM in 25"], rows)
+
+
+def _mean_and_ends(part: Part, case: str, figure: str) -> str:
+    """A mean with the lowest and the highest of what it is one of."""
+    mean, low, high = (value(part, case, figure + end) for end in ("", "_low", "_high"))
+    return f"{shown(mean, '{:.1f}')} ({shown(low, '{:.1f}')} to {shown(high, '{:.1f}')})"
 
 
 def _each_gpu(results: dict[str, Results], table: Callable[[Results], str | None]) -> str:
@@ -399,10 +396,10 @@ TABLES: dict[str, Table] = {
     "schedulers": schedulers,
     "training-loops": training_loops,
     "training-target": training_target,
-    "training-target-in-the-chapter": training_target_in_the_chapter,
+    "training-target-in-the-book": training_target_in_the_book,
     "training-budget": training_budget,
     "training-speed": training_speed,
-    "training-speed-in-the-chapter": training_speed_in_the_chapter,
+    "training-speed-in-the-book": training_speed_in_the_book,
     "training-quality": training_quality,
     "gpu-goals": gpu_goals,
     "gpu-sampling": gpu_sampling,

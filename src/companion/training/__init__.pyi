@@ -18,3 +18,4 @@ from .loss import target as target
 from .pictures import load_pictures as load_pictures
 from .schedule import cosine_schedule as cosine_schedule
 from .schedule import optimizer_steps as optimizer_steps
+from .unet_diagram import draw_unet as draw_unet
