@@ -25,6 +25,7 @@ VERY_LONG = 30
 CODE = re.compile(r'(<span class="pre">)([^<]+)(</span>)')
 PROGRAM = re.compile(r"(?<=<pre>)(.*?)(?=</pre>)", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
+DEEPEST = 24  # more is a drawing, and has no room on a phone
 SET_IN = re.compile(r"^((?:<[^>]*>)*)( +)")
 MENDED = (
     # A corner of a table that heads nothing.
@@ -49,7 +50,7 @@ def with_depth(line: str) -> str:
     """A line of a program that tells how far it is set in; book/_static/custom.css uses it."""
     text = TAG.sub("", line)
     depth = len(text) - len(text.lstrip(" "))
-    if not depth or not text.strip():
+    if not 0 < depth <= DEEPEST or not text.strip():
         return line
     line = SET_IN.sub(r'\1<span class="depth">\2</span>', line)
     return f'<span style="--depth:{depth}">{line}</span>'

@@ -1,6 +1,7 @@
 """Chapter 3: the parts of Stable Diffusion, and text-to-image as one plain loop.
 
-    parts = load_parts("CompVis/stable-diffusion-v1-4", device="cuda", dtype=torch.float16)
+    model = "CompVis/stable-diffusion-v1-4"
+    parts = load_parts(model, device="cuda", dtype=torch.float16)
     pictures = text_to_image(parts, "a cat on a blue background", seeds=1145)
 
 Works on any Stable Diffusion 1.x, a folder or an id of the hub, and gives the pictures of

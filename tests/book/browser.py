@@ -15,7 +15,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from make_pdf import CHROMIUM
 
@@ -30,22 +30,20 @@ class View:
     name: str
     width: int
     height: int
-    scheme: str  # what the reader's system wants: light or dark
-    rules: dict[str, Any] = field(default_factory=dict, hash=False)  # of axe: all, but for its own
 
 
-# axe leaves these out by default: they are younger, not less true.
+SCREEN = View("screen", 1280, 900)
+PHONE = View("phone", 390, 844)
+
+# axe's rules: those that it has on by default, and younger ones, which are not less true.
 ALL_RULES = {
     "rules": {
         rule: {"enabled": True}
         for rule in ("label-content-name-mismatch", "p-as-heading", "table-fake-caption")
     }
 }
-LIGHT = View("light", 1280, 900, "light", ALL_RULES)
-# The same page in other colours.
-DARK = View("dark", 1280, 900, "dark", {"runOnly": ["color-contrast", "link-in-text-block"]})
-PHONE = View("phone", 390, 844, "light", ALL_RULES)
-VIEWS = (LIGHT, DARK, PHONE)
+# Those that may answer differently when the same page has other colours.
+RULES_OF_COLOUR = {"runOnly": ["color-contrast", "link-in-text-block"]}
 
 
 @dataclass
@@ -129,21 +127,20 @@ MEASURE = r"""() => {
   return {width, clipped, wrapped, broken};
 }"""
 
-# Most of axe's time goes into the colours of code and formulas, word for word. One word of each
-# colour on each ground is enough.
+# Most of axe's time goes into the colours of code and formulas, word for word. One of each kind
+# is enough.
 THIN = r"""() => {
   const kinds = new Set(), again = [];
   for (const word of document.querySelectorAll(":is(pre, .math) span:not(:has(*))")) {
-    const ground = getComputedStyle(word.closest(".highlight, .output, .math")).backgroundColor;
-    const {color, fontWeight} = getComputedStyle(word);
-    const kind = [ground, color, fontWeight].join();
+    const block = word.closest(".cell_input, .output, pre, .math");
+    const kind = [block.className, word.parentElement.className, word.className].join();
     if (kinds.has(kind)) again.push(word);
     kinds.add(kind);
   }
   for (const word of again) word.replaceWith(word.closest("pre") ? word.textContent : "");
 }"""
 
-# Started in all views before the first is waited for: Chromium has a process for each.
+# Started in both views before the first is waited for: Chromium has a process for each.
 START_AXE = """options => {
   window.checked = axe.run(document, {resultTypes: ["violations"], ...options});
   return null;
@@ -175,26 +172,33 @@ def opened(tab: "Page", address: str, page: str, view: View) -> Seen:
 
 
 def look_at_all(browser: "Browser", address: str, pages: list[str]) -> list[Seen]:
-    """Open every page in every view; the first as on a first visit."""
+    """Open every page on a screen and on a phone; on the screen it gets dark in between."""
     checker = axe()
+    views = (SCREEN, PHONE)
     contexts = [
         browser.new_context(
-            viewport={"width": view.width, "height": view.height}, color_scheme=view.scheme
+            viewport={"width": view.width, "height": view.height}, color_scheme="light"
         )
-        for view in VIEWS
+        for view in views
     ]
     found = []
     for page in pages:
         tabs = []
-        for view, context in zip(VIEWS, contexts, strict=True):
+        for view, context in zip(views, contexts, strict=True):
             tab = context.new_page()
             seen = opened(tab, address, page, view)
             tab.evaluate(THIN)
             tab.evaluate(checker)
-            tab.evaluate(START_AXE, view.rules)
+            tab.evaluate(START_AXE, ALL_RULES)
             tabs.append((tab, seen))
-        for tab, seen in tabs:
-            seen.violations = tab.evaluate(AXE_SAYS)
+        (screen, on_screen), (phone, on_phone) = tabs
+        on_screen.violations = screen.evaluate(AXE_SAYS)
+        screen.emulate_media(color_scheme="dark")
+        screen.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+        screen.evaluate(START_AXE, RULES_OF_COLOUR)
+        on_phone.violations = phone.evaluate(AXE_SAYS)
+        on_screen.violations += [f"in the dark: {what}" for what in screen.evaluate(AXE_SAYS)]
+        found += [on_screen, on_phone]
+        for tab, _ in tabs:
             tab.close()
-            found.append(seen)
     return found

@@ -3,10 +3,10 @@
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
-from browser import LIGHT, PHONE, Seen, chromium, launched, look_at_all, served
+from browser import PHONE, SCREEN, Seen, chromium, launched, look_at_all, served
 from chapters import ROOT
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_no_line_of_code_or_output_is_cut_off(seen: list[Seen]) -> None:
 
 
 def test_lines_of_code_and_output_have_room_on_a_screen(seen: list[Seen]) -> None:
-    assert not told([one for one in seen if one.view is LIGHT], lambda one: one.wrapped)
+    assert not told([one for one in seen if one.view is SCREEN], lambda one: one.wrapped)
 
 
 def test_no_word_of_a_table_is_broken(seen: list[Seen]) -> None:
@@ -95,6 +95,19 @@ def test_pages_ask_no_other_host_for_anything(seen: list[Seen]) -> None:
 
 def test_axe_finds_nothing_that_keeps_a_reader_out(seen: list[Seen]) -> None:
     assert not told(seen, lambda one: "\n  ".join(one.violations))
+
+
+@pytest.mark.parametrize("wanted", ["light", "dark"])
+def test_a_first_visit_is_as_light_or_dark_as_the_readers_system(
+    browser: "Browser", site: str, wanted: Literal["light", "dark"]
+) -> None:
+    context = browser.new_context(color_scheme=wanted)
+    page = context.new_page()
+    # Before the theme's own scripts, which come last: what is painted first is right.
+    page.route("**/pydata-sphinx-theme.js*", lambda route: route.abort())
+    page.goto(f"{site}book/intro.html")
+    assert page.evaluate("document.documentElement.dataset.theme") == wanted
+    context.close()
 
 
 @pytest.mark.parametrize("side", ["primary", "secondary"])

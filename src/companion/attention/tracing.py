@@ -28,7 +28,8 @@ def trace(
 
         with trace(pipe) as maps:
             image = pipe("a cat on a blue background").images[0]
-        maps.compute_global_heat_map().compute_word_heat_map("cat").plot_overlay(image)
+        heat_map = maps.compute_global_heat_map()
+        heat_map.compute_word_heat_map("cat").plot_overlay(image)
 
     The picture is the one that the pipeline draws without, bit for bit: nothing is replaced, hooks
     read the queries and keys that the layers make, and the softmax is computed once more beside.

@@ -4,8 +4,9 @@ From a task to a picture that is kept:
 
     pipe = load("text-to-image")
     print(optimise(pipe))
-    (picture,) = draw(pipe, "a dinosaur and sushi", seeds=37)
-    save_with_settings("picture.png", picture, pipe, "a dinosaur and sushi", seed=37)
+    prompt = "a dinosaur and sushi"
+    (picture,) = draw(pipe, prompt, seeds=37)
+    save_with_settings("picture.png", picture, pipe, prompt, seed=37)
 """
 
 from .drawing import draw
