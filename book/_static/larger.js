@@ -44,7 +44,8 @@
     button.type = "button";
     button.className = "larger";
     const name = drawing.getAttribute("aria-label") ?? drawing.querySelector("title")?.textContent;
-    button.setAttribute("aria-label", name ?? "Drawing");
+    // Its name is the drawing's: one of its own would hide the words that stand on it.
+    if (!name) button.setAttribute("aria-label", "Drawing");
     const style = drawing.getAttribute("style") ?? "";
     drawing.replaceWith(button);
     button.append(drawing);

@@ -195,6 +195,7 @@ def look_at_all(browser: "Browser", address: str, pages: list[str]) -> list[Seen
         on_screen.violations = screen.evaluate(AXE_SAYS)
         screen.emulate_media(color_scheme="dark")
         screen.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+        screen.evaluate("Promise.all(document.getAnimations().map(change => change.finished))")
         screen.evaluate(START_AXE, RULES_OF_COLOUR)
         on_phone.violations = phone.evaluate(AXE_SAYS)
         on_screen.violations += [f"in the dark: {what}" for what in screen.evaluate(AXE_SAYS)]
