@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from PIL import Image
 
-from make_pdf import CHROMIUM, find_chromium, for_paper, print_page
+from companion import figures
+from make_pdf import CHROMIUM, STATES, find_chromium, for_paper, print_page
 
 PAGE = """<html><head></head><body><article><section id="book"><h1>Book</h1>
 <div class="toctree-wrapper"><section id="one"><h3>One#</h3><h4>Part</h4>
 <details><summary>Show</summary>solution</details></section></div>
 <section id="run"><h2>Run it</h2></section></section></article>
-<script src="_static/theme.js"></script><script src="_static/mathjax/tex-svg.js"></script>
+<script src="_static/theme.js"></script><script src="_static/katex/katex.min.js"></script>
+<script src="_static/formulas.js"></script>
 </body></html>"""
 
 
@@ -33,9 +36,32 @@ def test_folded_cells_are_open(printed: BeautifulSoup) -> None:
     assert all(fold.has_attr("open") for fold in printed.find_all("details"))
 
 
+def states(count: int) -> list[str]:
+    """What is printed of a slider of so many states."""
+    pictures = [Image.new("RGB", (8, 8), (number, 0, 0)) for number in range(count)]
+    slider = figures.scrubber(pictures, [f"t = {number}" for number in range(count)], "a picture")
+    html = PAGE.replace("solution", f"<div>{slider._repr_html_()}</div>")
+    paper = BeautifulSoup(for_paper(html), "html.parser")
+    assert not [script for script in paper.find_all("script") if "frame" in script.text]
+    printed = paper.select(".frame.printed")
+    assert len(printed) == len(paper.select(".frame"))
+    return [frame.get_text() for frame in printed]
+
+
+def test_of_a_slider_the_first_and_the_last_state_are_printed_and_some_between() -> None:
+    assert states(51) == [f"t = {number}" for number in (0, 10, 20, 30, 40, 50)]
+    assert len(states(7)) == STATES
+
+
+def test_of_a_short_slider_every_state_is_printed() -> None:
+    assert states(3) == ["t = 0", "t = 1", "t = 2"]
+    assert states(1) == ["t = 0"]
+
+
 def test_formulas_are_still_drawn(printed: BeautifulSoup) -> None:
     assert [script["src"] for script in printed.find_all("script")] == [
-        "_static/mathjax/tex-svg.js"
+        "_static/katex/katex.min.js",
+        "_static/formulas.js",
     ]
 
 

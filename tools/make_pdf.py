@@ -4,10 +4,12 @@
     python tools/make_pdf.py --chromium google-chrome
 
 The API reference stays on the web: it is there to be searched, not read. Folded cells are opened,
-and the outline has the chapters. Writes _build/diffusers-by-hand.pdf.
+of a slider some states stand side by side, and the outline has the chapters. Writes
+_build/diffusers-by-hand.pdf.
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -15,35 +17,24 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "_build" / "pdf"
 PDF = ROOT / "_build" / "diffusers-by-hand.pdf"
 ON_THE_WEB_ONLY = "book/api/index"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# What is for a screen is left out; a chapter begins a page; pictures and tables are not cut where
-# they fit on one page.
+# How many states of a slider are printed: the first, the last, and those between.
+STATES = 6
+# Lines of code that stay on one page; longer code may go over two.
+SHORT = 16
+# Beside the pages' own book/_static/print.css: a chapter begins a page.
 STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm;
   @bottom-center { content: counter(page); font-size: 9pt; } }
-html { font-size: 13px; }
-.bd-header, .bd-header-article, .bd-sidebar, .bd-sidebar-primary, .bd-sidebar-secondary,
-.bd-footer, .bd-footer-content, .prev-next-footer, .copybtn, .headerlink, .skip-link,
-.toggle-button, #pst-skip-link, #pst-back-to-top, #jb-print-docs-body, dialog,
-details > summary { display: none !important; }
-.bd-main, .bd-content, .bd-article-container, .bd-container, .bd-container__inner {
-  display: block !important; max-width: none !important; width: auto !important;
-  padding: 0 !important; overflow: visible !important; }
-.bd-content div.cell details { border: 0; }
-pre, code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
-.pst-scrollable-table-container, div.cell_output { overflow: visible !important; }
-.sd-tab-set, .sd-tab-set > label, .sd-tab-set > .sd-tab-content { display: block !important; }
-td:first-child { min-width: 35mm; }
-h1 { display: block !important; }
+html { font-size: 13px; print-color-adjust: exact; }
+td:first-child { min-width: 30mm; }
 .toctree-wrapper > section { break-before: page; }
-h1, h2, h3, h4 { break-after: avoid; }
-figure, img, table, div.math, div.cell_input, div.highlight { break-inside: avoid; }
 """
 
 
@@ -62,7 +53,7 @@ def build() -> Path:
     subprocess.run([*command, "-n", "-W", "--keep-going", "--quiet"], check=True)
     # Its links begin at the folder above: singlehtml takes the first page to lie there.
     site = FOLDER / "_build" / "singlehtml"
-    return (site / "book" / "intro.html").rename(site / "book.html")
+    return (site / f"{contents['root']}.html").rename(site / "book.html")
 
 
 def put_chapters_last(page: BeautifulSoup) -> None:
@@ -71,8 +62,10 @@ def put_chapters_last(page: BeautifulSoup) -> None:
     chapters = page.select_one("article div.toctree-wrapper")
     assert chapters
     assert page.article
-    for heading in chapters.find_all(["h3", "h4", "h5", "h6"]):
-        heading.name = f"h{int(heading.name[1]) - 2}"
+    headings = chapters.find_all(["h2", "h3", "h4", "h5", "h6"])
+    below = int(headings[0].name[1]) - 1  # how deep in the first page the chapters stand
+    for heading in headings:
+        heading.name = f"h{int(heading.name[1]) - below}"
     titles = page.new_tag("ul")
     for chapter in chapters.find_all("section", recursive=False):
         link = page.new_tag("a", href=f"#{chapter['id']}")
@@ -85,16 +78,43 @@ def put_chapters_last(page: BeautifulSoup) -> None:
     page.article.append(chapters)
 
 
+def mark(tag: Tag, name: str) -> None:
+    """Give a tag one more class."""
+    tag["class"] = " ".join([*tag.get_attribute_list("class"), name])
+
+
+def choose_states(page: BeautifulSoup) -> None:
+    """Keep some states of each slider, side by side, and of an explorer its sheet: as where no
+    script runs."""
+    for slider in page.select(".companion-scrubber"):
+        frames = slider.select(".frame")
+        last = min(len(frames), STATES) - 1
+        chosen = {round(i * (len(frames) - 1) / max(last, 1)) for i in range(last + 1)}
+        for number, frame in enumerate(frames):
+            if number in chosen:
+                mark(frame, "printed")
+            else:
+                frame.decompose()
+    for script in page.select(".companion-scrubber ~ script, .companion-explorer ~ script"):
+        script.decompose()
+
+
 def for_paper(html: str) -> str:
     """The page as it is printed: everything unfolded, nothing that only a screen has use for."""
     page = BeautifulSoup(html, "html.parser")
     put_chapters_last(page)
     for fold in page.find_all("details"):
         fold["open"] = ""
+    choose_states(page)
+    for code in page.select("div.highlight"):
+        if code.get_text().strip().count("\n") < SHORT:
+            mark(code.find_parent(class_="cell_input") or code, "whole")
     for script in page.find_all("script", src=True):
-        if "mathjax" not in script["src"]:
+        if not re.search(r"katex|formulas\.js", str(script["src"])):
             script.decompose()
+    assert page.html
     assert page.head
+    page.html["data-theme"] = "light"
     style = page.new_tag("style")
     style.string = STYLE
     page.head.append(style)

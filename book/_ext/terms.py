@@ -20,6 +20,10 @@ from sphinx.transforms import SphinxTransform
 GLOSSARY = "book/glossary"
 # Pages whose words are names and addresses, or the terms themselves.
 LEFT_ALONE = re.compile(r"book/(glossary|references|status|api/.*)$")
+# On these pages the word means something else: what opens the hub, a password.
+ANOTHER_SENSE = {
+    "token": ("book/01_start", "book/05_training", "book/behind_the_firewall", "book/reliability")
+}
 # A term in a heading, a link or code is not linked once more.
 CLOSED = (
     nodes.title,
@@ -79,7 +83,7 @@ class LinkTerms(SphinxTransform):
         pattern = pattern_of(iter(terms))
         title = self.document.next_node(nodes.title)
         self.title = title.astext() if title else page
-        seen: set[str] = set()
+        seen = {term for term, pages in ANOTHER_SENSE.items() if page in pages}
         for text in list(self.document.findall(nodes.Text)):
             if not any(isinstance(above, CLOSED) for above in ancestors(text)):
                 text.parent.replace(text, list(self.linked(text, pattern, by_form, seen)))

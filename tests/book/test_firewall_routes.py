@@ -244,8 +244,8 @@ def test_every_kernel_has_the_variables_of_the_startup_file(
 # What is neither run nor tested, since it needs another machine, a terminal or the real host.
 HARMLESS = re.compile(
     r"^(?:export \w+=\S+|read -rs HF_TOKEN && export HF_TOKEN|ssh -R .*|pip install .*"
-    r"|apt-get .*|tmux new -s book .*|companion (?:fetch|train) .*|olah-cli .*|unzip .*"
-    r"|mkdir more && tar .*|git clone --depth 1 https://github\.com/\S+)$"
+    r"|apt-get .*|tmux new -s book .*|companion (?:fetch|train) .*|olah-cli .*|find .*|unzip .*"
+    r"|git config --global --unset \S+|mkdir more && tar .*|git clone --depth 1 https://github\.com/\S+)$"
 )
 
 

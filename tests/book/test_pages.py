@@ -123,12 +123,12 @@ def test_style_sheets_load_nothing_from_another_host() -> None:
     assert not found
 
 
-def test_formulas_are_drawn_by_the_copy_of_mathjax_in_the_book() -> None:
+def test_formulas_are_drawn_by_the_copy_of_katex_in_the_book() -> None:
     with_math = [path for path in PAGES if page(path).find(class_="math")]
     for path in with_math:
         sources = [str(t["src"]) for t in page(path).find_all("script", src=True)]
-        assert any("_static/mathjax/tex-svg.js" in source for source in sources), name(path)
-    assert (HTML / "_static" / "mathjax" / "tex-svg.js").stat().st_size > 1_000_000
+        assert any("_static/katex/katex.min.js" in source for source in sources), name(path)
+    assert (HTML / "_static" / "katex" / "katex.min.js").stat().st_size > 100_000
     assert with_math or not chapters(), "no page has a formula: does this test look rightly?"
 
 

@@ -67,6 +67,18 @@ def test_hf_download_starts_again_from_zero_when_it_was_killed(
     assert hub.sent() == 600_000 + SIZE
 
 
+def test_hf_download_keeps_nothing_of_a_file_that_failed(hub: FaultyHub, shell: Shell) -> None:
+    hub.cut(after=600_000)  # the library asks again,
+    hub.refuse(503, times=9)  # and is refused
+    command = ["hf", "download", MODEL, WEIGHTS]
+    assert shell(*command).returncode == 1
+    assert [line.status for line in hub.requests("files")] == [200, 503]
+    assert list(Path(shell.environment["HF_HOME"]).rglob("*.incomplete")) == []
+    hub.faults.clear()
+    assert shell(*command).returncode == 0
+    assert hub.requests("files")[-1].range == ""
+
+
 def test_hf_download_takes_a_flipped_byte_and_hf_cache_verify_finds_it(
     hub: FaultyHub, shell: Shell, weights: bytes
 ) -> None:

@@ -35,9 +35,9 @@ def draw(
         prompt: a text, or several with a seed for each.
         seeds: one picture for each; with one prompt, that many pictures of it. Whole numbers of 0
             to 2^64 - 1, numpy's and torch's included.
-        guided: the part of the steps, from the first on, that get guidance (Kynkäänniemi et al.
-            2024, "Applying Guidance in a Limited Interval"). The others cost half; what is in the
-            picture is settled by then, and details change a little.
+        guided: the part of the steps, from the first on, that get guidance. The others cost half.
+            At low noise guidance changes details only (Kynkäänniemi et al. 2024, who leave it out
+            of the noisiest steps too, where it does harm; this does not).
         **arguments: of the pipeline's call: num_inference_steps, guidance_scale, negative_prompt,
             height, width, and where the task has them image, mask_image (PIL pictures), strength,
             noise_level. A picture may have any mode: it is turned as its EXIF data say, and what
@@ -85,7 +85,7 @@ def run(pipe: Any, call: Call) -> list[Image.Image]:
 def _without_guidance_after(guided: float) -> dict[str, Any]:
     """What makes a pipeline drop the unconditional half of its batch after a part of the steps.
 
-    Chapter 4, "Half of the work in a third of the steps".
+    Chapter 4, "Guidance in an interval".
     """
 
     def drop(pipe: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def sweep(
 ) -> list[Drawn]:
     """Draw a prompt with every combination of settings.
 
-    Chapter 4, "Another scheduler".
+    Chapter 4, "What the companion adds".
 
     Args:
         pipe: as for `draw`; its own scheduler is back in the end.

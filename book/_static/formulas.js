@@ -1,0 +1,17 @@
+// KaTeX draws the page's formulas. Sphinx writes them as \(...\) and \[...\], for MathJax.
+"use strict";
+if (window.katex) {
+  const style = document.createElement("link");
+  style.rel = "stylesheet";
+  style.href = `${document.documentElement.dataset.content_root ?? ""}_static/katex/katex.min.css`;
+  document.head.append(style);
+  for (const formula of document.querySelectorAll(".math")) {
+    const written = formula.textContent.match(/\\(\(|\[)([^]*)\\[)\]]/);
+    if (written) {
+      // An equation's number and its link stand before the formula, and stay.
+      const drawn = document.createElement("span");
+      katex.render(written[2], drawn, { displayMode: written[1] === "[" });
+      formula.replaceChildren(...formula.querySelectorAll(":scope > .eqno"), drawn);
+    }
+  }
+}

@@ -1,0 +1,25 @@
+// Before a page is printed: its folds open, its colours are those of the light theme, and of each
+// slider the first picture, the last, and four between them are chosen. Afterwards all is as before.
+"use strict";
+{
+  const undo = [];
+  window.addEventListener("beforeprint", () => {
+    const theme = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    undo.push(() => { document.documentElement.dataset.theme = theme; });
+    for (const fold of document.querySelectorAll("article details:not([open])")) {
+      fold.open = true;
+      undo.push(() => { fold.open = false; });
+    }
+    for (const slider of document.querySelectorAll(".companion-scrubber")) {
+      const frames = slider.querySelectorAll(".frame");
+      const last = Math.min(frames.length, 6) - 1;
+      for (let i = 0; i <= last; i++) {
+        frames[Math.round((i * (frames.length - 1)) / Math.max(last, 1))].classList.add("printed");
+      }
+    }
+  });
+  window.addEventListener("afterprint", () => {
+    while (undo.length) undo.pop()();
+  });
+}
