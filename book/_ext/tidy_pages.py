@@ -32,6 +32,8 @@ MENDED = (
     (re.compile(r'<th class="head">(?:<p></p>)?</th>'), "<td></td>"),
     # The parameters of a signature, one a line: to Sphinx a list of definitions without terms.
     (re.compile(r"<dl>(?=\s*<dd>)"), '<dl role="presentation">'),
+    # The entries of a bibliography, which is a list; their own role is no longer one.
+    (re.compile(r'role="doc-biblioentry"'), 'role="listitem"'),
     # A fold is called by what stands on it.
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
 )

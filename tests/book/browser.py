@@ -140,13 +140,19 @@ THIN = r"""() => {
   for (const word of again) word.replaceWith(word.closest("pre") ? word.textContent : "");
 }"""
 
+# Colours that change slowly are of no use to axe until they are there.
+SETTLED = (
+    "Promise.allSettled(document.getAnimations().map(change => change.finished)).then(() => null)"
+)
+
 # Started in both views before the first is waited for: Chromium has a process for each.
 START_AXE = """options => {
   window.checked = axe.run(document, {resultTypes: ["violations"], ...options});
   return null;
 }"""
 AXE_SAYS = """async () => (await checked).violations.flatMap(({id, help, nodes}) =>
-  nodes.map(({target, html}) => `${id}: ${help}: ${target.join(" ")}: ${html.slice(0, 200)}`))"""
+  nodes.map(({target, html, any}) =>
+    `${id}: ${help}: ${target.join(" ")}: ${html.slice(0, 200)} ${any[0]?.message ?? ""}`))"""
 
 
 def axe() -> str:
@@ -187,6 +193,7 @@ def look_at_all(browser: "Browser", address: str, pages: list[str]) -> list[Seen
         for view, context in zip(views, contexts, strict=True):
             tab = context.new_page()
             seen = opened(tab, address, page, view)
+            tab.evaluate(SETTLED)
             tab.evaluate(THIN)
             tab.evaluate(checker)
             tab.evaluate(START_AXE, ALL_RULES)
@@ -195,7 +202,7 @@ def look_at_all(browser: "Browser", address: str, pages: list[str]) -> list[Seen
         on_screen.violations = screen.evaluate(AXE_SAYS)
         screen.emulate_media(color_scheme="dark")
         screen.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-        screen.evaluate("Promise.all(document.getAnimations().map(change => change.finished))")
+        screen.evaluate(SETTLED)
         screen.evaluate(START_AXE, RULES_OF_COLOUR)
         on_phone.violations = phone.evaluate(AXE_SAYS)
         on_screen.violations += [f"in the dark: {what}" for what in screen.evaluate(AXE_SAYS)]
