@@ -197,7 +197,8 @@ def with_icons(css: str, webfonts: Path, names: set[str], fontawesome: str) -> s
     for others, sign in OTHER_NAMES.findall(fontawesome):
         signs_of |= dict.fromkeys(re.findall(r'"([\w-]+)"', others), sign)
     css += "\n" + "\n".join(
-        f'.fa-{icon}::before{{content:"\\{sign}"}}'
+        # The second one is for screen readers, which have nothing to say of it.
+        f'.fa-{icon}::before{{content:"\\{sign}";content:"\\{sign}"/""}}'
         for icon, sign in signs_of.items()
         if f"fa-{icon}" in names
     )

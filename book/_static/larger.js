@@ -50,7 +50,7 @@
     button.append(drawing);
     button.addEventListener("click", () => {
       button.style.minHeight = `${button.offsetHeight}px`;
-      open(drawing, Math.max(drawing.viewBox.baseVal.width, 900), name);
+      open(drawing, 1.2 * drawing.viewBox.baseVal.width, name);
       dialog.addEventListener("close", () => {
         drawing.setAttribute("style", style);
         button.style.minHeight = "";
