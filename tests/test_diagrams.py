@@ -13,10 +13,10 @@ from companion import figures
 
 SVG = "{http://www.w3.org/2000/svg}"
 PHONE, LEAST = 360, 10  # pixels: a narrow column, and the smallest letters in it
-# The grounds and inks of the book (pydata-sphinx-theme), JupyterLab and Colab, light and dark.
+# The grounds and inks of the book (sphinx-book-theme), JupyterLab and Colab, light and dark.
 THEMES = {
     "book, light": ("#ffffff", "#222832"),
-    "book, dark": ("#14181e", "#ced6dd"),
+    "book, dark": ("#121212", "#ced6dd"),
     "JupyterLab, dark": ("#111111", "#ffffff"),
     "Colab, dark": ("#383838", "#d5d5d5"),
 }

@@ -92,7 +92,7 @@ class Diagram:
             width=LARGEST,
             height=round(self.height * LARGEST / WIDTH),
             role="img",
-            style="max-width: 100%; height: auto",
+            style="display: block; margin: 0 auto; max-width: 100%; height: auto",
             font_family="sans-serif",
             font_size=SMALL,
         )

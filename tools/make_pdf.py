@@ -62,8 +62,10 @@ def put_chapters_last(page: BeautifulSoup) -> None:
     chapters = page.select_one("article div.toctree-wrapper")
     assert chapters
     assert page.article
-    for heading in chapters.find_all(["h3", "h4", "h5", "h6"]):
-        heading.name = f"h{int(heading.name[1]) - 2}"
+    headings = chapters.find_all(["h2", "h3", "h4", "h5", "h6"])
+    below = int(headings[0].name[1]) - 1  # how deep in the first page the chapters stand
+    for heading in headings:
+        heading.name = f"h{int(heading.name[1]) - below}"
     titles = page.new_tag("ul")
     for chapter in chapters.find_all("section", recursive=False):
         link = page.new_tag("a", href=f"#{chapter['id']}")

@@ -1,0 +1,128 @@
+"""The pages in a browser: on a screen, in the dark, on a phone. `make pages` runs these."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from browser import LIGHT, PHONE, Seen, chromium, launched, look_at_all, served
+from chapters import ROOT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.pages
+
+HTML = ROOT / "_build" / "html"
+# A word that a reader may look for, and a page that is about it.
+SEARCHES = {
+    "timestep": "02_manual_loop",
+    "guidance": "03_stable_diffusion",
+    "strength": "04_autopipeline",
+    "learning rate": "05_training",
+    "heat map": "06_attention",
+    "alphas_cumprod": "notation",
+}
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[str]:
+    if not (HTML / "index.html").exists():
+        if os.environ.get("MAKELEVEL"):
+            pytest.fail("make built no _build/html/index.html")
+        pytest.skip("no pages: run `make book` first")
+    with served(HTML) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    program = chromium()
+    if not program:
+        lacking = "no Chromium here to open the pages in: apt install chromium, or set CHROMIUM"
+        if os.environ.get("MAKELEVEL") and os.environ.get("CI"):
+            pytest.fail(lacking)
+        pytest.skip(lacking)
+    with launched(program) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def seen(browser: "Browser", site: str) -> list[Seen]:
+    """All pages in all views: a minute or two, once."""
+    pages = [path for path in sorted(HTML.rglob("*.html")) if "_static" not in path.parts]
+    names = [path.relative_to(HTML).as_posix() for path in pages]
+    names.remove("index.html")  # leads on to the first page, and is not seen
+    return look_at_all(browser, site, names)
+
+
+@pytest.fixture
+def phone(browser: "Browser") -> Iterator["Page"]:
+    context = browser.new_context(viewport={"width": PHONE.width, "height": PHONE.height})
+    yield context.new_page()
+    context.close()
+
+
+def told(seen: list[Seen], of: Callable[[Seen], object]) -> str:
+    """What pages have that they should not, one a line."""
+    return "\n".join(f"{one}: {what}" for one in seen if (what := of(one)))
+
+
+def test_nothing_of_a_page_lies_beside_the_screen(seen: list[Seen]) -> None:
+    assert not told(seen, lambda one: one.width if one.width > one.view.width else None)
+
+
+def test_no_line_of_code_or_output_is_cut_off(seen: list[Seen]) -> None:
+    assert not told(seen, lambda one: one.clipped)
+
+
+def test_lines_of_code_and_output_have_room_on_a_screen(seen: list[Seen]) -> None:
+    assert not told([one for one in seen if one.view is LIGHT], lambda one: one.wrapped)
+
+
+def test_no_word_of_a_table_is_broken(seen: list[Seen]) -> None:
+    assert not told(seen, lambda one: one.broken)
+
+
+def test_the_console_is_empty(seen: list[Seen]) -> None:
+    assert not told(seen, lambda one: one.console)
+
+
+def test_pages_ask_no_other_host_for_anything(seen: list[Seen]) -> None:
+    assert not told(seen, lambda one: one.elsewhere)
+
+
+def test_axe_finds_nothing_that_keeps_a_reader_out(seen: list[Seen]) -> None:
+    assert not told(seen, lambda one: "\n  ".join(one.violations))
+
+
+@pytest.mark.parametrize("side", ["primary", "secondary"])
+def test_contents_open_inside_a_phones_screen(phone: "Page", site: str, side: str) -> None:
+    phone.goto(f"{site}book/05_training.html")
+    phone.locator(f"button.sidebar-toggle.{side}-toggle:visible").click()
+    drawer = phone.locator(f"#pst-{side}-sidebar-modal")
+    drawer.locator("a:visible").first.wait_for()
+    phone.wait_for_function(
+        f"!document.querySelector('#pst-{side}-sidebar-modal').getAnimations().length"
+    )
+    box = drawer.bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= PHONE.width
+
+
+@pytest.mark.parametrize(("words", "page"), SEARCHES.items())
+def test_search_finds_the_page_and_shows_its_words(
+    phone: "Page", site: str, words: str, page: str
+) -> None:
+    phone.goto(f"{site}search.html?q={words.replace(' ', '+')}")
+    phone.get_by_text("Search finished").wait_for()
+    phone.locator("#search-results p.context").first.wait_for()
+    links = phone.locator("#search-results li a").evaluate_all("all => all.map(a => a.href)")
+    assert any(f"/{page}.html" in link for link in links), links
+    excerpts = phone.locator("#search-results p.context").all_inner_texts()
+    with_tex = [text for text in excerpts if re.search(r"\\[()\[\]A-Za-z]|[_^]\{", text)]
+    assert not with_tex
+    with_their_words = [text for text in excerpts if words.split()[0] in text.lower()]
+    assert with_their_words

@@ -1,0 +1,146 @@
+"""Draw the pictures of the chapters' cards on the first page: what each chapter is about.
+
+    python tools/draw_cards.py
+
+Models of the zoo draw them, on a CPU, in a minute. Writes book/images/card-1.png to card-6.png.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoPipelineForInpainting,
+    DDIMPipeline,
+    StableDiffusionPipeline,
+    UniPCMultistepScheduler,
+)
+from diffusers.utils.logging import disable_progress_bar
+from PIL import Image
+
+from companion import figures
+from companion.attention import trace
+from companion.attention.explorer import light_up
+from companion.door.labels import Origin, save_labelled
+from companion.profile import profile
+from companion.scenes import scene
+
+IMAGES = Path(__file__).resolve().parents[1] / "book" / "images"
+SIDE = 128  # of each of a card's two halves, in pixels
+OPTIONS = {"num_inference_steps": 25, "guidance_scale": 4.0}
+
+
+def halves(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two square pictures side by side, each pixel a square of pixels."""
+    card = Image.new("RGB", (2 * SIDE, SIDE))
+    for number, picture in enumerate((left, right)):
+        large = picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)
+        card.paste(large, (number * SIDE, 0))
+    return card
+
+
+def stable_diffusion() -> StableDiffusionPipeline:
+    """The zoo's Stable Diffusion with chapter 3's scheduler."""
+    pipe = StableDiffusionPipeline.from_pretrained(
+        profile("small").stable_diffusion, use_safetensors=True
+    )
+    pipe.scheduler = UniPCMultistepScheduler.from_config(
+        pipe.scheduler.config, timestep_spacing="linspace"
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def draw(pipe: StableDiffusionPipeline, prompt: str, seed: int, **options: Any) -> Image.Image:
+    """One picture."""
+    generator = torch.Generator().manual_seed(seed)
+    return pipe(prompt, generator=generator, **OPTIONS, **options).images[0]
+
+
+def first_pictures(pipe: StableDiffusionPipeline) -> Image.Image:
+    """Chapter 1: two pictures."""
+    prompts = ("a rocket on a black background", "a dinosaur on a yellow background")
+    left, right = (draw(pipe, prompt, 3) for prompt in prompts)
+    return halves(left, right)
+
+
+def from_noise() -> Image.Image:
+    """Chapter 2: an animal comes out of noise, in eight steps of a pixel model."""
+    pipe = DDIMPipeline.from_pretrained(profile("small").denoiser, use_safetensors=True)
+    scheduler, unet = pipe.scheduler, pipe.unet
+    scheduler.set_timesteps(50)
+    sample = torch.randn((1, 3, 32, 32), generator=torch.Generator().manual_seed(7))
+    seen = [sample]
+    with torch.inference_mode():
+        for t in scheduler.timesteps:
+            sample = scheduler.step(unet(sample, t).sample, t, sample).prev_sample
+            seen.append(sample)
+    chosen = torch.cat([seen[i] for i in (0, 15, 25, 32, 38, 43, 47, 50)])
+    return figures.tile(chosen, columns=4).resize((2 * SIDE, SIDE), Image.Resampling.NEAREST)
+
+
+def latents_and_picture(pipe: StableDiffusionPipeline) -> Image.Image:
+    """Chapter 3: the latents, three of their four channels as colours, and what they decode to."""
+    kept: dict[str, torch.Tensor] = {}
+
+    def keep(_: Any, step: int, t: Any, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        kept.update(values)
+        return values
+
+    picture = draw(pipe, "a panda on a green background", 0, callback_on_step_end=keep)
+    return halves(figures.to_pil(kept["latents"][0, :3] / 3), picture)
+
+
+def another_background(pipe: StableDiffusionPipeline) -> Image.Image:
+    """Chapter 4: a scene, and the same with its background repainted."""
+    given = scene(7, subset="stable-diffusion", size=64)
+    mask = Image.fromarray(~given.masks.any(0))
+    prompt = given.caption.replace(given.background, "purple")
+    inpaint = AutoPipelineForInpainting.from_pipe(pipe)
+    inpaint.set_progress_bar_config(disable=True)
+    repainted = draw(inpaint, prompt, 0, image=given.image, mask_image=mask, strength=1.0)
+    return halves(given.image, repainted)
+
+
+def flowers() -> Image.Image:
+    """Chapter 5: flowers that its model draws early in its training, and late."""
+    with Image.open(IMAGES / "flowers-by-epoch.png") as epochs:
+        tiles = [
+            epochs.convert("RGB").crop((102 * i, 102 * j, 102 * i + 96, 102 * j + 96))
+            for j in (0, 3)  # the first row and the last
+            for i in (1, 2, 3, 4)
+        ]
+    side = SIDE // 2
+    card = Image.new("RGB", (2 * SIDE, SIDE))
+    for number, tile in enumerate(tiles):
+        small = tile.resize((side, side), Image.Resampling.LANCZOS)
+        card.paste(small, (number % 4 * side, number // 4 * side))
+    return card
+
+
+def lit_word(pipe: StableDiffusionPipeline) -> Image.Image:
+    """Chapter 6: a picture, and where one of its prompt's words is looked up."""
+    with trace(pipe) as maps:
+        picture = draw(pipe, "a robot on an orange background", 7)
+    heat = maps.compute_global_heat_map().compute_word_heat_map("robot")
+    return halves(picture, light_up(picture, heat.expand_as(picture).numpy()))
+
+
+def main() -> None:
+    """Draw all."""
+    disable_progress_bar()
+    pipe = stable_diffusion()
+    cards = (
+        first_pictures(pipe),
+        from_noise(),
+        latents_and_picture(pipe),
+        another_background(pipe),
+        flowers(),
+        lit_word(pipe),
+    )
+    for number, card in enumerate(cards, 1):
+        save_labelled(card, IMAGES / f"card-{number}.png", Origin.BESIDE, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
