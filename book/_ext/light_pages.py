@@ -123,7 +123,8 @@ def lightened(path: Path, site: Path, renamed: dict[str, str], options: str) -> 
     html = SCRIPT.sub(r"<script defer\1", html)
     # At the end of the page, so that they do not run in the way of the style sheet.
     head, body = html.split("</head>", 1) if "</head>" in html else (html, "")
-    scripts = "\n".join(DEFERRED.findall(head))
+    # Formulas are read first, the search is used later.
+    scripts = "\n".join(sorted(DEFERRED.findall(head), key=lambda tag: "/katex/" not in tag))
     html = DEFERRED.sub("", head) + "</head>" * bool(body) + body
     html = AFTER_SCRIPTS.sub(lambda found: f"{scripts}\n{found[0]}", html, count=1)
     if not re.search(r'class="(?:[\w-]+ )*math\b', html):
