@@ -14,7 +14,7 @@
     }
     // Short code stays on one page; longer code may go over two.
     for (const code of document.querySelectorAll("article pre")) {
-      if (code.textContent.trim().split("\n").length <= 16) {
+      if (code.textContent.trim().split("\n").length <= 24) {
         (code.closest(".cell_input") ?? code).classList.add("whole");
       }
     }
