@@ -279,8 +279,14 @@ def training_quality(results: dict[str, Results]) -> str:
                 _mean_and_ends(part, name, "kid_ddim_25"),
             ]
         )
+
+    def of(name: str) -> str:
+        mean, low, high = (part.settings[f"kid_of_{name}{end}"] for end in ("", "_low", "_high"))
+        return f"{mean:.1f} ({low:.1f} to {high:.1f})"
+
+    scale = f"Scenes that no run saw have a KID of {of('other_scenes')}, noise of {of('noise')}."
     head = ["trick", "loss of the noise", r"error of $\hat x_0$", "KID, DDPM in 50 steps"]
-    return markdown([*head, "KID, DDIM in 25"], rows)
+    return f"{scale}\n\n{markdown([*head, 'KID, DDIM in 25'], rows)}"
 
 
 def _mean_and_ends(part: Part, case: str, figure: str) -> str:

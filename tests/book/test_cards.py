@@ -16,7 +16,7 @@ FIGURE = re.compile(r"[\d.]+ [GM]B")
 def row(path: Path, name: str) -> str:
     """The last cell of a row of a chapter's card: what the full profile takes."""
     text = source_of(f"book/{path.stem}").read_text(encoding="utf-8")
-    (line,) = re.findall(rf"^\| {name} \|(.+)\|$", text, re.MULTILINE)
+    line = re.findall(rf"^\| {name} \|(.+)\|$", text, re.MULTILINE)[0]
     return str(line.split("|")[-1])
 
 
