@@ -110,6 +110,8 @@ def sized(tag: str, page: Path) -> str:
 def opening(found: re.Match[str]) -> str:
     """A picture in a link to itself, where it is in none."""
     before, tag, source = found.groups()
+    if "sd-card-img" in tag:  # the whole card is a link
+        return found[0]
     if before and f'href="{source}"' in before:
         return f"{before.replace('image-reference', 'image-reference larger')}{tag}"
     return found[0] if before else f'<a class="larger" href="{source}">{tag}</a>'

@@ -18,8 +18,10 @@
   });
   const open = (picture, width, name) => {
     const most = 0.94 * window.innerWidth;
+    const larger = Math.min(Math.max(2 * width, 480), most);
     // On a phone larger than the screen: a finger moves it about.
-    picture.style.width = `${Math.max(Math.min(2 * width, most), Math.min(width, 2.5 * most))}px`;
+    picture.style.width = `${Math.max(larger, Math.min(width, 2.5 * most))}px`;
+    if (larger > 2 * width) picture.style.imageRendering = "pixelated";
     picture.style.maxWidth = "none";
     room.replaceChildren(picture);
     dialog.setAttribute("aria-label", name || "Picture");
@@ -44,7 +46,7 @@
     button.type = "button";
     button.className = "larger";
     const name = drawing.getAttribute("aria-label") ?? drawing.querySelector("title")?.textContent;
-    button.setAttribute("aria-label", name ?? "Drawing");
+    if (!name) button.setAttribute("aria-label", "Drawing"); // else its content names it
     const style = drawing.getAttribute("style") ?? "";
     drawing.replaceWith(button);
     button.append(drawing);
