@@ -27,7 +27,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # How many states of a slider are printed: the first, the last, and those between.
 STATES = 6
 # Lines of code that stay on one page; longer code may go over two.
-SHORT = 16
+SHORT = 24
 # Beside the pages' own book/_static/print.css: a chapter begins a page.
 STYLE = """
 @page { size: A4; margin: 18mm 16mm 20mm;

@@ -110,6 +110,8 @@ def sized(tag: str, page: Path) -> str:
 def opening(found: re.Match[str]) -> str:
     """A picture in a link to itself, where it is in none."""
     before, tag, source = found.groups()
+    if "sd-card-img" in tag:  # the whole card is a link
+        return found[0]
     if before and f'href="{source}"' in before:
         return f"{before.replace('image-reference', 'image-reference larger')}{tag}"
     return found[0] if before else f'<a class="larger" href="{source}">{tag}</a>'
@@ -123,7 +125,8 @@ def lightened(path: Path, site: Path, renamed: dict[str, str], options: str) -> 
     html = SCRIPT.sub(r"<script defer\1", html)
     # At the end of the page, so that they do not run in the way of the style sheet.
     head, body = html.split("</head>", 1) if "</head>" in html else (html, "")
-    scripts = "\n".join(DEFERRED.findall(head))
+    # Formulas are read first, the search is used later.
+    scripts = "\n".join(sorted(DEFERRED.findall(head), key=lambda tag: "/katex/" not in tag))
     html = DEFERRED.sub("", head) + "</head>" * bool(body) + body
     html = AFTER_SCRIPTS.sub(lambda found: f"{scripts}\n{found[0]}", html, count=1)
     if not re.search(r'class="(?:[\w-]+ )*math\b', html):
@@ -197,7 +200,8 @@ def with_icons(css: str, webfonts: Path, names: set[str], fontawesome: str) -> s
     for others, sign in OTHER_NAMES.findall(fontawesome):
         signs_of |= dict.fromkeys(re.findall(r'"([\w-]+)"', others), sign)
     css += "\n" + "\n".join(
-        f'.fa-{icon}::before{{content:"\\{sign}"}}'
+        # The second one is for screen readers, which have nothing to say of it.
+        f'.fa-{icon}::before{{content:"\\{sign}";content:"\\{sign}"/""}}'
         for icon, sign in signs_of.items()
         if f"fa-{icon}" in names
     )

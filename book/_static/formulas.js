@@ -10,6 +10,7 @@ if (window.katex) {
     if (written) {
       // An equation's number and its link stand before the formula, and stay.
       const drawn = document.createElement("span");
+      drawn.style.flex = "auto"; // the theme sets a formula and its number in a row
       katex.render(written[2], drawn, { displayMode: written[1] === "[" });
       formula.replaceChildren(...formula.querySelectorAll(":scope > .eqno"), drawn);
     }

@@ -18,8 +18,10 @@
   });
   const open = (picture, width, name) => {
     const most = 0.94 * window.innerWidth;
+    const larger = Math.min(Math.max(2 * width, 480), most);
     // On a phone larger than the screen: a finger moves it about.
-    picture.style.width = `${Math.max(Math.min(2 * width, most), Math.min(width, 2.5 * most))}px`;
+    picture.style.width = `${Math.max(larger, Math.min(width, 2.5 * most))}px`;
+    if (larger > 2 * width) picture.style.imageRendering = "pixelated";
     picture.style.maxWidth = "none";
     room.replaceChildren(picture);
     dialog.setAttribute("aria-label", name || "Picture");
@@ -51,7 +53,7 @@
     button.append(drawing);
     button.addEventListener("click", () => {
       button.style.minHeight = `${button.offsetHeight}px`;
-      open(drawing, Math.max(drawing.viewBox.baseVal.width, 900), name);
+      open(drawing, 1.2 * drawing.viewBox.baseVal.width, name);
       dialog.addEventListener("close", () => {
         drawing.setAttribute("style", style);
         button.style.minHeight = "";

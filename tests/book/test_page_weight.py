@@ -118,7 +118,7 @@ def test_every_picture_of_the_text_opens_larger() -> None:
         (path, picture)
         for path in PAGES
         for picture in page(path).select('article img[src*="_images/"]')
-        if not picture.find_parent(class_=re.compile("^companion-"))
+        if not picture.find_parent(class_=re.compile("^companion-|^sd-card$"))
     ]
     assert pictures
     closed = [
@@ -133,3 +133,9 @@ def test_what_a_slider_shows_stays_in_its_place() -> None:
     sliders = [slider for path in PAGES for slider in page(path).select('[class^="companion-"]')]
     assert any(slider.find("img") for slider in sliders)
     assert not any(slider.select("a.larger") for slider in sliders)
+
+
+def test_a_picture_that_is_reduced_keeps_its_shape() -> None:
+    """It has its width and height in the page; the style sheet must let go of the height."""
+    css = (HTML / "_static" / "book.css").read_text(encoding="utf-8")
+    assert re.search(r"\.bd-content img\[loading\]\{height: auto;?", css)
