@@ -85,7 +85,7 @@ class LinkTerms(SphinxTransform):
         self.title = title.astext() if title else page
         seen = {term for term, pages in ANOTHER_SENSE.items() if page in pages}
         for text in list(self.document.findall(nodes.Text)):
-            if not any(isinstance(above, CLOSED) for above in ancestors(text)):
+            if not any(closed(above) for above in ancestors(text)):
                 text.parent.replace(text, list(self.linked(text, pattern, by_form, seen)))
 
     def linked(
@@ -117,6 +117,12 @@ class LinkTerms(SphinxTransform):
             yield link
             rest = mention.end()
         yield nodes.Text(text[rest:])
+
+
+def closed(node: nodes.Node) -> bool:
+    """Say whether what lies in a node stays as it is; a card is a link as a whole."""
+    card = isinstance(node, nodes.Element) and "sd-card" in node.get("classes", [])
+    return card or isinstance(node, CLOSED)
 
 
 def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
