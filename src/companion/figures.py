@@ -257,7 +257,10 @@ class Diagram:
 
     def _repr_html_(self) -> str:
         """The drawing inline: as a file of its own it would not know the page's colours."""
-        caption = f"<figcaption>{escape(self.caption)}</figcaption>\n" if self.caption else ""
+        middle = 'style="text-align: center"'
+        caption = (
+            f"<figcaption {middle}>{escape(self.caption)}</figcaption>\n" if self.caption else ""
+        )
         return f'<figure class="companion-diagram">\n{self.svg}{caption}</figure>'
 
 
