@@ -187,10 +187,10 @@ def test_scrubber_says_what_each_picture_shows(html: str) -> None:
     assert 'alt="a &quot;cat&quot;, t = 0"' in html
 
 
-def test_scrubber_has_a_labelled_slider_that_starts_at_the_last_picture(html: str) -> None:
+def test_scrubber_has_a_labelled_slider_that_starts_at_the_first_picture(html: str) -> None:
     slider = re.search(r"<input [^>]*>", html)[0]
     assert 'type="range"' in slider
-    assert 'max="1" value="1"' in slider
+    assert 'max="1" value="0"' in slider
     assert 'aria-label="Backwards"' in slider
     assert "<figcaption>Backwards</figcaption>" in html
 

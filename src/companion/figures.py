@@ -138,7 +138,7 @@ def scrubber(
     """Put pictures behind a slider: the reader drags it, or moves it with the arrow keys.
 
     Args:
-        images: the pictures, in the order of the slider. It starts at the last one.
+        images: the pictures, in the order of the slider, which starts at the first.
         labels: a text for every picture, such as "t = 980".
         alt: what the pictures show, for readers who do not see them.
         title: a caption.
@@ -180,7 +180,7 @@ class Scrubber:
             '<figure class="companion-scrubber">\n'
             f"<style>{STYLE}</style>\n"
             f'<div class="frames">\n{frames}\n</div>\n'
-            f'<input type="range" min="0" max="{last}" value="{last}" step="1" hidden '
+            f'<input type="range" min="0" max="{last}" value="0" step="1" hidden '
             f'aria-label="{escape(self.title or self.alt)}">\n'
             f"{caption}"
             f"</figure>\n<script>{SCRIPT}</script>"
@@ -190,6 +190,7 @@ class Scrubber:
 # No colours: the page's own are inherited, light or dark.
 STYLE = """
 .companion-scrubber { margin: 1em 0; color: inherit; max-width: 100%; }
+.companion-scrubber.live { width: fit-content; min-width: min(20em, 100%); }
 .companion-scrubber .frames { display: flex; flex-wrap: wrap; gap: .5em; }
 .companion-scrubber .frame { display: inline-flex; flex-direction: column; max-width: 100%; }
 .companion-scrubber .frame[hidden] { display: none; }
