@@ -119,7 +119,7 @@ def sampling_zoo_in_the_chapter(results: dict[str, Results]) -> str:
             ]
         )
     head = ["", "one picture", "eight at once", "memory beside the weights, eight"]
-    return markdown([*head, "pictures like the notes' to"], rows)
+    return markdown([*head, "how like the notes' pictures"], rows)
 
 
 def schedulers(results: dict[str, Results]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from companion.recipes.recipe import load_recipe
+from companion.scenes import groups, objects
 from companion.zoo import entries, folder, registry, verify
 from companion.zoo.registry import WEIGHTS
 from damage import changeable_copy, flip_a_bit
@@ -128,6 +129,14 @@ def test_the_page_shows_every_card() -> None:
     page = (Path(__file__).parents[2] / "book" / "zoo.md").read_text(encoding="utf-8")
     cards = [(entry.path / "README.md").relative_to(WEIGHTS) for entry in entries().values()]
     assert not [card for card in cards if f"zoo/weights/{card.as_posix()}" not in page]
+
+
+def test_the_page_names_every_object_once() -> None:
+    page = (Path(__file__).parents[2] / "book" / "zoo.md").read_text(encoding="utf-8")
+    words = " ".join(page.split())
+    assert f"All {len(objects())} objects" in words
+    for group, names in groups().items():
+        assert words.count(f"- **{group.capitalize()}:** {', '.join(names)}.") == 1
 
 
 def _figures(name: str) -> dict[str, float]:

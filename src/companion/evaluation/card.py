@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from companion.recipes.recipe import RECIPES, Recipe
-from companion.scenes import subset
+from companion.scenes import Subset, subset
 from companion.zoo.registry import Entry
 
 Figures = dict[str, float]  # what was measured, and its value
@@ -15,6 +15,10 @@ LICENCE = (
     "Weights: Apache-2.0, trained by this project from nothing but the scenes. The scenes are made"
     " of Microsoft Fluent Emoji (MIT) and Noto Emoji (Apache-2.0), see NOTICE."
 )
+
+
+# A card names so many objects at most: three cards of one page with all 81 of them tire.
+LISTED = 20
 
 
 def write_card(entry: Entry, recipe: Recipe, figures: Figures, device: str) -> Path:
@@ -32,8 +36,7 @@ def write_card(entry: Entry, recipe: Recipe, figures: Figures, device: str) -> P
         "",
         "## Data",
         "",
-        f"Scenes of the subset `{world.name}` ({', '.join(world.styles)} style): "
-        f"{', '.join(world.objects)}.",
+        f"Scenes of the subset `{world.name}` ({', '.join(world.styles)} style): {_named(world)}.",
         "",
         "## Recipe",
         "",
@@ -58,6 +61,16 @@ def write_card(entry: Entry, recipe: Recipe, figures: Figures, device: str) -> P
     path = entry.path / "README.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def _named(world: Subset) -> str:
+    """The objects by name; where they are many, how many, and what lists them."""
+    if len(world.objects) <= LISTED:
+        return ", ".join(world.objects)
+    return (
+        f"{len(world.objects)} objects, which "
+        f'`companion.scenes.subset("{world.name}").objects` lists'
+    )
 
 
 def _loading(entry: Entry) -> str:
