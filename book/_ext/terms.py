@@ -93,9 +93,11 @@ class LinkTerms(SphinxTransform):
     ) -> Iterator[nodes.Node]:
         """The text in pieces, the terms among them that were not seen yet as links."""
         rest = 0
+        # The title of a section is a link as a whole.
+        sections = [range(*named.span()) for named in SECTION.finditer(text)]
         for mention in pattern.finditer(text):
             term = by_form[mention[1].lower()]
-            if term in seen:
+            if term in seen or any(mention.start() in section for section in sections):
                 continue
             seen.add(term)
             yield nodes.Text(text[rest : mention.start()])

@@ -4,6 +4,13 @@ if (window.katex) {
   const style = document.createElement("link");
   style.rel = "stylesheet";
   style.href = `${document.documentElement.dataset.content_root ?? ""}_static/katex/katex.min.css`;
+  // A formula wider than the screen scrolls: with the keyboard too, once it can be chosen.
+  style.addEventListener("load", async () => {
+    await document.fonts.ready;
+    for (const formula of document.querySelectorAll("div.math")) {
+      if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+    }
+  });
   document.head.append(style);
   for (const formula of document.querySelectorAll(".math")) {
     const written = formula.textContent.match(/\\(\(|\[)([^]*)\\[)\]]/);

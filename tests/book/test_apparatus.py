@@ -111,6 +111,15 @@ def test_a_term_leads_to_the_glossary_once_and_says_what_it_means(page: Beautifu
 
 
 @pytest.mark.pages
+@pytest.mark.usefixtures("page")
+def test_each_section_that_the_notation_names_is_a_link() -> None:
+    notation = BeautifulSoup((HTML / "book" / "notation.html").read_text(), "html.parser")
+    named = notation.select("table.names td:last-child")
+    assert len(named) > 40
+    assert not [cell.text for cell in named if not cell.select_one("a[href*='0'][href*='#']")]
+
+
+@pytest.mark.pages
 def test_a_paper_leads_to_the_references_and_says_which_it_is(page: BeautifulSoup) -> None:
     links = page.select("article a.paper")
     assert links
