@@ -41,8 +41,9 @@ def draw_unet(config: Mapping[str, Any]) -> Diagram:
     handed = config["layers_per_block"] + 1  # outputs of a level that its block on the way up takes
 
     parts = []
-    for x, words, number in ((0, "noisy picture", "in"), (WIDTH - BOX, "its noise", "out")):
-        shape = f"{config.get(f'{number}_channels', 3)} × {size} × {size}"
+    ends = ((0, "noisy picture", "in_channels"), (WIDTH - BOX, "its noise", "out_channels"))
+    for x, words, number in ends:
+        shape = f"{config.get(number, 3)} × {size} × {size}"
         parts += [_text(x + BOX / 2, 18, words, bold=True), _text(x + BOX / 2, 18 + LINE, shape)]
     parts += [_arrow(BOX / 2, 42, BOX / 2, top)]
     parts += [_arrow(WIDTH - BOX / 2, top, WIDTH - BOX / 2, 42)]
