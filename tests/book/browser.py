@@ -137,7 +137,7 @@ THIN = r"""() => {
     if (kinds.has(kind)) again.push(word);
     kinds.add(kind);
   }
-  for (const word of again) word.replaceWith(word.closest("pre") ? word.textContent : "");
+  for (const word of again) word.replaceWith(word.textContent);
 }"""
 
 # Colours that change slowly are of no use to axe until they are there.

@@ -74,18 +74,15 @@ def test_lists_of_different_lengths_are_named() -> None:
         draw_unet(settings)
 
 
-@pytest.mark.parametrize("profile", ["small", "full"])
-def test_the_chapter_writes_out_the_lists_of_the_profile(profile: str) -> None:
-    cell = re.search(
-        r'^if p\.name == "full":\n.*?(?=^\S*torch)', CHAPTER.read_text("utf-8"), re.M | re.S
-    )
+@pytest.mark.parametrize(
+    ("profile", "name"), [("small", "our_blocks"), ("full", "tutorial_blocks")]
+)
+def test_the_chapter_writes_out_the_lists_of_the_profile(profile: str, name: str) -> None:
+    cell = re.search(rf"^{name} = dict\(\n.*?^\)$", CHAPTER.read_text("utf-8"), re.M | re.S)
     assert cell
-    choice = ast.parse(cell[0]).body[0]
-    assert isinstance(choice, ast.If)
-    (assigned,) = choice.body if profile == "full" else choice.orelse
-    assert isinstance(assigned, ast.Assign)
-    assert isinstance(assigned.value, ast.Call)
-    written = {str(k.arg): ast.literal_eval(k.value) for k in assigned.value.keywords}
+    call = ast.parse(cell[0].split(" = ", 1)[1], mode="eval").body
+    assert isinstance(call, ast.Call)
+    written = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     expected = profile_table(profile)[1]["settings"]["training"]["model"]
     as_lists = {k: list(v) if isinstance(v, tuple) else v for k, v in written.items()}
     assert as_lists == expected
