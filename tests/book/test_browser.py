@@ -139,3 +139,45 @@ def test_search_finds_the_page_and_shows_its_words(
     assert not with_tex
     with_their_words = [text for text in excerpts if words.split()[0] in text.lower()]
     assert with_their_words
+
+
+@pytest.mark.parametrize("kind", ["term", "paper"])
+def test_a_preview_shows_while_the_focus_rests_on_a_link(
+    phone: "Page", site: str, kind: str
+) -> None:
+    phone.goto(f"{site}book/02_manual_loop.html")
+    link = phone.locator(f"article a.{kind}").first
+    preview = phone.locator("#preview")
+    assert preview.is_hidden()
+    link.focus()
+    assert preview.inner_text() == link.get_attribute("data-preview")
+    box = preview.bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= PHONE.width
+    phone.keyboard.press("Escape")
+    assert preview.is_hidden()
+
+
+def test_a_picture_opens_larger_and_closes(phone: "Page", site: str) -> None:
+    phone.goto(f"{site}book/02_manual_loop.html")
+    small = phone.locator("article a.larger").first
+    small.press("Enter")
+    dialog = phone.locator("dialog.larger")
+    dialog.locator("img").wait_for()
+    before, after = small.locator("img").bounding_box(), dialog.locator("img").bounding_box()
+    assert before
+    assert after
+    assert after["width"] > before["width"]
+    phone.keyboard.press("Escape")
+    assert dialog.is_hidden()
+
+
+def test_a_slider_begins_with_noise_and_ends_with_the_picture(phone: "Page", site: str) -> None:
+    phone.goto(f"{site}book/intro.html")
+    frames = phone.locator(".companion-scrubber .frame")
+    slider = phone.locator(".companion-scrubber input")
+    assert frames.first.is_visible()
+    slider.press("End")
+    assert frames.last.is_visible()
+    assert frames.first.is_hidden()
