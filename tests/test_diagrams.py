@@ -164,6 +164,7 @@ def test_a_caption_that_is_no_text_is_refused() -> None:
 
 def test_the_drawings_lie_in_the_package() -> None:
     """And so in the wheel: `tests/test_packaging.py` holds every file of the package to it."""
-    package = Path(figures.__file__).parent
-    assert draw_diagrams.FOLDER == figures.DIAGRAMS
-    assert package in draw_diagrams.FOLDER.parents
+    assert Path(figures.__file__).parent in figures.DIAGRAMS.parents
+    drawn = {path.name: path.read_bytes() for path in draw_diagrams.FOLDER.glob("*.svg")}
+    assert drawn
+    assert {path.name: path.read_bytes() for path in figures.DIAGRAMS.glob("*.svg")} == drawn
