@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from companion_api import SECTION
+from companion_api import SECTION, ancestors
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -125,13 +125,6 @@ def closed(node: nodes.Node) -> bool:
     """Say whether what lies in a node stays as it is; a card is a link as a whole."""
     card = isinstance(node, nodes.Element) and "sd-card" in node.get("classes", [])
     return card or isinstance(node, CLOSED)
-
-
-def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
-    """What a node lies in, from the inside out."""
-    while node.parent is not None:
-        node = node.parent
-        yield node
 
 
 def say_meanings(app: Sphinx, doctree: nodes.document, page: str) -> None:

@@ -9,6 +9,7 @@ from citations import address_of, preview, same_address
 from pybtex.database import parse_file
 from terms import pattern_of, terms_of
 from test_docstrings import links_in, titles
+from test_pages import HTML, built, page  # noqa: F401
 
 PAPERS = parse_file(str(BOOK / "references.bib"), bib_format="bibtex").entries
 GLOSSARY = (BOOK / "glossary.md").read_text(encoding="utf-8")
@@ -17,7 +18,6 @@ PAGES = [*TWINS, *sorted(set(BOOK.glob("*.md")) - {BOOK / "glossary.md", BOOK / 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
 # Where papers lie; other addresses are pages.
 PAPER = re.compile(r"https?://(?:arxiv\.org|doi\.org|openreview\.net)/[^\s)>\"]+")
-HTML = ROOT / "_build" / "html"
 
 
 def cited() -> dict[str, str]:
@@ -93,17 +93,14 @@ def test_terms_are_found_as_whole_words_in_any_number_and_the_longest_first() ->
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def page() -> BeautifulSoup:
-    path = HTML / "book" / "02_manual_loop.html"
-    if not path.exists():
-        pytest.skip("no pages: run `make book` first")
-    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+@pytest.fixture
+def chapter(built: None) -> BeautifulSoup:  # noqa: F811 (the fixture, not its import)
+    return page(HTML / "book" / "02_manual_loop.html")
 
 
 @pytest.mark.pages
-def test_a_term_leads_to_the_glossary_once_and_says_what_it_means(page: BeautifulSoup) -> None:
-    links = page.select("article a.term")
+def test_a_term_leads_to_the_glossary_once_and_says_what_it_means(chapter: BeautifulSoup) -> None:
+    links = chapter.select("article a.term")
     assert len(links) > 10
     assert all(str(link["href"]).startswith("glossary.html#term-") for link in links)
     assert len({link["href"] for link in links}) == len(links)
@@ -111,7 +108,7 @@ def test_a_term_leads_to_the_glossary_once_and_says_what_it_means(page: Beautifu
 
 
 @pytest.mark.pages
-@pytest.mark.usefixtures("page")
+@pytest.mark.usefixtures("built")
 def test_each_section_that_the_notation_names_is_a_link() -> None:
     notation = BeautifulSoup((HTML / "book" / "notation.html").read_text(), "html.parser")
     named = notation.select("table.names td:last-child")
@@ -120,25 +117,24 @@ def test_each_section_that_the_notation_names_is_a_link() -> None:
 
 
 @pytest.mark.pages
-def test_a_paper_leads_to_the_references_and_says_which_it_is(page: BeautifulSoup) -> None:
-    links = page.select("article a.paper")
+def test_a_paper_leads_to_the_references_and_says_which_it_is(chapter: BeautifulSoup) -> None:
+    links = chapter.select("article a.paper")
     assert links
     assert all(str(link["href"]).startswith("references.html#") for link in links)
     assert all(re.search(r"\(\d{4}\)$", str(link["title"])) for link in links)
-    assert not page.select("article a[href*='arxiv.org']")
+    assert not chapter.select("article a[href*='arxiv.org']")
 
 
 @pytest.mark.pages
-@pytest.mark.usefixtures("page")
+@pytest.mark.usefixtures("built")
 def test_each_entry_of_the_references_names_who_cites_it() -> None:
-    references = BeautifulSoup((HTML / "book" / "references.html").read_text(), "html.parser")
-    entries = references.select("div.citation")
+    entries = page(HTML / "book" / "references.html").select("div.citation")
     assert len(entries) == len(PAPERS)
     assert all(entry.select("p.cited-in a") for entry in entries)
 
 
 @pytest.mark.pages
-@pytest.mark.usefixtures("page")
+@pytest.mark.usefixtures("built")
 def test_the_index_lists_each_term_with_the_pages_that_use_it() -> None:
     index = (HTML / "genindex.html").read_text(encoding="utf-8")
     missing = [term for term, _ in TERMS.values() if f"#term-{anchor(term)}" not in index]
@@ -151,7 +147,7 @@ def anchor(term: str) -> str:
 
 
 @pytest.mark.pages
-@pytest.mark.usefixtures("page")
+@pytest.mark.usefixtures("built")
 def test_every_page_can_be_edited_and_an_issue_can_be_opened() -> None:
     for entry in toc_entries():
         if not (ROOT / f"{entry}.ipynb").exists() and not entry.startswith("book/"):
@@ -166,7 +162,7 @@ def test_every_page_can_be_edited_and_an_issue_can_be_opened() -> None:
 
 
 @pytest.mark.pages
-@pytest.mark.usefixtures("page")
+@pytest.mark.usefixtures("built")
 def test_every_notebook_can_be_downloaded() -> None:
     for notebook in sorted(BOOK.glob("*.ipynb")):
         text = (HTML / "book" / f"{notebook.stem}.html").read_text(encoding="utf-8")

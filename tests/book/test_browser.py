@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 from browser import PHONE, SCREEN, Seen, chromium, launched, look_at_all, served
-from chapters import ROOT
+from test_pages import HTML, built  # noqa: F401
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.pages
 
-HTML = ROOT / "_build" / "html"
 # A word that a reader may look for, and a page that is about it.
 SEARCHES = {
     "timestep": "02_manual_loop",
@@ -27,11 +26,7 @@ SEARCHES = {
 
 
 @pytest.fixture(scope="session")
-def site() -> Iterator[str]:
-    if not (HTML / "index.html").exists():
-        if os.environ.get("MAKELEVEL"):
-            pytest.fail("make built no _build/html/index.html")
-        pytest.skip("no pages: run `make book` first")
+def site(built: None) -> Iterator[str]:  # noqa: F811 (the fixture, not its import)
     with served(HTML) as address:
         yield address
 

@@ -31,7 +31,7 @@ ELSEWHERE = re.compile(r"^(?:https?:)?//", re.IGNORECASE)
 ON_A_CLICK = re.compile(r'const THEBE_JS_URL = "[^"]*"')
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def built() -> None:
     if not (HTML / "index.html").exists():
         if os.environ.get("MAKELEVEL"):
