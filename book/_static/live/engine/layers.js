@@ -28,7 +28,7 @@ class Layers {
    * @param {Tensor} x @param {string} name @param {Tensor} [add] */
   linear(x, name, add) {
     const { at, shape } = this.weight(`${name}.weight`);
-    const [rows, outputs] = [rowsOf(x), padded(shape[0])];
+    const [rows, outputs] = [rowsOf(x), byEights(shape[0])];
     const y = this.memory.tensor(x.n, x.height, x.width, outputs);
     const more = add ? this.memory.repeated(add, x.n).at : 0;
     this.kernels.product(x.at, x.channels, at, this.bias(name), more, outputs, y.at, outputs, rows, outputs, x.channels);
@@ -40,7 +40,7 @@ class Layers {
    * @param {{doubled?: boolean, bias?: number, add?: Tensor}} options */
   convolve(x, name, { doubled = false, bias = this.bias(name), add } = {}) {
     const { at, shape } = this.weight(`${name}.weight`);
-    const outputs = padded(shape[0]);
+    const outputs = byEights(shape[0]);
     const scale = doubled ? 2 : 1;
     const y = this.memory.tensor(x.n, x.height * scale, x.width * scale, outputs);
     const more = add ? this.memory.repeated(add, x.n).at : 0;
@@ -55,7 +55,7 @@ class Layers {
    * @param {Tensor} x @param {string} name @param {0 | 1} before */
   downsample(x, name, before) {
     const { at, shape } = this.weight(`${name}.weight`);
-    const y = this.memory.tensor(x.n, x.height / 2, x.width / 2, padded(shape[0]));
+    const y = this.memory.tensor(x.n, x.height / 2, x.width / 2, byEights(shape[0]));
     this.kernels.downsample(
       x.at, x.n, x.height, x.width, x.channels, before,
       at, this.bias(name), y.at, y.channels, this.memory.room,

@@ -53,7 +53,8 @@ class ClipTextEncoder {
 
 /** What a text says to the UNet, for a whole picture: keys and values for each cross-attention layer,
  * and where its attention is added up.
- * @typedef {{n: number, keysAndValues: Map<string, Tensor>, maps: Map<string, Tensor>}} Context */
+ * @typedef {{at: number, heads: number, tokens: number, side: number}} Sums of attention, (heads, tokens, places)
+ * @typedef {{n: number, keysAndValues: Map<string, Tensor>, maps: Map<string, Sums>}} Context */
 
 /** The noise predictor (Ronneberger et al. 2015; Ho et al. 2020, appendix B; Rombach et al. 2022). */
 class UNet {
@@ -159,22 +160,19 @@ class UNet {
   /** Where the attention of a layer is added up; 0 where nobody watches.
    * @param {string} block @param {Tensor} q @param {Context} context */
   mapsAt(block, q, context) {
-    const maps = context.maps.get(block);
-    if (maps) {
-      maps.height = q.height;
-      maps.width = q.width;
-    }
-    return maps?.at ?? 0;
+    const sums = context.maps.get(block);
+    if (sums) sums.side = q.height;
+    return sums?.at ?? 0;
   }
 
   /** Have the attention of all layers added up, from 0. @param {Context} context */
   watch(context) {
-    const { memory } = this;
+    const { memory, heads } = this;
     const places = this.config.sample_size ** 2;
     for (const [name, kv] of context.keysAndValues) {
-      const maps = memory.tensor(this.heads, kv.width, places, 1);
-      memory.floats.fill(0, maps.at / 4, maps.at / 4 + rowsOf(maps));
-      context.maps.set(name, maps);
+      const at = memory.allocate(heads * kv.width * places);
+      memory.floats.fill(0, at / 4, at / 4 + heads * kv.width * places);
+      context.maps.set(name, { at, heads, tokens: kv.width, side: 0 });
     }
   }
 }

@@ -8,7 +8,7 @@
  */
 
 /** @param {number} channels */
-const padded = (channels) => Math.ceil(channels / 8) * 8;
+const byEights = (channels) => Math.ceil(channels / 8) * 8;
 /** @param {Tensor} x */
 const rowsOf = (x) => x.n * x.height * x.width;
 
@@ -84,7 +84,7 @@ class Memory {
   /** (channels, height, width), as PyTorch has it, into rows of channels.
    * @param {Float32Array} values @param {number} channels @param {number} height @param {number} width */
   put(values, channels, height, width) {
-    const x = this.tensor(1, height, width, padded(channels));
+    const x = this.tensor(1, height, width, byEights(channels));
     const pixels = height * width;
     this.floats.fill(0, x.at / 4, x.at / 4 + pixels * x.channels);
     for (let c = 0; c < channels; c++)
@@ -155,7 +155,7 @@ const isWinograd = (name, shape) => shape[2] === 3 && !name.includes("downsample
 /** How many floats a weight takes once it is packed. @param {string} name @param {number[]} shape */
 function sizeInMemory(name, shape) {
   const [outputs, inputs = 1, ...taps] = shape;
-  if (shape.length === 1) return padded(outputs);
+  if (shape.length === 1) return byEights(outputs);
   const matrices = isWinograd(name, shape) ? 16 : taps.reduce((a, b) => a * b, 1);
-  return padded(outputs) * padded(inputs) * matrices;
+  return byEights(outputs) * byEights(inputs) * matrices;
 }
