@@ -14,11 +14,12 @@
  * @property {boolean} [set_alpha_to_one]
  * @property {boolean} [thresholding]
  * @property {boolean} [rescale_betas_zero_snr]
- * @property {boolean} [use_karras_sigmas] of DPM++ 2M
+ * @property {boolean} [use_karras_sigmas] of DPM++ 2M and UniPC
  */
 
 /**
- * ᾱ_t, the product of all 1 - β up to t (Ho et al. 2020, equation 4), rounded to float32 where torch rounds.
+ * ᾱ_t, the product of all 1 - β up to t (Ho et al. 2020, equation 4), rounded to float32 where torch
+ * rounds.
  * @param {SchedulerConfig} config
  */
 function alphasCumprod(config) {
@@ -29,14 +30,16 @@ function alphasCumprod(config) {
   const step = Math.fround(Math.fround(end - start) / (total - 1));
   let product = 1;
   return Float32Array.from({ length: total }, (_, t) => {
-    const root = Math.fround(2 * t < total ? start + step * t : end - step * (total - 1 - t));
+    const rises = t < Math.floor(total / 2); // torch.linspace counts from both ends
+    const root = Math.fround(rises ? start + step * t : end - step * (total - 1 - t));
     product *= Math.fround(1 - Math.fround(root ** power));
     return product;
   });
 }
 
 /**
- * Where steps begin, from noisy to clean, evenly spaced: Lin et al. 2024, table 2, "leading" and "linspace".
+ * Where steps begin, from noisy to clean, evenly spaced: Lin et al. 2024, table 2, "leading" and
+ * "linspace".
  * @param {"leading" | "linspace"} spacing
  * @param {number} total
  * @param {number} numSteps
@@ -58,7 +61,8 @@ function roundHalfEven(x) {
 }
 
 /**
- * Karras et al. 2022, equation 5 with ρ = 7: many steps where little noise is left. Their σ is √((1 - ᾱ) / ᾱ).
+ * Karras et al. 2022, equation 5 with ρ = 7: many steps where little noise is left. Their σ is
+ * √((1 - ᾱ) / ᾱ).
  * @param {Float32Array} table of ᾱ
  * @param {number} numSteps
  */

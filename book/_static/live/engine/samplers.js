@@ -78,8 +78,8 @@ class DDPM extends Sampler {
   step(noiseResidual, i, latents, generator) {
     const x0 = this.predictX0(noiseResidual, i, latents);
     const [alphaBar, next] = [this.alphaBar[i], this.alphaBar[i + 1]];
-    // Equation 4 defines ᾱ_t as the product of all α up to t, and α_t = 1 - β_t. In torch's float32, which is
-    // seen in β where it is small.
+    // Equation 4 defines ᾱ_t as the product of all α up to t, and α_t = 1 - β_t. It is rounded as in torch,
+    // which is seen in β where that is small.
     const alpha = Math.fround(alphaBar / next);
     const beta = 1 - alpha;
     // Equation 7: μ̃_t = √ᾱ_{t-1} β_t / (1 - ᾱ_t) x_0 + √α_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t) x_t
@@ -116,7 +116,8 @@ class DDIM extends Sampler {
  *
  *     x_t = σ_t/σ_s x_s - √ᾱ_t (e^-h - 1) D
  *
- * with D = x_0 if the predicted x_0 stays the same on the way, or a D that goes on as x_0 did in the step before.
+ * with D = x_0 if the predicted x_0 stays the same on the way, or a D that goes on as x_0 did in the
+ * step before.
  */
 class DPMSolver extends Sampler {
   /**
@@ -172,8 +173,9 @@ class DPMSolver extends Sampler {
 }
 
 /**
- * UniPC of order 2, Zhao et al. 2023, with the paper's B(h) = e^-h - 1. Its UniP is DPM++ 2M's step. Its UniC does the
- * same step again, once the UNet has spoken at the end of it: D then also knows that x_0.
+ * UniPC of order 2, Zhao et al. 2023, with the paper's B(h) = e^-h - 1. Its UniP is DPM++ 2M's step.
+ * Its UniC does the same step again, once the UNet has spoken at the end of it: D then also knows
+ * that x_0.
  */
 class UniPC extends DPMSolver {
   /**
@@ -208,7 +210,7 @@ class UniPC extends DPMSolver {
   correct(x0, i) {
     const before = i - 1 > this.begin;
     const [toPast, toEnd] = correctorWeights(this.lambda.slice(before ? i - 2 : i - 1, i + 1));
-    // D = x_0(s) + ρ_1 D_1 / r_1 + ρ_2 D_2 / r_2: D_1 is how much x_0 differs in the step before, D_2 at the end
+    // D = x_0(s) + ρ_1 D_1 / r_1 + ρ_2 D_2 / r_2, with how much x_0 differs before, D_1, and at the end, D_2
     const last = /** @type {[number, Float32Array]} */ ([1 - toPast - toEnd, this.lastX0]);
     const D = before
       ? combine(last, [toPast, this.pastX0], [toEnd, x0])
@@ -218,8 +220,9 @@ class UniPC extends DPMSolver {
 }
 
 /**
- * UniC's weights ρ_m / r_m of x_0 before a step and at its end, for λ of before (if there is one), start and end. The
- * sum of differences is right for an x_0 that goes as r and as r², r from 0 to 1 over the step, if, for n = 1 and 2,
+ * UniC's weights ρ_m / r_m of x_0 before a step and at its end, for λ of before (if there is one),
+ * start and end. The sum of differences is right for an x_0 that goes as r and as r², r from 0 to 1
+ * over the step, if, for n = 1 and 2,
  *
  *     Σ_m ρ_m r_m^{n-1} = b_n = -h n! φ_{n+1}(-h) / B(h)
  *

@@ -10,11 +10,12 @@ const SAMPLERS = {
 };
 
 /**
- * The sampler that Diffusers' from_config makes of a model's configuration, each with its own spacing of timesteps, and
- * without clipping, since latents are larger than -1..1.
- * @param {string} name
+ * The sampler that Diffusers' from_config makes of a model's configuration, each with its own
+ * spacing of timesteps, and without clipping, since latents are larger than -1..1.
+ * @param {string} name one of SAMPLERS
  * @param {SchedulerConfig} config
  * @param {number} numSteps
+ * @returns {DDPM | DDIM | DPMSolver | UniPC}
  */
 function makeScheduler(name, config, numSteps) {
   if (!Object.keys(SAMPLERS).includes(name)) {
@@ -32,7 +33,7 @@ function makeScheduler(name, config, numSteps) {
     );
   }
   const table = alphasCumprod(config);
-  if (name === "dpm++2m" && config.use_karras_sigmas) {
+  if (spacing === "linspace" && config.use_karras_sigmas) {
     const { timesteps, alphaBar } = karrasLevels(table, numSteps);
     return new kind(timesteps, [...alphaBar, 1]);
   }
@@ -63,7 +64,8 @@ function refuseOthers(config) {
 }
 
 /**
- * The step at which image to image and inpainting begin: only strength × steps are taken, rounded down.
+ * The step at which image to image and inpainting begin: only strength × steps are taken, rounded
+ * down.
  * @param {number} numSteps
  * @param {number} strength 0 to 1
  */
