@@ -2,8 +2,8 @@
 "use strict";
 
 /**
- * The Mersenne Twister MT19937 of Matsumoto and Nishimura 1998: whole numbers of 32 bits. Its parameters have the
- * paper's names: n words of state, m, the middle word, a, the last row of the matrix, and the tempering's shifts.
+ * The Mersenne Twister MT19937 of Matsumoto and Nishimura 1998: whole numbers of 32 bits. In the
+ * paper's names it has n words of state, m, the middle word, and a, the last row of the matrix A.
  */
 class MersenneTwister {
   /** @param {number} seed 0 to 2**32 - 1 */
@@ -12,7 +12,7 @@ class MersenneTwister {
     this.state[0] = seed;
     for (let i = 1; i < 624; i++) {
       const last = this.state[i - 1];
-      this.state[i] = Math.imul(1812433253, last ^ (last >>> 30)) + i; // Knuth's, as in their mt19937ar.c of 2002
+      this.state[i] = Math.imul(1812433253, last ^ (last >>> 30)) + i; // their mt19937ar.c of 2002
     }
     this.at = 624;
   }
@@ -98,8 +98,8 @@ class Generator {
 }
 
 /**
- * Box and Muller 1958: a radius of √(-2 log(1 - u)) and an angle that is even on the circle give two normal numbers,
- * radius cos(angle) and radius sin(angle). 1 - u is never 0, so the logarithm is finite.
+ * Box and Muller 1958: a radius of √(-2 log(1 - u)) and an angle that is even on the circle give two
+ * normal numbers, radius cos(angle) and radius sin(angle). 1 - u is never 0: the logarithm is finite.
  * @param {number} u
  */
 const normalRadius = (u) => Math.sqrt(-2 * Math.log(1 - u));

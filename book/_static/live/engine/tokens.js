@@ -1,5 +1,5 @@
-// CLIP's tokenizer: a prompt becomes word pieces, joined from single bytes by pairs (Sennrich et al. 2016).
-// It does what the model's tokenizer.json says, in its order: special tokens, normalizer, pre-tokenizer, merges.
+// CLIP's tokenizer: a prompt becomes word pieces, joined from single bytes pair by pair (Sennrich et al.
+// 2016). It does what tokenizer.json says, in order: special tokens, normalizer, pre-tokenizer, merges.
 "use strict";
 
 const START = "<|startoftext|>";
@@ -14,8 +14,8 @@ const WORDS =
   /<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\p{White_Space}\p{L}\p{N}]+/gu;
 
 /**
- * The 256 bytes as the vocabulary writes them: a byte that prints in Latin-1 as itself, and the others, in their
- * order, as the letters from U+0100 on. First those that print: so the vocabulary numbers them.
+ * The 256 bytes as the vocabulary writes them: one that prints in Latin-1 as itself, and the others, in
+ * their order, as the letters from U+0100 on. First those that print: so the vocabulary numbers them.
  * @returns {[number, string][]}
  */
 function byteSymbols() {
@@ -93,8 +93,9 @@ class Tokenizer {
 }
 
 /**
- * The normalizer: accents composed, small letters. Letter by letter, since a whole word's toLowerCase() makes
- * another letter of a Σ at its end. It also makes one space of several, which the pre-tokenizer leaves out anyway.
+ * The normalizer: accents composed, small letters. Letter by letter, since a whole word's toLowerCase()
+ * makes another letter of a Σ at its end. It also makes one space of several, but the pre-tokenizer
+ * leaves out all of them anyway.
  * @param {string} text
  */
 function normalized(text) {
