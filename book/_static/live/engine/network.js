@@ -165,11 +165,13 @@ class UNet {
     return sums?.at ?? 0;
   }
 
-  /** Have the attention of all layers added up, from 0. @param {Context} context */
+  /** Have the attention of all layers added up, from 0. The block in the middle, coarse and far from the
+   * pixels, stays out, as in daam. @param {Context} context */
   watch(context) {
     const { memory, heads } = this;
     const places = this.config.sample_size ** 2;
     for (const [name, kv] of context.keysAndValues) {
+      if (name.startsWith("mid_block")) continue;
       const at = memory.allocate(heads * kv.width * places);
       memory.floats.fill(0, at / 4, at / 4 + heads * kv.width * places);
       context.maps.set(name, { at, heads, tokens: kv.width, side: 0 });

@@ -1,0 +1,13 @@
+"""The page asks, the worker answers."""
+
+from live_stage import SCRIPTS
+from node_runner import Node
+
+from companion.zoo import folder
+from companion.zoo.export import export
+
+
+def test_the_worker_answers(node: Node) -> None:
+    export(folder("stable-diffusion"), node.folder)
+    node.write_json("scripts", SCRIPTS)
+    node.run("worker.test.js")
