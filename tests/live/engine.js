@@ -60,4 +60,4 @@ function assertClose(actual, expected, tolerance, what) {
   assert.ok(worst <= tolerance, message);
 }
 
-module.exports = { load, readJson, readArray, assertClose };
+module.exports = { load, read, readJson, readArray, assertClose };
