@@ -18,6 +18,9 @@ def drawn(seed: int, sizes: list[int]) -> torch.Tensor:
 def test_noise_is_torchs(node: Node) -> None:
     cases = [[seed, [size]] for seed in SEEDS for size in SIZES + SMALL]
     cases += [[seed, sizes] for seed in SEEDS for sizes in (STREAM, [1024] * 20)]
+    # On other processors torch rounds the angle otherwise, and differs by so much from itself.
+    vectorised = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    node.write_json("tolerance", 1e-6 if vectorised else 3e-6)
     node.write_json("cases", cases)
     for i, (seed, sizes) in enumerate(cases):
         node.write_array(f"noise-{i}", drawn(seed, sizes))

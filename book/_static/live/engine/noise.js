@@ -112,7 +112,7 @@ const normalRadius = (u) => Math.sqrt(-2 * Math.log(1 - u));
 function normal16(numbers, start) {
   for (let i = start; i < start + 8; i++) {
     const radius = normalRadius(numbers[i]);
-    // Torch's 2π is a float32, and so is the product: its rounding is a millionth of the result.
+    // Torch with AVX: 2π is a float32, and so is the product. That is seen in the sixth decimal.
     const angle = Math.fround(Math.fround(2 * Math.PI) * numbers[i + 8]);
     numbers[i] = radius * Math.cos(angle);
     numbers[i + 8] = radius * Math.sin(angle);
