@@ -24,7 +24,10 @@ test("draws what is asked for, and leaves the pictures for Python to look at", a
       },
       async () => {},
     );
-    const words = heatMaps?.words.map((/** @type {any} */ word) => ({ ...word, map: [...word.map] }));
+    const words = heatMaps?.words.map((/** @type {any} */ word) => ({
+      ...word,
+      map: [...word.map],
+    }));
     drawn.push({ data: [...picture.data], words });
     assert.equal(model.memory.top, before);
   }

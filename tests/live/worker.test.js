@@ -53,7 +53,7 @@ async function loaded() {
   return worker;
 }
 
-test("a drawing tells each of its steps, then the result", async () => {
+test("a drawing tells each of its steps, then the result", { timeout: 60_000 }, async () => {
   const worker = await loaded();
   worker.ask({ id: 1, task: "draw", settings: SETTINGS });
   const { done } = await worker.heard((message) => message.done && message.id === 1);
@@ -68,9 +68,9 @@ test("a drawing tells each of its steps, then the result", async () => {
   assert.ok(done.milliseconds > 0);
 });
 
-test("it stops when told to, and goes on with the next", async () => {
+test("it stops when told to, and goes on with the next", { timeout: 60_000 }, async () => {
   const worker = await loaded();
-  worker.ask({ id: 1, task: "draw", settings: { ...SETTINGS, steps: 1000 } });
+  worker.ask({ id: 1, task: "draw", settings: { ...SETTINGS, steps: 900 } });
   worker.ask({ id: 2, task: "draw", settings: { ...SETTINGS, watch: false } });
   await worker.heard((message) => message.step?.index === 1);
   worker.ask({ stop: 1 });
@@ -79,7 +79,7 @@ test("it stops when told to, and goes on with the next", async () => {
   assert.ok(worker.said.filter((message) => message.step).length < 20);
 });
 
-test("what waits can be stopped before it begins", async () => {
+test("what waits can be stopped before it begins", { timeout: 60_000 }, async () => {
   const worker = await loaded();
   worker.ask({ id: 1, task: "draw", settings: { ...SETTINGS, watch: false } });
   worker.ask({ id: 2, task: "draw", settings: SETTINGS });
@@ -88,7 +88,9 @@ test("what waits can be stopped before it begins", async () => {
   assert.ok(!worker.said.some((message) => message.step));
 });
 
-test("tokens are told at once, while it draws, with those that training never met", async () => {
+test("tokens are told at once, while it draws, with those that training never met", {
+  timeout: 60_000,
+}, async () => {
   const worker = await loaded();
   worker.ask({ id: 1, task: "draw", settings: SETTINGS });
   worker.ask({ id: 2, task: "tokens", prompt: "a cat in Tokyo" });
@@ -108,7 +110,9 @@ test("tokens are told at once, while it draws, with those that training never me
   assert.equal(long.done.kept, 75);
 });
 
-test("what cannot be done is told in a sentence, and the worker goes on", async () => {
+test("what cannot be done is told in a sentence, and the worker goes on", {
+  timeout: 60_000,
+}, async () => {
   const worker = started();
   worker.ask({ id: 1, task: "draw", settings: SETTINGS });
   assert.match((await worker.heard((message) => message.id === 1)).error, /not loaded yet/);
@@ -128,10 +132,17 @@ test("what cannot be done is told in a sentence, and the worker goes on", async 
     [{ sampler: "toString" }, /sampler/],
     [{ prompt: null }, /prompt/],
     [{ start }, /another size/],
-    [{ start: { ...start, pixels: new Uint8ClampedArray(64 * 64 * 4), strength: 0.1 } }, /[Ss]trength/],
+    [
+      { start: { ...start, pixels: new Uint8ClampedArray(64 * 64 * 4), strength: 0.1 } },
+      /[Ss]trength/,
+    ],
   ];
   for (const [i, [change, words]] of cases.entries()) {
-    worker.ask({ id: 10 + i, task: "draw", settings: { ...SETTINGS, .../** @type {any} */ (change) } });
+    worker.ask({
+      id: 10 + i,
+      task: "draw",
+      settings: { ...SETTINGS, .../** @type {any} */ (change) },
+    });
     const { error } = await worker.heard((message) => message.id === 10 + i);
     assert.match(error ?? "no error", /** @type {RegExp} */ (words));
     assert.match(error, /^[^\n]+\.$/);

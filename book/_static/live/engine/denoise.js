@@ -9,7 +9,13 @@
  * @param {(i: number, latents: Float32Array, noise: Float32Array) => Promise<void>} watch
  * @param {number} begin the first step that is taken
  */
-async function denoise(predictNoise, scheduler, latents, watch, begin = 0) {
+async function denoise(
+  predictNoise,
+  scheduler,
+  latents,
+  watch,
+  begin = 0,
+) {
   for (let i = begin; i < scheduler.timesteps.length; i++) {
     const noise = predictNoise(latents, scheduler.timesteps[i]);
     await watch(i, latents, noise);

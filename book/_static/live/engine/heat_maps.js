@@ -26,7 +26,8 @@ function resized(map, before, after) {
   const wide = new Float64Array(before * after);
   for (let row = 0; row < before; row++)
     for (let x = 0; x < after; x++)
-      for (let k = 0; k < before; k++) wide[row * after + x] += matrix[x][k] * map[row * before + k];
+      for (let k = 0; k < before; k++)
+        wide[row * after + x] += matrix[x][k] * map[row * before + k];
   const out = new Float32Array(after * after);
   for (let y = 0; y < after; y++)
     for (let x = 0; x < after; x++)

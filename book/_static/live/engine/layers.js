@@ -31,22 +31,53 @@ class Layers {
     const [rows, outputs] = [rowsOf(x), byEights(shape[0])];
     const y = this.memory.tensor(x.n, x.height, x.width, outputs);
     const more = add ? this.memory.repeated(add, x.n).at : 0;
-    this.kernels.product(x.at, x.channels, at, this.bias(name), more, outputs, y.at, outputs, rows, outputs, x.channels);
+    this.kernels.product(
+      x.at,
+      x.channels,
+      at,
+      this.bias(name),
+      more,
+      outputs,
+      y.at,
+      outputs,
+      rows,
+      outputs,
+      x.channels,
+    );
     return y;
   }
 
   /** A 3x3 convolution, of x or of x with each pixel doubled.
    * @param {Tensor} x @param {string} name
    * @param {{doubled?: boolean, bias?: number, add?: Tensor}} options */
-  convolve(x, name, { doubled = false, bias = this.bias(name), add } = {}) {
+  convolve(
+    x,
+    name,
+    { doubled = false, bias = this.bias(name), add } = {},
+  ) {
     const { at, shape } = this.weight(`${name}.weight`);
     const outputs = byEights(shape[0]);
     const scale = doubled ? 2 : 1;
-    const y = this.memory.tensor(x.n, x.height * scale, x.width * scale, outputs);
+    const y = this.memory.tensor(
+      x.n,
+      x.height * scale,
+      x.width * scale,
+      outputs,
+    );
     const more = add ? this.memory.repeated(add, x.n).at : 0;
     this.kernels.convolve(
-      x.at, x.n, x.height, x.width, x.channels, doubled ? 1 : 0,
-      at, bias, more, y.at, outputs, this.memory.room,
+      x.at,
+      x.n,
+      x.height,
+      x.width,
+      x.channels,
+      doubled ? 1 : 0,
+      at,
+      bias,
+      more,
+      y.at,
+      outputs,
+      this.memory.room,
     );
     return y;
   }
@@ -55,10 +86,24 @@ class Layers {
    * @param {Tensor} x @param {string} name @param {0 | 1} before */
   downsample(x, name, before) {
     const { at, shape } = this.weight(`${name}.weight`);
-    const y = this.memory.tensor(x.n, x.height / 2, x.width / 2, byEights(shape[0]));
+    const y = this.memory.tensor(
+      x.n,
+      x.height / 2,
+      x.width / 2,
+      byEights(shape[0]),
+    );
     this.kernels.downsample(
-      x.at, x.n, x.height, x.width, x.channels, before,
-      at, this.bias(name), y.at, y.channels, this.memory.room,
+      x.at,
+      x.n,
+      x.height,
+      x.width,
+      x.channels,
+      before,
+      at,
+      this.bias(name),
+      y.at,
+      y.channels,
+      this.memory.room,
     );
     return y;
   }
@@ -69,8 +114,17 @@ class Layers {
     const y = this.memory.tensor(x.n, x.height, x.width, x.channels);
     const weight = this.weight(`${name}.weight`).at;
     this.kernels.group_norm(
-      x.at, x.n, x.height * x.width, x.channels, groups, epsilon,
-      weight, this.bias(name), y.at, withSilu ? 1 : 0, this.memory.room,
+      x.at,
+      x.n,
+      x.height * x.width,
+      x.channels,
+      groups,
+      epsilon,
+      weight,
+      this.bias(name),
+      y.at,
+      withSilu ? 1 : 0,
+      this.memory.room,
     );
     return y;
   }
@@ -79,7 +133,15 @@ class Layers {
   layerNorm(x, name, epsilon = 1e-5) {
     const y = this.memory.tensor(x.n, x.height, x.width, x.channels);
     const weight = this.weight(`${name}.weight`).at;
-    this.kernels.layer_norm(x.at, rowsOf(x), x.channels, epsilon, weight, this.bias(name), y.at);
+    this.kernels.layer_norm(
+      x.at,
+      rowsOf(x),
+      x.channels,
+      epsilon,
+      weight,
+      this.bias(name),
+      y.at,
+    );
     return y;
   }
 
@@ -92,9 +154,20 @@ class Layers {
     for (let i = 0; i < qkv.n; i++) {
       const q = qkv.at + 4 * i * places * qkv.channels;
       this.kernels.attention(
-        q, qkv.channels, q + 4 * channels, q + 8 * channels, qkv.channels,
-        y.at + 4 * i * places * channels, channels,
-        places, places, heads, channels / heads, causal ? 1 : 0, 0, this.memory.room,
+        q,
+        qkv.channels,
+        q + 4 * channels,
+        q + 8 * channels,
+        qkv.channels,
+        y.at + 4 * i * places * channels,
+        channels,
+        places,
+        places,
+        heads,
+        channels / heads,
+        causal ? 1 : 0,
+        0,
+        this.memory.room,
       );
     }
     return y;
@@ -108,10 +181,25 @@ class Layers {
     const y = this.memory.tensor(q.n, q.height, q.width, channels);
     const [places, tokens] = [q.height * q.width, kv.width];
     for (let i = 0; i < q.n; i++) {
-      const [from, keys] = [4 * i * places * channels, kv.at + 4 * i * tokens * kv.channels];
+      const [from, keys] = [
+        4 * i * places * channels,
+        kv.at + 4 * i * tokens * kv.channels,
+      ];
       this.kernels.attention(
-        q.at + from, channels, keys, keys + 4 * channels, kv.channels, y.at + from, channels,
-        places, tokens, heads, channels / heads, 0, i === q.n - 1 ? maps : 0, this.memory.room,
+        q.at + from,
+        channels,
+        keys,
+        keys + 4 * channels,
+        kv.channels,
+        y.at + from,
+        channels,
+        places,
+        tokens,
+        heads,
+        channels / heads,
+        0,
+        i === q.n - 1 ? maps : 0,
+        this.memory.room,
       );
     }
     return y;
@@ -120,8 +208,20 @@ class Layers {
   /** Channels of b behind those of a. @param {Tensor} a @param {Tensor} b */
   concatenate(a, b) {
     const behind = this.memory.repeated(b, a.n);
-    const y = this.memory.tensor(a.n, a.height, a.width, a.channels + b.channels);
-    this.kernels.concatenate(a.at, a.channels, behind.at, b.channels, y.at, rowsOf(a));
+    const y = this.memory.tensor(
+      a.n,
+      a.height,
+      a.width,
+      a.channels + b.channels,
+    );
+    this.kernels.concatenate(
+      a.at,
+      a.channels,
+      behind.at,
+      b.channels,
+      y.at,
+      rowsOf(a),
+    );
     return y;
   }
 
@@ -132,7 +232,9 @@ class Layers {
   resnet(x, name, groups, epsilon, time) {
     return this.memory.scoped(() => {
       let h = this.groupNorm(x, `${name}.norm1`, groups, epsilon, true);
-      const bias = time ? this.timeBias(time, name) : this.bias(`${name}.conv1`);
+      const bias = time
+        ? this.timeBias(time, name)
+        : this.bias(`${name}.conv1`);
       h = this.convolve(h, `${name}.conv1`, { bias });
       h = this.groupNorm(h, `${name}.norm2`, groups, epsilon, true);
       const add = this.has(`${name}.conv_shortcut.weight`)
@@ -145,7 +247,13 @@ class Layers {
   /** @param {Tensor} time @param {string} name */
   timeBias(time, name) {
     const bias = this.weight(`${name}.conv1.bias`);
-    const add = { at: bias.at, n: 1, height: 1, width: 1, channels: bias.shape[0] };
+    const add = {
+      at: bias.at,
+      n: 1,
+      height: 1,
+      width: 1,
+      channels: bias.shape[0],
+    };
     return this.linear(time, `${name}.time_emb_proj`, add).at;
   }
 }

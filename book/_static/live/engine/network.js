@@ -21,28 +21,52 @@ class ClipTextEncoder {
 
   /** Ids (n * 77) to embeddings, n texts of 77 rows. @param {ArrayLike<number>} ids */
   encode(ids) {
-    const { hidden_size, num_hidden_layers, num_attention_heads, max_position_embeddings, layer_norm_eps } =
-      this.config;
+    const {
+      hidden_size,
+      num_hidden_layers,
+      num_attention_heads,
+      max_position_embeddings,
+      layer_norm_eps,
+    } = this.config;
     const { layers, memory } = this;
     return memory.scoped(() => {
-      let x = memory.tensor(ids.length / max_position_embeddings, 1, max_position_embeddings, hidden_size);
-      const tokens = layers.weight("embeddings.token_embedding.weight").at / 4;
-      const positions = layers.weight("embeddings.position_embedding.weight").at / 4;
+      let x = memory.tensor(
+        ids.length / max_position_embeddings,
+        1,
+        max_position_embeddings,
+        hidden_size,
+      );
+      const tokens =
+        layers.weight("embeddings.token_embedding.weight").at / 4;
+      const positions =
+        layers.weight("embeddings.position_embedding.weight").at / 4;
       for (let i = 0; i < ids.length; i++) {
         const row = this.row.get(ids[i]);
-        const position = positions + (i % max_position_embeddings) * hidden_size;
+        const position =
+          positions + (i % max_position_embeddings) * hidden_size;
         for (let c = 0; c < hidden_size; c++) {
-          const token = row === undefined ? 0 : memory.floats[tokens + row * hidden_size + c];
-          memory.floats[x.at / 4 + i * hidden_size + c] = token + memory.floats[position + c];
+          const token =
+            row === undefined
+              ? 0
+              : memory.floats[tokens + row * hidden_size + c];
+          memory.floats[x.at / 4 + i * hidden_size + c] =
+            token + memory.floats[position + c];
         }
       }
       for (let layer = 0; layer < num_hidden_layers; layer++) {
         const name = `encoder.layers.${layer}`;
-        const normed = layers.layerNorm(x, `${name}.layer_norm1`, layer_norm_eps);
+        const normed = layers.layerNorm(
+          x,
+          `${name}.layer_norm1`,
+          layer_norm_eps,
+        );
         const qkv = layers.linear(normed, `${name}.self_attn.to_qkv`);
         const seen = layers.selfAttention(qkv, num_attention_heads, true);
         x = layers.linear(seen, `${name}.self_attn.out_proj`, x);
-        const h = layers.linear(layers.layerNorm(x, `${name}.layer_norm2`, layer_norm_eps), `${name}.mlp.fc1`);
+        const h = layers.linear(
+          layers.layerNorm(x, `${name}.layer_norm2`, layer_norm_eps),
+          `${name}.mlp.fc1`,
+        );
         memory.kernels.quick_gelu(h.at, rowsOf(h) * h.channels);
         x = layers.linear(h, `${name}.mlp.fc2`, x);
       }
@@ -74,7 +98,10 @@ class UNet {
   listen(embeddings) {
     const keysAndValues = new Map();
     for (const name of this.crossAttentions)
-      keysAndValues.set(name, this.layers.linear(embeddings, `${name}.attn2.to_kv`));
+      keysAndValues.set(
+        name,
+        this.layers.linear(embeddings, `${name}.attn2.to_kv`),
+      );
     return { n: embeddings.n, keysAndValues, maps: new Map() };
   }
 
@@ -82,31 +109,82 @@ class UNet {
    * @param {Float32Array} latents (channels, side, side) @param {number} t @param {Context} context */
   predictNoise(latents, t, context) {
     const { layers, memory } = this;
-    const { in_channels, out_channels, sample_size, layers_per_block, norm_num_groups, norm_eps } = this.config;
+    const {
+      in_channels,
+      out_channels,
+      sample_size,
+      layers_per_block,
+      norm_num_groups,
+      norm_eps,
+    } = this.config;
     const before = memory.top;
     const time = this.timeEmbedding(t);
-    const resnet = (/** @type {Tensor} */ x, /** @type {string} */ block, /** @type {number} */ j) => {
-      const h = layers.resnet(x, `${block}.resnets.${j}`, norm_num_groups, norm_eps, time);
+    const resnet = (
+      /** @type {Tensor} */ x,
+      /** @type {string} */ block,
+      /** @type {number} */ j,
+    ) => {
+      const h = layers.resnet(
+        x,
+        `${block}.resnets.${j}`,
+        norm_num_groups,
+        norm_eps,
+        time,
+      );
       const name = `${block}.attentions.${j}`;
-      return layers.has(`${name}.norm.weight`) ? this.transformer(h, name, context) : h;
+      return layers.has(`${name}.norm.weight`)
+        ? this.transformer(h, name, context)
+        : h;
     };
-    let h = layers.convolve(memory.put(latents, in_channels, sample_size, sample_size), "conv_in");
+    let h = layers.convolve(
+      memory.put(latents, in_channels, sample_size, sample_size),
+      "conv_in",
+    );
     const skips = [h];
-    for (let k = 0; layers.has(`down_blocks.${k}.resnets.0.norm1.weight`); k++) {
-      for (let j = 0; j < layers_per_block; j++) skips.push((h = resnet(h, `down_blocks.${k}`, j)));
+    for (
+      let k = 0;
+      layers.has(`down_blocks.${k}.resnets.0.norm1.weight`);
+      k++
+    ) {
+      for (let j = 0; j < layers_per_block; j++) {
+        h = resnet(h, `down_blocks.${k}`, j);
+        skips.push(h);
+      }
       const name = `down_blocks.${k}.downsamplers.0.conv`;
-      if (layers.has(`${name}.weight`)) skips.push((h = layers.downsample(h, name, 1)));
+      if (layers.has(`${name}.weight`)) {
+        h = layers.downsample(h, name, 1);
+        skips.push(h);
+      }
     }
     h = resnet(resnet(h, "mid_block", 0), "mid_block", 1);
-    for (let k = 0; layers.has(`up_blocks.${k}.resnets.0.norm1.weight`); k++) {
+    for (
+      let k = 0;
+      layers.has(`up_blocks.${k}.resnets.0.norm1.weight`);
+      k++
+    ) {
       for (let j = 0; j <= layers_per_block; j++)
-        h = resnet(layers.concatenate(h, /** @type {Tensor} */ (skips.pop())), `up_blocks.${k}`, j);
+        h = resnet(
+          layers.concatenate(h, /** @type {Tensor} */ (skips.pop())),
+          `up_blocks.${k}`,
+          j,
+        );
       const name = `up_blocks.${k}.upsamplers.0.conv`;
-      if (layers.has(`${name}.weight`)) h = layers.convolve(h, name, { doubled: true });
+      if (layers.has(`${name}.weight`))
+        h = layers.convolve(h, name, { doubled: true });
     }
-    h = layers.convolve(layers.groupNorm(h, "conv_norm_out", norm_num_groups, norm_eps, true), "conv_out");
+    h = layers.convolve(
+      layers.groupNorm(
+        h,
+        "conv_norm_out",
+        norm_num_groups,
+        norm_eps,
+        true,
+      ),
+      "conv_out",
+    );
     const residuals = [];
-    for (let i = 0; i < h.n; i++) residuals.push(memory.take(h, out_channels, i));
+    for (let i = 0; i < h.n; i++)
+      residuals.push(memory.take(h, out_channels, i));
     memory.top = before;
     return residuals;
   }
@@ -115,16 +193,23 @@ class UNet {
    * @param {number} t */
   timeEmbedding(t) {
     const { layers, memory } = this;
-    const { block_out_channels, flip_sin_to_cos, freq_shift } = this.config;
+    const { block_out_channels, flip_sin_to_cos, freq_shift } =
+      this.config;
     const half = block_out_channels[0] / 2;
     const waves = new Float32Array(2 * half);
     for (let i = 0; i < half; i++) {
-      const angle = t * Math.exp((-Math.log(10000) * i) / (half - freq_shift));
+      const angle =
+        t * Math.exp((-Math.log(10000) * i) / (half - freq_shift));
       waves[i] = flip_sin_to_cos ? Math.cos(angle) : Math.sin(angle);
-      waves[half + i] = flip_sin_to_cos ? Math.sin(angle) : Math.cos(angle);
+      waves[half + i] = flip_sin_to_cos
+        ? Math.sin(angle)
+        : Math.cos(angle);
     }
     let time = memory.put(waves, 2 * half, 1, 1);
-    for (const name of ["time_embedding.linear_1", "time_embedding.linear_2"]) {
+    for (const name of [
+      "time_embedding.linear_1",
+      "time_embedding.linear_2",
+    ]) {
       time = layers.linear(time, name);
       memory.kernels.silu(time.at, time.channels);
     }
@@ -136,21 +221,61 @@ class UNet {
   transformer(x, name, context) {
     const { layers, memory, heads } = this;
     return memory.scoped(() => {
-      let h = layers.groupNorm(x, `${name}.norm`, this.config.norm_num_groups, 1e-6, false);
+      let h = layers.groupNorm(
+        x,
+        `${name}.norm`,
+        this.config.norm_num_groups,
+        1e-6,
+        false,
+      );
       h = layers.linear(h, `${name}.proj_in`);
-      for (let k = 0; layers.has(`${name}.transformer_blocks.${k}.norm1.weight`); k++) {
+      for (
+        let k = 0;
+        layers.has(`${name}.transformer_blocks.${k}.norm1.weight`);
+        k++
+      ) {
         const block = `${name}.transformer_blocks.${k}`;
-        const qkv = layers.linear(layers.layerNorm(h, `${block}.norm1`), `${block}.attn1.to_qkv`);
-        h = layers.linear(layers.selfAttention(qkv, heads), `${block}.attn1.to_out.0`, h);
+        const qkv = layers.linear(
+          layers.layerNorm(h, `${block}.norm1`),
+          `${block}.attn1.to_qkv`,
+        );
+        h = layers.linear(
+          layers.selfAttention(qkv, heads),
+          `${block}.attn1.to_out.0`,
+          h,
+        );
 
-        const q = layers.linear(layers.layerNorm(h, `${block}.norm2`), `${block}.attn2.to_q`);
-        const kv = /** @type {Tensor} */ (context.keysAndValues.get(block));
-        const heard = layers.crossAttention(memory.repeated(q, context.n), kv, heads, this.mapsAt(block, q, context));
+        const q = layers.linear(
+          layers.layerNorm(h, `${block}.norm2`),
+          `${block}.attn2.to_q`,
+        );
+        const kv = /** @type {Tensor} */ (
+          context.keysAndValues.get(block)
+        );
+        const heard = layers.crossAttention(
+          memory.repeated(q, context.n),
+          kv,
+          heads,
+          this.mapsAt(block, q, context),
+        );
         h = layers.linear(heard, `${block}.attn2.to_out.0`, h);
 
-        const wide = layers.linear(layers.layerNorm(h, `${block}.norm3`), `${block}.ff.net.0.proj`);
-        const gated = memory.tensor(wide.n, wide.height, wide.width, wide.channels / 2);
-        memory.kernels.geglu(wide.at, gated.at, rowsOf(gated), gated.channels);
+        const wide = layers.linear(
+          layers.layerNorm(h, `${block}.norm3`),
+          `${block}.ff.net.0.proj`,
+        );
+        const gated = memory.tensor(
+          wide.n,
+          wide.height,
+          wide.width,
+          wide.channels / 2,
+        );
+        memory.kernels.geglu(
+          wide.at,
+          gated.at,
+          rowsOf(gated),
+          gated.channels,
+        );
         h = layers.linear(gated, `${block}.ff.net.2`, h);
       }
       return layers.linear(h, `${name}.proj_out`, x);
@@ -194,17 +319,32 @@ class AutoencoderKL {
    * @returns {Float32Array} pixels (3, height, width) of about -1..1 */
   decode(latents, side) {
     const { layers, memory } = this;
-    const { latent_channels, layers_per_block, out_channels } = this.config;
+    const { latent_channels, layers_per_block, out_channels } =
+      this.config;
     const before = memory.top;
     const own = latents.map((value) => value / this.scale + this.shift);
-    let h = layers.linear(memory.put(own, latent_channels, side, side), "post_quant_conv");
+    let h = layers.linear(
+      memory.put(own, latent_channels, side, side),
+      "post_quant_conv",
+    );
     h = this.middle(layers.convolve(h, "decoder.conv_in"), "decoder");
-    for (let k = 0; layers.has(`decoder.up_blocks.${k}.resnets.0.norm1.weight`); k++) {
-      for (let j = 0; j <= layers_per_block; j++) h = this.resnet(h, `decoder.up_blocks.${k}.resnets.${j}`);
+    for (
+      let k = 0;
+      layers.has(`decoder.up_blocks.${k}.resnets.0.norm1.weight`);
+      k++
+    ) {
+      for (let j = 0; j <= layers_per_block; j++)
+        h = this.resnet(h, `decoder.up_blocks.${k}.resnets.${j}`);
       const name = `decoder.up_blocks.${k}.upsamplers.0.conv`;
-      if (layers.has(`${name}.weight`)) h = memory.scoped(() => layers.convolve(h, name, { doubled: true }));
+      if (layers.has(`${name}.weight`))
+        h = memory.scoped(() =>
+          layers.convolve(h, name, { doubled: true }),
+        );
     }
-    h = layers.convolve(this.norm(h, "decoder.conv_norm_out", true), "decoder.conv_out");
+    h = layers.convolve(
+      this.norm(h, "decoder.conv_norm_out", true),
+      "decoder.conv_out",
+    );
     const pixels = memory.take(h, out_channels);
     memory.top = before;
     return pixels;
@@ -214,21 +354,39 @@ class AutoencoderKL {
    * @returns {{mean: Float32Array, std: Float32Array}} of the latents' distribution, not yet scaled */
   encode(pixels, side) {
     const { layers, memory } = this;
-    const { latent_channels, layers_per_block, in_channels } = this.config;
+    const { latent_channels, layers_per_block, in_channels } =
+      this.config;
     const before = memory.top;
-    let h = layers.convolve(memory.put(pixels, in_channels, side, side), "encoder.conv_in");
-    for (let k = 0; layers.has(`encoder.down_blocks.${k}.resnets.0.norm1.weight`); k++) {
-      for (let j = 0; j < layers_per_block; j++) h = this.resnet(h, `encoder.down_blocks.${k}.resnets.${j}`);
+    let h = layers.convolve(
+      memory.put(pixels, in_channels, side, side),
+      "encoder.conv_in",
+    );
+    for (
+      let k = 0;
+      layers.has(`encoder.down_blocks.${k}.resnets.0.norm1.weight`);
+      k++
+    ) {
+      for (let j = 0; j < layers_per_block; j++)
+        h = this.resnet(h, `encoder.down_blocks.${k}.resnets.${j}`);
       const name = `encoder.down_blocks.${k}.downsamplers.0.conv`;
       if (layers.has(`${name}.weight`)) h = layers.downsample(h, name, 0);
     }
-    h = this.norm(this.middle(h, "encoder"), "encoder.conv_norm_out", true);
-    h = layers.linear(layers.convolve(h, "encoder.conv_out"), "quant_conv");
+    h = this.norm(
+      this.middle(h, "encoder"),
+      "encoder.conv_norm_out",
+      true,
+    );
+    h = layers.linear(
+      layers.convolve(h, "encoder.conv_out"),
+      "quant_conv",
+    );
     const both = memory.take(h, 2 * latent_channels);
     memory.top = before;
     const mean = both.slice(0, both.length / 2);
     // The network says the logarithm of the variance; Diffusers keeps it within -30..20.
-    const std = both.slice(both.length / 2).map((log) => Math.exp(0.5 * Math.min(20, Math.max(-30, log))));
+    const std = both
+      .slice(both.length / 2)
+      .map((log) => Math.exp(0.5 * Math.min(20, Math.max(-30, log))));
     return { mean, std };
   }
 
@@ -238,8 +396,15 @@ class AutoencoderKL {
     const h = this.resnet(x, `${half}.mid_block.resnets.0`);
     const name = `${half}.mid_block.attentions.0`;
     const seen = memory.scoped(() => {
-      const qkv = layers.linear(this.norm(h, `${name}.group_norm`, false), `${name}.to_qkv`);
-      return layers.linear(layers.selfAttention(qkv, 1), `${name}.to_out.0`, h);
+      const qkv = layers.linear(
+        this.norm(h, `${name}.group_norm`, false),
+        `${name}.to_qkv`,
+      );
+      return layers.linear(
+        layers.selfAttention(qkv, 1),
+        `${name}.to_out.0`,
+        h,
+      );
     });
     return this.resnet(seen, `${half}.mid_block.resnets.1`);
   }
@@ -251,6 +416,12 @@ class AutoencoderKL {
 
   /** @param {Tensor} x @param {string} name @param {boolean} withSilu */
   norm(x, name, withSilu) {
-    return this.layers.groupNorm(x, name, this.config.norm_num_groups, 1e-6, withSilu);
+    return this.layers.groupNorm(
+      x,
+      name,
+      this.config.norm_num_groups,
+      1e-6,
+      withSilu,
+    );
   }
 }

@@ -49,7 +49,7 @@ class StableDiffusion {
    * @param {(step: StepSeen | null) => Promise<void>} onStep null where nobody watches; throws to stop */
   async draw(settings, onStep) {
     check(settings, this.size);
-    const { memory, vae } = this;
+    const { memory } = this;
     const before = memory.top;
     try {
       const context = this.read(settings);
@@ -59,8 +59,11 @@ class StableDiffusion {
       const { latents, begin, blend } = this.begin(settings, scheduler, generator);
       const steps = {
         timesteps: scheduler.timesteps,
-        step: (/** @type {Float32Array} */ noise, /** @type {number} */ i, /** @type {Float32Array} */ x) =>
-          blend(scheduler.step(noise, i, x, generator), i),
+        step: (
+          /** @type {Float32Array} */ noise,
+          /** @type {number} */ i,
+          /** @type {Float32Array} */ x,
+        ) => blend(scheduler.step(noise, i, x, generator), i),
       };
       const predictNoise = (/** @type {Float32Array} */ x, /** @type {number} */ t) => {
         const [unconditional, conditional] = this.unet.predictNoise(x, t, context);
@@ -108,12 +111,7 @@ class StableDiffusion {
     const asIs = (/** @type {Float32Array} */ x) => x;
     if (!start) return { latents: generator.randn(numbers), begin: 0, blend: asIs };
 
-    const begin = steps - Math.min(Math.floor(steps * start.strength), steps);
-    if (begin === steps) {
-      throw new Error(
-        `A strength of ${start.strength} leaves none of ${steps} steps to take: raise the strength or the steps.`,
-      );
-    }
+    const begin = firstStep(steps, start.strength);
     scheduler.startAt(begin);
     const clean = this.encoded(start.pixels, generator);
     const noise = generator.randn(numbers);
@@ -166,7 +164,11 @@ class StableDiffusion {
   heatMaps(prompt, context) {
     const pieces = this.tokenizer.encode(prompt).slice(0, MOST_TOKENS - 2);
     const maps = tokenMaps(this.memory, context, pieces.length + 1, this.side);
-    return { words: wordMaps(maps, pieces, this.side, this.size), width: this.size, height: this.size };
+    return {
+      words: wordMaps(maps, pieces, this.side, this.size),
+      width: this.size,
+      height: this.size,
+    };
   }
 }
 
@@ -190,8 +192,8 @@ function roomNeeded({ unet, vae, text_encoder }) {
 function check({ prompt, negativePrompt, steps, guidance, start }, size) {
   if (typeof prompt !== "string" || typeof negativePrompt !== "string")
     throw new Error("A prompt is a text: type what to draw.");
-  if (!Number.isInteger(steps) || steps < 1 || steps > 1000)
-    throw new Error(`There are ${steps} steps, but a whole number from 1 to 1000 is needed.`);
+  if (!Number.isInteger(steps) || steps < 1 || steps > 999)
+    throw new Error(`There are ${steps} steps, but a whole number from 1 to 999 is needed.`);
   if (!(guidance >= 0 && guidance < Infinity))
     throw new Error(`The guidance scale is ${guidance}, but it is a number of 0 or more.`);
   if (!start) return;

@@ -20,7 +20,9 @@ class Memory {
   constructor(wasm, weights) {
     this.memory = new WebAssembly.Memory({ initial: 256 });
     const module = new WebAssembly.Module(wasm);
-    const instance = new WebAssembly.Instance(module, { env: { memory: this.memory } });
+    const instance = new WebAssembly.Instance(module, {
+      env: { memory: this.memory },
+    });
     /** @type {Record<string, Function>} */
     this.kernels = /** @type {any} */ (instance.exports);
     this.top = /** @type {any} */ (instance.exports).__heap_base.value;
@@ -53,7 +55,13 @@ class Memory {
   /** @param {number} n @param {number} height @param {number} width @param {number} channels
    * @returns {Tensor} */
   tensor(n, height, width, channels) {
-    return { at: this.allocate(n * height * width * channels), n, height, width, channels };
+    return {
+      at: this.allocate(n * height * width * channels),
+      n,
+      height,
+      width,
+      channels,
+    };
   }
 
   /** Keep what the body gives, and take back the room of all that it made on the way.
@@ -89,7 +97,8 @@ class Memory {
     this.floats.fill(0, x.at / 4, x.at / 4 + pixels * x.channels);
     for (let c = 0; c < channels; c++)
       for (let i = 0; i < pixels; i++)
-        this.floats[x.at / 4 + i * x.channels + c] = values[c * pixels + i];
+        this.floats[x.at / 4 + i * x.channels + c] =
+          values[c * pixels + i];
     return x;
   }
 
@@ -116,19 +125,27 @@ class Memory {
    * @param {ArrayBuffer} file */
   loadWeights(file) {
     const headerSize = Number(new DataView(file).getBigUint64(0, true));
-    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(file, 8, headerSize)));
+    const header = JSON.parse(
+      new TextDecoder().decode(new Uint8Array(file, 8, headerSize)),
+    );
     delete header.__metadata__;
     const tensors = Object.entries(header);
     // The halves lie behind all weights for a moment, and that room serves again for what comes next.
     let size = 0;
-    for (const [name, { shape }] of tensors) size += sizeInMemory(name, shape) + 16;
+    for (const [name, { shape }] of tensors)
+      size += sizeInMemory(name, shape) + 16;
     const here = this.top;
     const halves = this.allocate(size) + 4 * size;
     this.allocate(file.byteLength / 4);
-    new Uint8Array(this.memory.buffer, halves).set(new Uint8Array(file, 8 + headerSize));
+    new Uint8Array(this.memory.buffer, halves).set(
+      new Uint8Array(file, 8 + headerSize),
+    );
     this.top = here;
     for (const [name, { dtype, shape, data_offsets }] of tensors) {
-      if (dtype !== "F16") throw new Error(`${name} is ${dtype}, but weights come in half precision.`);
+      if (dtype !== "F16")
+        throw new Error(
+          `${name} is ${dtype}, but weights come in half precision.`,
+        );
       const at = this.allocate(sizeInMemory(name, shape));
       const from = halves + data_offsets[0];
       const [outputs, inputs, ...taps] = shape;
@@ -138,7 +155,10 @@ class Memory {
       } else if (isWinograd(name, shape)) {
         this.kernels.pack_winograd(from, at, outputs, inputs);
       } else {
-        const count = taps.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b, 1);
+        const count = taps.reduce(
+          (/** @type {number} */ a, /** @type {number} */ b) => a * b,
+          1,
+        );
         this.kernels.pack_weights(from, at, outputs, inputs, count);
       }
       this.weights.set(name, { at, shape });
@@ -150,12 +170,15 @@ class Memory {
 const isTable = (name) => name.endsWith("embedding.weight");
 
 /** 3x3 convolutions but those that leave out every second pixel. @param {string} name @param {number[]} shape */
-const isWinograd = (name, shape) => shape[2] === 3 && !name.includes("downsamplers");
+const isWinograd = (name, shape) =>
+  shape[2] === 3 && !name.includes("downsamplers");
 
 /** How many floats a weight takes once it is packed. @param {string} name @param {number[]} shape */
 function sizeInMemory(name, shape) {
   const [outputs, inputs = 1, ...taps] = shape;
   if (shape.length === 1) return byEights(outputs);
-  const matrices = isWinograd(name, shape) ? 16 : taps.reduce((a, b) => a * b, 1);
+  const matrices = isWinograd(name, shape)
+    ? 16
+    : taps.reduce((a, b) => a * b, 1);
   return byEights(outputs) * byEights(inputs) * matrices;
 }

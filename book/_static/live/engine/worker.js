@@ -53,7 +53,8 @@ function serve(scope) {
 
   scope.onmessage = (/** @type {MessageEvent} */ { data }) => {
     if ("stop" in data) stopped.add(data.stop);
-    else if (data.task === "tokens") work(data); // needs no memory, so it need not wait
+    else if (data.task === "tokens")
+      work(data); // needs no memory, so it need not wait
     else last = last.then(() => work(data));
   };
 }
