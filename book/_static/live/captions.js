@@ -29,7 +29,8 @@ function sceneOf(sentence, { objects, backgrounds, relations }) {
   const thing = `(?:an? )?(${objects.join("|")})`;
   const grammar = new RegExp(
     `^(?:a (?:picture|photo) of )?${thing}(?: (${relations.join("|")}) ${thing})?` +
-    `(?: on an? (${backgrounds.join("|")}) background)?$`);
+      `(?: on an? (${backgrounds.join("|")}) background)?$`,
+  );
   const found = sentence.trim().toLowerCase().replace(/\s+/g, " ").match(grammar);
   if (!found) return null;
   const [, first, relation, second, background] = found;
@@ -63,11 +64,22 @@ class SceneChips {
       const left = things.filter((thing) => thing !== word);
       write({ things: left.length < things.length ? left : [...things.slice(0, 1), word] });
     });
-    this.relations = new Chips("How they stand", model.relations, (relation) => write({ relation }));
-    this.backgrounds = new Chips("Background", model.backgrounds,
-      (word) => write({ background: word === this.scene.background ? null : word }), { colours: true });
-    this.element = el("div", { class: "live-scene" },
-      this.things.element, this.relations.element, this.backgrounds.element);
+    this.relations = new Chips("How they stand", model.relations, (relation) =>
+      write({ relation }),
+    );
+    this.backgrounds = new Chips(
+      "Background",
+      model.backgrounds,
+      (word) => write({ background: word === this.scene.background ? null : word }),
+      { colours: true },
+    );
+    this.element = el(
+      "div",
+      { class: "live-scene" },
+      this.things.element,
+      this.relations.element,
+      this.backgrounds.element,
+    );
     this.mark();
   }
 

@@ -14,16 +14,28 @@ class Slider {
    */
   constructor(name, { min, max, step = 1, value, said = String, onMove, onRest }) {
     this.said = said;
-    this.number = el("span", { class: "live-number", "aria-hidden": "true" });
-    this.input = el("input", { type: "range", min, max, step, value, "aria-label": name, oninput: () => {
-      this.show();
-      onMove?.(this.value);
-      clearTimeout(this.timer);
-      if (onRest) this.timer = setTimeout(() => onRest(this.value), 250);
-    } });
     this.timer = 0;
-    this.element = el("label", { class: "live-field" },
-      el("span", { class: "live-name" }, name, " ", this.number), this.input);
+    this.number = el("span", { class: "live-number", "aria-hidden": "true" });
+    this.input = el("input", {
+      type: "range",
+      min,
+      max,
+      step,
+      value,
+      "aria-label": name,
+      oninput: () => {
+        this.show();
+        onMove?.(this.value);
+        clearTimeout(this.timer);
+        if (onRest) this.timer = setTimeout(() => onRest(this.value), 250);
+      },
+    });
+    this.element = el(
+      "label",
+      { class: "live-field" },
+      el("span", { class: "live-name" }, name, " ", this.number),
+      this.input,
+    );
     this.show();
   }
 
@@ -48,20 +60,36 @@ class Seed {
    * @param {() => void} onThrow when the dice has given another seed
    */
   constructor(value, onThrow) {
-    this.input = el("input", { type: "number", min: 0, max: LARGEST_SEED, step: 1, value, "aria-label": "Seed",
-      inputmode: "numeric" });
-    const dice = el("button", { type: "button", class: "live-dice", "aria-label": "Another seed", title: "Another seed",
+    this.input = el("input", {
+      type: "number",
+      min: 0,
+      max: LARGEST_SEED,
+      step: 1,
+      value,
+      "aria-label": "Seed",
+      inputmode: "numeric",
+    });
+    const dice = el("button", {
+      type: "button",
+      class: "live-dice",
+      "aria-label": "Another seed",
+      title: "Another seed",
       onclick: () => {
         this.input.value = String(Math.floor(Math.random() * 10_000));
         onThrow();
-      } });
-    // Five dots, drawn: not every system has a letter for a die.
-    dice.innerHTML = '<svg viewBox="0 0 18 18" width="18" height="18" aria-hidden="true">' +
-      '<rect x="1" y="1" width="16" height="16" rx="3.5" fill="none" stroke="currentColor" stroke-width="1.6"/>' +
-      [[5, 5], [13, 5], [9, 9], [5, 13], [13, 13]].map(([x, y]) =>
-        `<circle cx="${x}" cy="${y}" r="1.6" fill="currentColor"/>`).join("") + "</svg>";
-    this.element = el("div", { class: "live-field" }, el("span", { class: "live-name", "aria-hidden": "true" }, "Seed"),
-      el("div", { class: "live-seed" }, this.input, dice));
+      },
+    });
+    // Drawn: not every system has a letter for a die.
+    dice.innerHTML =
+      '<svg viewBox="0 0 18 18" width="18" height="18" fill="none" stroke="currentColor" aria-hidden="true">' +
+      '<rect x="1" y="1" width="16" height="16" rx="3.5" stroke-width="1.6"/>' +
+      '<path stroke-width="3" stroke-linecap="round" d="M5 5h0M13 5h0M9 9h0M5 13h0M13 13h0"/></svg>';
+    this.element = el(
+      "div",
+      { class: "live-field" },
+      el("span", { class: "live-name", "aria-hidden": "true" }, "Seed"),
+      el("div", { class: "live-seed" }, this.input, dice),
+    );
   }
 
   /** A whole number that torch takes as a seed; what is none becomes the nearest. */
@@ -80,9 +108,19 @@ class Choice {
    * @param {() => void} [onChange]
    */
   constructor(name, options, value, onChange = () => {}) {
-    this.input = el("select", { onchange: onChange }, ...Object.entries(options).map(([option, called]) =>
-      el("option", { value: option, selected: option === value }, called)));
-    this.element = el("label", { class: "live-field" }, el("span", { class: "live-name" }, name), this.input);
+    this.input = el(
+      "select",
+      { onchange: onChange },
+      ...Object.entries(options).map(([option, called]) =>
+        el("option", { value: option, selected: option === value }, called),
+      ),
+    );
+    this.element = el(
+      "label",
+      { class: "live-field" },
+      el("span", { class: "live-name" }, name),
+      this.input,
+    );
   }
 
   get value() {
@@ -96,7 +134,11 @@ class Choice {
  * @param {string} value
  */
 function samplerChoice({ samplers }, value) {
-  return new Choice("Sampler", Object.fromEntries(samplers.map((name) => [name, SAMPLERS[name] ?? name])), value);
+  return new Choice(
+    "Sampler",
+    Object.fromEntries(samplers.map((name) => [name, SAMPLERS[name] ?? name])),
+    value,
+  );
 }
 
 /** *Draw*, which is *Stop* while something is drawn. */
@@ -104,11 +146,19 @@ class DrawButton {
   /** @param {() => void} onStop */
   constructor(onStop) {
     this.running = false;
-    this.element = el("button", { type: "submit", class: "live-draw", onclick: (/** @type {Event} */ event) => {
-      if (!this.running) return; // its form is sent, as by the Enter key
-      event.preventDefault();
-      onStop();
-    } }, "Draw");
+    this.element = el(
+      "button",
+      {
+        type: "submit",
+        class: "live-draw",
+        onclick: (/** @type {Event} */ event) => {
+          if (!this.running) return; // its form is sent, as by the Enter key
+          event.preventDefault();
+          onStop();
+        },
+      },
+      "Draw",
+    );
   }
 
   /** @param {boolean} running */

@@ -63,7 +63,8 @@ class Engine {
     if (!question) return;
     if (step) return question.onStep?.(step);
     this.questions.delete(id);
-    if (error === undefined) question.resolve(done ?? null); // null: it was stopped
+    if (error === undefined)
+      question.resolve(done ?? null); // null: it was stopped
     else question.reject(new Error(/memory|allocation/i.test(error) ? NO_MEMORY : error));
   }
 
@@ -82,7 +83,8 @@ class Engine {
    * @returns {{result: Promise<Result | null>, stop: () => void}} null where it was stopped
    */
   draw(settings, onStep) {
-    let id = 0, stopped = false;
+    let id = 0,
+      stopped = false;
     const result = this.turn.then(() => {
       if (stopped) return null;
       const asked = this.ask({ task: "draw", settings }, [], onStep);
@@ -118,7 +120,12 @@ const waiting = new Set();
 async function readyEngine(onProgress) {
   if (onProgress) waiting.add(onProgress);
   const before = engineOfThePage;
-  const broken = before && (await before.then((engine) => engine.broken, () => true));
+  const broken =
+    before &&
+    (await before.then(
+      (engine) => engine.broken,
+      () => true,
+    ));
   if (broken && engineOfThePage === before) engineOfThePage = null; // nobody else has begun anew meanwhile
   engineOfThePage ??= startEngine();
   try {

@@ -17,11 +17,21 @@ class Film {
     this.words = [];
     this.timer = 0;
     this.calm = window.matchMedia("(prefers-reduced-motion: reduce)");
-    this.slider = new Slider("Steps taken", { min: 0, max: 0, value: 0, said: (i) => this.words?.[i] ?? "", onMove: () => {
-      this.pause();
-      this.show(this.slider.value);
-    } });
-    this.button = el("button", { type: "button", class: "live-play", onclick: () => (this.timer ? this.pause() : this.play()) });
+    this.slider = new Slider("Steps taken", {
+      min: 0,
+      max: 0,
+      value: 0,
+      said: (i) => this.words?.[i] ?? "",
+      onMove: () => {
+        this.pause();
+        this.show(this.slider.value);
+      },
+    });
+    this.button = el("button", {
+      type: "button",
+      class: "live-play",
+      onclick: () => (this.timer ? this.pause() : this.play()),
+    });
     this.element = el("div", { class: "live-film" }, this.button, this.slider.element);
     this.pause();
     this.hide(true);

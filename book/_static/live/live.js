@@ -14,7 +14,8 @@ const Live = {
   // Where these scripts lie, whatever the page.
   base: new URL(".", /** @type {HTMLScriptElement} */ (document.currentScript).src).href,
 
-  BROKEN: "A part of the model could not be read, so nothing can be drawn here. Reload the page to try again.",
+  BROKEN:
+    "A part of the model could not be read, so nothing can be drawn here. Reload the page to try again.",
 
   /** @type {Manifest | null} what there is to load; pieces/manifest.js says it */
   packed: null,
@@ -27,7 +28,10 @@ const Live = {
   /** What this browser lacks, as a sentence, or "". */
   missing() {
     // The smallest module that uses SIMD: a function that gives a vector of zeros.
-    const simd = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+    const simd = [
+      0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253,
+      15, 253, 98, 11,
+    ];
     if (!window.WebAssembly?.validate(new Uint8Array(simd))) {
       return "To draw here yourself takes WebAssembly with SIMD, which this browser does not have.";
     }
@@ -68,7 +72,16 @@ const Live = {
   },
 
   /** The scripts that all kinds of stages need, in their order. */
-  COMMON: ["parts.js", "controls.js", "captions.js", "prompt.js", "film.js", "pieces.js", "engine.js", "stage.js"],
+  COMMON: [
+    "parts.js",
+    "controls.js",
+    "captions.js",
+    "prompt.js",
+    "film.js",
+    "pieces.js",
+    "engine.js",
+    "stage.js",
+  ],
 
   /**
    * Loads the scripts and the model, and puts the stage in the place of the stored figure.
@@ -76,7 +89,8 @@ const Live = {
    * @param {(part: number) => void} onProgress
    */
   async open(figure, onProgress) {
-    for (const name of [...Live.COMMON, `stage-${figure.dataset.stage}.js`]) await Live.script(name);
+    for (const name of [...Live.COMMON, `stage-${figure.dataset.stage}.js`])
+      await Live.script(name);
     await Live.ready(onProgress);
     openStage(figure);
   },
@@ -117,7 +131,12 @@ const Live = {
         await Live.open(figure, (part) => {
           progress.value = part;
           const quarters = Math.floor(4 * part);
-          const words = ["Loading the model.", "A quarter is here.", "Half of it is here.", "Three quarters are here."];
+          const words = [
+            "Loading the model.",
+            "A quarter is here.",
+            "Half of it is here.",
+            "Three quarters are here.",
+          ];
           const said = words[quarters] ?? "Unpacking it.";
           if (status.textContent !== said) status.textContent = said; // a reader of screens says only what is new
         });
@@ -134,7 +153,9 @@ const Live = {
   /** What the page does by itself. */
   async begin() {
     /** @type {HTMLElement[]} */
-    const figures = [...document.querySelectorAll(".companion-stage")].map((one) => /** @type {HTMLElement} */ (one));
+    const figures = [...document.querySelectorAll(".companion-stage")].map(
+      (one) => /** @type {HTMLElement} */ (one),
+    );
     if (!figures.length) return;
     let why = Live.missing();
     if (!why) await Live.script("pieces/manifest.js").catch(() => {});

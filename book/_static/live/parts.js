@@ -29,7 +29,12 @@ class Pane {
    */
   constructor(title, size, className = "") {
     this.title = title;
-    this.canvas = el("canvas", { width: size, height: size, role: "img", "aria-label": `${title}: nothing yet` });
+    this.canvas = el("canvas", {
+      width: size,
+      height: size,
+      role: "img",
+      "aria-label": `${title}: nothing yet`,
+    });
     this.caption = el("span", { class: "live-caption", "aria-hidden": "true" }, title);
     this.element = el("div", { class: `live-pane ${className}`.trim() }, this.canvas, this.caption);
   }
@@ -41,9 +46,16 @@ class Pane {
   show({ data, width, height }, words) {
     const pixels = new ImageData(width, height);
     pixels.data.set(data);
-    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+    if (this.canvas.width !== width || this.canvas.height !== height)
+      Object.assign(this.canvas, { width, height });
     this.context().putImageData(pixels, 0, 0);
     this.canvas.setAttribute("aria-label", `${this.title} ${words}`);
+  }
+
+  /** @param {string} title */
+  rename(title) {
+    this.title = title;
+    this.caption.textContent = title;
   }
 
   context() {
@@ -81,16 +93,35 @@ class Chips {
   constructor(name, words, onPress, { colours = false } = {}) {
     this.buttons = words.map((word) => {
       const dot = colours ? [el("span", { class: "live-dot", style: `background: ${word}` })] : [];
-      return el("button", { type: "button", class: "live-chip", value: word, "aria-pressed": "false",
-        onclick: () => onPress(word) }, ...dot, word);
+      return el(
+        "button",
+        {
+          type: "button",
+          class: "live-chip",
+          value: word,
+          "aria-pressed": "false",
+          onclick: () => onPress(word),
+        },
+        ...dot,
+        word,
+      );
     });
-    this.element = el("div", { class: "live-chips", role: "group", "aria-label": name },
+    this.row = el("div", { class: "live-chips-row" }, ...this.buttons);
+    this.element = el(
+      "div",
+      { class: "live-chips", role: "group", "aria-label": name },
       el("span", { class: "live-chips-name", "aria-hidden": "true" }, name),
-      el("div", { class: "live-chips-row" }, ...this.buttons));
+      this.row,
+    );
   }
 
   /** @param {(string | null | undefined)[]} chosen */
   choose(...chosen) {
-    for (const button of this.buttons) button.setAttribute("aria-pressed", String(chosen.includes(button.value)));
+    for (const button of this.buttons) {
+      const pressed = chosen.includes(button.value);
+      button.setAttribute("aria-pressed", String(pressed));
+      // On a phone a row is longer than the screen: what is chosen comes into view.
+      if (pressed) this.row.scrollLeft = button.offsetLeft - this.row.offsetLeft - 8;
+    }
   }
 }

@@ -24,10 +24,14 @@ Live.piece = (name, index, base64) => {
  * @returns {Promise<ArrayBuffer>}
  */
 async function unpacked(name, { pieces, bytes }) {
-  const parts = Array.from({ length: pieces }, (_, i) => /** @type {BlobPart} */ (arrived.get(`${name}-${i}`)));
+  const parts = Array.from(
+    { length: pieces },
+    (_, i) => /** @type {BlobPart} */ (arrived.get(`${name}-${i}`)),
+  );
   const stream = new Blob(parts).stream().pipeThrough(new DecompressionStream("gzip"));
   const file = await new Response(stream).arrayBuffer();
-  if (file.byteLength !== bytes) throw new Error(`${name} has ${file.byteLength} bytes, not ${bytes}`);
+  if (file.byteLength !== bytes)
+    throw new Error(`${name} has ${file.byteLength} bytes, not ${bytes}`);
   return file;
 }
 
@@ -45,7 +49,8 @@ async function loadFiles({ files }, onProgress) {
     onProgress(here / all);
   };
   const wanted = Object.entries(files).flatMap(([name, { pieces }]) =>
-    Array.from({ length: pieces }, (_, i) => `${name}-${i}`));
+    Array.from({ length: pieces }, (_, i) => `${name}-${i}`),
+  );
   try {
     const next = wanted.values();
     const line = async () => {
@@ -56,7 +61,10 @@ async function loadFiles({ files }, onProgress) {
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, line));
-    const entries = Object.entries(files).map(async ([name, packed]) => [name, await unpacked(name, packed)]);
+    const entries = Object.entries(files).map(async ([name, packed]) => [
+      name,
+      await unpacked(name, packed),
+    ]);
     return Object.fromEntries(await Promise.all(entries));
   } catch (error) {
     console.warn(error);

@@ -16,7 +16,9 @@ for (let byte = 0, odd = 256; byte < 256; byte++) {
  */
 function readable(piece) {
   const letters = piece.replace(END_OF_WORD, "");
-  const text = new TextDecoder().decode(Uint8Array.from(letters, (letter) => byteOf.get(letter) ?? 63));
+  const text = new TextDecoder().decode(
+    Uint8Array.from(letters, (letter) => byteOf.get(letter) ?? 63),
+  );
   return text.includes("\ufffd") ? letters : text;
 }
 
@@ -26,7 +28,8 @@ function readable(piece) {
  */
 function unseenWords(pieces) {
   const words = new Set();
-  let word = "", seen = true;
+  let word = "",
+    seen = true;
   for (const { text, known } of pieces) {
     word += text.replace(END_OF_WORD, "");
     seen &&= known;
@@ -46,14 +49,21 @@ function remarks({ pieces, kept }) {
   const said = [];
   const unseen = unseenWords(pieces.slice(0, kept));
   if (unseen.length) {
-    const few = unseen.slice(0, 4).map((word) => `“${word}”`).join(", ");
+    const few = unseen
+      .slice(0, 4)
+      .map((word) => `“${word}”`)
+      .join(", ");
     const more = unseen.length > 4 ? ` and ${unseen.length - 4} more` : "";
-    said.push(unseen.length === 1
-      ? `The model has never seen ${few}: it draws as if the word were not there.`
-      : `The model has never seen ${few}${more}: it draws as if these words were not there.`);
+    said.push(
+      unseen.length === 1
+        ? `The model has never seen ${few}: it draws as if the word were not there.`
+        : `The model has never seen ${few}${more}: it draws as if these words were not there.`,
+    );
   }
   if (pieces.length > kept) {
-    said.push(`A prompt has room for ${kept} pieces, and this one has ${pieces.length}: what comes after them is cut off.`);
+    said.push(
+      `A prompt has room for ${kept} pieces, and this one has ${pieces.length}: what comes after them is cut off.`,
+    );
   }
   return said.join(" ");
 }
@@ -70,9 +80,21 @@ class PromptLine {
     this.shows = show;
     this.onType = onType;
     this.timer = 0;
-    this.input = el("input", { type: "text", class: "live-line", value, "aria-label": name, autocomplete: "off",
-      autocapitalize: "off", spellcheck: "false", enterkeyhint: "go", oninput: () => this.changed(true) });
-    this.pieces = el("ul", { class: "live-pieces", "aria-label": `Pieces of the ${name.toLowerCase()}` });
+    this.input = el("input", {
+      type: "text",
+      class: "live-line",
+      value,
+      "aria-label": name,
+      autocomplete: "off",
+      autocapitalize: "off",
+      spellcheck: "false",
+      enterkeyhint: "go",
+      oninput: () => this.changed(true),
+    });
+    this.pieces = el("ul", {
+      class: "live-pieces",
+      "aria-label": `Pieces of the ${name.toLowerCase()}`,
+    });
     this.remark = el("p", { class: "live-remark", role: "status" });
     this.element = el("div", { class: "live-prompt" }, ...(show ? [this.pieces, this.remark] : []));
     this.changed(false);
@@ -97,9 +119,13 @@ class PromptLine {
 
   async look() {
     const asked = this.value;
-    const tokens = await Live.ready().then((engine) => engine.tokens(asked)).catch(() => null);
+    const tokens = await Live.ready()
+      .then((engine) => engine.tokens(asked))
+      .catch(() => null);
     if (!tokens || asked !== this.value) return; // somebody types on
-    this.pieces.replaceChildren(...tokens.pieces.map((piece, i) => this.chip(piece, i < tokens.kept)));
+    this.pieces.replaceChildren(
+      ...tokens.pieces.map((piece, i) => this.chip(piece, i < tokens.kept)),
+    );
     const said = remarks(tokens);
     if (this.remark.textContent !== said) this.remark.textContent = said;
   }
@@ -112,8 +138,12 @@ class PromptLine {
     const state = kept ? (known ? "" : "unseen") : "cut";
     const words = { unseen: "never seen", cut: "cut off", "": "" }[state];
     const shown = this.ids ? text : readable(text);
-    return el("li", { class: `live-piece ${state}`.trim() }, shown,
+    return el(
+      "li",
+      { class: `live-piece ${state}`.trim() },
+      shown,
       ...(this.ids ? [el("span", { class: "live-id" }, String(id))] : []),
-      ...(words ? [el("span", { class: "live-hidden" }, `, ${words}`)] : []));
+      ...(words ? [el("span", { class: "live-hidden" }, `, ${words}`)] : []),
+    );
   }
 }

@@ -13,13 +13,23 @@ function threePictures(stage) {
   const film = new Film([picture, x0, residual]);
   /** @param {Step} step */
   const onStep = (step) => {
-    const shown = [[picture, step.picture], [x0, step.x0], [residual, step.residual]];
-    film.add(new Map(/** @type {[Pane, Picture][]} */ (shown.filter(([, data]) => data))),
-      `after ${step.index} of ${step.of} steps, timestep ${Math.round(step.timestep)}`);
+    const shown = [
+      [picture, step.picture],
+      [x0, step.x0],
+      [residual, step.residual],
+    ];
+    film.add(
+      new Map(/** @type {[Pane, Picture][]} */ (shown.filter(([, data]) => data))),
+      `after ${step.index} of ${step.of} steps, timestep ${Math.round(step.timestep)}`,
+    );
   };
   /** @param {Result} result */
   const onResult = (result) => {
-    film.add(new Map([[picture, result.picture]]), `after ${result.steps} of ${result.steps} steps`, true);
+    film.add(
+      new Map([[picture, result.picture]]),
+      `after ${result.steps} of ${result.steps} steps`,
+      true,
+    );
     film.end();
   };
   return { picture, x0, residual, film, onStep, onResult };
@@ -31,25 +41,45 @@ function threePictures(stage) {
  * @param {number} seed
  */
 function fileName(prompt, seed) {
-  const words = prompt.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 80);
+  const words = prompt
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}]+/gu, "-")
+    .replace(/^-|-$/g, "")
+    .slice(0, 80);
   return `${words || "no-prompt"}-seed-${seed}.png`;
 }
 
 kinds.draw = (stage) => {
   const { model, settings } = stage;
   const line = new PromptLine("Prompt", settings.prompt, { onType: (text) => chips.read(text) });
-  const chips = new SceneChips(model, (sentence) => { line.value = sentence; });
+  const chips = new SceneChips(model, (sentence) => {
+    line.value = sentence;
+  });
   const seed = new Seed(settings.seed, () => draw());
   const steps = new Slider("Steps", { min: 1, max: 50, value: settings.steps });
   const guidance = new Slider("Guidance", { min: 0, max: 12, step: 0.5, value: settings.guidance });
   const sampler = samplerChoice(model, settings.sampler);
   const { picture, x0, residual, film, onStep, onResult } = threePictures(stage);
   const drawn = { prompt: settings.prompt, seed: settings.seed };
-  const save = el("button", { type: "button", class: "live-save", hidden: true,
-    onclick: () => picture.save(fileName(drawn.prompt, drawn.seed)) }, "Save the picture");
+  const save = el(
+    "button",
+    {
+      type: "button",
+      class: "live-save",
+      hidden: true,
+      onclick: () => picture.save(fileName(drawn.prompt, drawn.seed)),
+    },
+    "Save the picture",
+  );
 
   const draw = async () => {
-    const wanted = { prompt: line.value, seed: seed.value, steps: steps.value, guidance: guidance.value, sampler: sampler.value };
+    const wanted = {
+      prompt: line.value,
+      seed: seed.value,
+      steps: steps.value,
+      guidance: guidance.value,
+      sampler: sampler.value,
+    };
     film.begin();
     save.hidden = true;
     const result = await stage.run(wanted, onStep);
@@ -62,17 +92,31 @@ kinds.draw = (stage) => {
     save.hidden = false;
   };
   stage.onDraw(draw);
-  chips.read(settings.prompt);
   stage.body.append(
     el("div", { class: "live-bar" }, line.input, stage.button.element),
     line.element,
     chips.element,
-    el("div", { class: "live-view" },
+    el(
+      "div",
+      { class: "live-view" },
       picture.element,
-      el("div", { class: "live-side" },
+      el(
+        "div",
+        { class: "live-side" },
         el("div", { class: "live-pair" }, x0.element, residual.element),
-        el("div", { class: "live-fields" }, steps.element, guidance.element, seed.element, sampler.element)),
-      film.element),
-    el("div", { class: "live-foot" }, stage.status, save));
+        el(
+          "div",
+          { class: "live-fields" },
+          steps.element,
+          guidance.element,
+          seed.element,
+          sampler.element,
+        ),
+      ),
+      film.element,
+    ),
+    el("div", { class: "live-foot" }, stage.status, save),
+  );
+  chips.read(settings.prompt);
   draw();
 };

@@ -85,13 +85,18 @@ class Stage {
         if (this.current !== run) return;
         // Said at the quarters of the way: all the steps would be too much to listen to.
         const quarter = Math.max(4, Math.ceil(step.of / 4));
-        if (step.index > 0 && step.index % quarter === 0) this.say(`${what} ${step.index} of ${step.of}.`);
+        if (step.index > 0 && step.index % quarter === 0)
+          this.say(`${what} ${step.index} of ${step.of}.`);
         onStep(step);
       });
       run.stop = drawing.stop;
       const result = await drawing.result;
       if (this.current !== run) return null;
-      this.end(result ? `Drawn in ${(result.milliseconds / 1000).toFixed(1)} s, in this page.` : "Stopped.");
+      this.end(
+        result
+          ? `Drawn in ${(result.milliseconds / 1000).toFixed(1)} s, in this page.`
+          : "Stopped.",
+      );
       return result;
     } catch (error) {
       if (this.current === run) this.end(error instanceof Error ? error.message : Live.BROKEN);
@@ -113,10 +118,13 @@ class Stage {
  */
 function openStage(figure) {
   const stage = new Stage(figure);
+  figure.prepend(stage.body);
   kinds[figure.dataset.stage ?? ""](stage);
   const picture = figure.querySelector("img");
   if (picture) picture.hidden = true;
   figure.classList.add("live");
-  figure.prepend(stage.body);
-  (stage.button.element.isConnected ? stage.button.element : stage.body.querySelector("input"))?.focus({ preventScroll: true });
+  const first = stage.button.element.isConnected
+    ? stage.button.element
+    : stage.body.querySelector("input");
+  first?.focus({ preventScroll: true });
 }
