@@ -19,7 +19,7 @@ say = @echo "==> $(1)"
 
 .DEFAULT_GOAL := help
 .PHONY: help env book pdf test test-oldest test-newest lint types unit compiled notebooks pages linkcheck run lab zoo bench \
-	gpu gpu-zoo tables rehearse-colab rehearse-autodl floors constraints clean
+	gpu gpu-zoo tables wasm wasm-check rehearse-colab rehearse-autodl floors constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,22 @@ test-oldest test-newest:
 	@$(BIN)/uv pip install --quiet --python .venv-$(RESOLUTION) --no-deps daam==0.2.0
 	$(call say,running the fast tests in it)
 	@$(SIDE_BY_SIDE) .venv-$(RESOLUTION)/bin/pytest -n $(PROCESSES) --dist loadfile -m "not slow and not pages and not compiles"
+
+# Zig carries a clang that gives the same bytes everywhere; its version is part of what is built.
+ENGINE := book/_static/live/engine
+ZIG := ziglang==0.17.1
+WASM ?= $(ENGINE)/kernels.wasm
+wasm: $(STAMP) ## build the kernels of the pages, kernels.wasm from kernels.c
+	$(call say,building $(WASM))
+	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with $(ZIG) python -m ziglang cc --target=wasm32-freestanding \
+	  -O3 -msimd128 -mbulk-memory -fno-math-errno -ffp-contract=off -fvisibility=hidden -nostdlib -Wall -Wextra -Werror \
+	  -Wl,--no-entry -Wl,--export-dynamic -Wl,--export=__heap_base -Wl,--import-memory -Wl,--strip-all -Wl,-z,stack-size=65536 \
+	  $(ENGINE)/kernels.c -o $(WASM)
+
+wasm-check: $(STAMP) ## is kernels.wasm what kernels.c gives, byte for byte?
+	@mkdir -p build
+	@$(MAKE) --no-print-directory wasm WASM=build/kernels.wasm
+	@cmp build/kernels.wasm $(ENGINE)/kernels.wasm || { echo "kernels.wasm is not what kernels.c gives: run make wasm, and commit what it writes."; exit 1; }
 
 # With the versions that these machines have, in .rehearsal; see tools/rehearse.py.
 rehearse-colab: ## the first cell and every chapter as on Colab

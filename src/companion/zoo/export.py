@@ -1,0 +1,237 @@
+"""A Stable Diffusion as the book's pages run it: two files and a list of merges.
+
+The engine of the pages (`book/_static/live/engine`) follows these files, and is written for no one
+size: sizes come from the configuration, layers from the names of the weights. What it does not know
+is refused here.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from companion.door.numbers import shown
+
+__all__ = ["export"]
+
+MODEL, WEIGHTS, MERGES = "model.json", "model.safetensors", "merges.txt"
+TOKENS = "text_encoder.embeddings.token_embedding.weight"
+
+# What the engine can do where a configuration leaves a choice; None, Diffusers' default, is among it.
+KNOWN: dict[str, dict[str, tuple[Any, ...]]] = {
+    "unet": {
+        "_class_name": ("UNet2DConditionModel",),
+        "act_fn": ("silu",),
+        "attention_type": ("default",),
+        "center_input_sample": (False,),
+        "conv_in_kernel": (3,),
+        "conv_out_kernel": (3,),
+        "downsample_padding": (1,),
+        "dual_cross_attention": (False,),
+        "mid_block_scale_factor": (1,),
+        "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+        "only_cross_attention": (False,),
+        "resnet_out_scale_factor": (1,),
+        "resnet_skip_time_act": (False,),
+        "resnet_time_scale_shift": ("default",),
+        "time_embedding_type": ("positional",),
+    },
+    "vae": {
+        "_class_name": ("AutoencoderKL",),
+        "act_fn": ("silu",),
+        "mid_block_add_attention": (True,),
+        "use_post_quant_conv": (True,),
+        "use_quant_conv": (True,),
+    },
+    "text_encoder": {
+        "hidden_act": ("quick_gelu",),
+        "max_position_embeddings": (77,),
+        "model_type": ("clip_text_model",),
+        "vocab_size": (49408,),
+    },
+    "scheduler": {
+        "beta_schedule": ("scaled_linear",),
+        "prediction_type": ("epsilon",),
+        "rescale_betas_zero_snr": (False,),
+    },
+}
+# What must be left out, or be None or false.
+NOT_KNOWN = {
+    "unet": (
+        "addition_embed_type",
+        "class_embed_type",
+        "cross_attention_norm",
+        "encoder_hid_dim",
+        "num_class_embeds",
+        "reverse_transformer_layers_per_block",
+        "time_cond_proj_dim",
+        "time_embedding_act_fn",
+        "time_embedding_dim",
+        "timestep_post_act",
+    ),
+    "vae": ("latents_mean", "latents_std"),
+    "text_encoder": (),
+    "scheduler": ("trained_betas",),
+}
+BLOCKS = {
+    "unet": {"CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"},
+    "vae": {"DownEncoderBlock2D", "UpDecoderBlock2D"},
+}
+# Layers that read the same are one product: queries, keys and values, as in Diffusers' fused ones.
+JOINED = (
+    (re.compile(r"(.*\.attn1)\.to_q\.(.*)"), "{0}.to_{1}.{2}", "qkv", "{0}.to_qkv.{1}"),
+    (re.compile(r"(.*\.attn2)\.to_k\.(.*)"), "{0}.to_{1}.{2}", "kv", "{0}.to_kv.{1}"),
+    (re.compile(r"(vae\..*\.attentions\.0)\.to_q\.(.*)"), "{0}.to_{1}.{2}", "qkv", "{0}.to_qkv.{1}"),
+    (re.compile(r"(.*\.self_attn)\.q_proj\.(.*)"), "{0}.{1}_proj.{2}", "qkv", "{0}.to_qkv.{1}"),
+)
+
+
+def export(folder: Path, to: Path) -> dict[str, Path]:
+    """Write a model as the book's pages run it.
+
+    Appendix "The whole model in 400 lines".
+
+    Args:
+        folder: a Stable Diffusion in the Diffusers layout, such as `companion.zoo.folder` gives.
+        to: the folder that is written to; it is made, and files in it of these names are replaced.
+
+    Returns:
+        The three files by name: `model.json` has the configurations and which tokens training met,
+        `model.safetensors` the weights in half precision, with their names of Diffusers behind
+        "unet.", "vae." and "text_encoder.", `merges.txt` the tokenizer's merges in order.
+
+    Raises:
+        FileNotFoundError: the folder has no such model.
+        ValueError: it has something that the engine of the pages does not know.
+    """
+    from safetensors.numpy import save_file  # numpy's own, without torch
+
+    configs = {part: _config(folder, part) for part in KNOWN}
+    for part, config in configs.items():
+        _check_choices(part, config)
+    _check_sizes(configs)
+    weights = _weights(folder, configs)
+    met = np.flatnonzero(np.abs(weights[TOKENS]).max(axis=1))
+    weights[TOKENS] = np.ascontiguousarray(weights[TOKENS][met])
+    model = {**configs, "known_tokens": met.tolist()}
+
+    to.mkdir(parents=True, exist_ok=True)
+    files = {name: to / name for name in (MODEL, WEIGHTS, MERGES)}
+    files[MODEL].write_text(json.dumps(model, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_file(weights, files[WEIGHTS])
+    files[MERGES].write_text("\n".join(_merges(folder)), encoding="utf-8")
+    return files
+
+
+def _config(folder: Path, part: str) -> dict[str, Any]:
+    name = "scheduler_config.json" if part == "scheduler" else "config.json"
+    path = folder / part / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no Stable Diffusion: it has no {part}/{name}. Give the folder of one in "
+            f"the Diffusers layout."
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): get the model anew.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no settings by name: get the model anew.")
+    return config
+
+
+def _check_choices(part: str, config: Mapping[str, Any]) -> None:
+    for key, values in KNOWN[part].items():
+        if config.get(key) is not None and config[key] not in values:
+            raise _unknown(part, key, config[key], " or ".join(map(str, values)))
+    for key in NOT_KNOWN[part]:
+        if config.get(key):
+            raise _unknown(part, key, config[key], "none")
+    for key in ("down_block_types", "up_block_types"):
+        for kind in config.get(key, ()) if part in BLOCKS else ():
+            if kind not in BLOCKS[part]:
+                raise _unknown(part, key, kind, " or ".join(sorted(BLOCKS[part])))
+
+
+def _check_sizes(configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """The kernels take channels by eights, and pictures that can be halved at every level."""
+    unet, vae, text = configs["unet"], configs["vae"], configs["text_encoder"]
+    heads = unet.get("num_attention_heads") or unet["attention_head_dim"]
+    for part, key in (("unet", "layers_per_block"), ("unet", "sample_size")):
+        if not isinstance(configs[part][key], int):
+            raise _unknown(part, key, configs[part][key], "one number for all blocks")
+    if not isinstance(heads, int):
+        raise _unknown("unet", "attention_head_dim", heads, "one number for all blocks")
+    for part, config in (("unet", unet), ("vae", vae)):
+        for channels in config["block_out_channels"]:
+            if channels % 8 or channels % config["norm_num_groups"]:
+                what = f"multiples of 8 and of norm_num_groups, {config['norm_num_groups']}"
+                raise _unknown(part, "block_out_channels", channels, what)
+    for channels in unet["block_out_channels"]:
+        if channels % (8 * heads):
+            raise _unknown("unet", "block_out_channels", channels, f"multiples of 8 for {heads} heads")
+    if text["hidden_size"] % (8 * text["num_attention_heads"]):
+        raise _unknown("text_encoder", "hidden_size", text["hidden_size"], "a multiple of 8 for a head")
+    if unet["sample_size"] % 2 ** (len(unet["block_out_channels"]) - 1):
+        raise _unknown("unet", "sample_size", unet["sample_size"], "halved by every level but the last")
+    if not unet["in_channels"] == unet["out_channels"] == vae["latent_channels"]:
+        what = f"the VAE's {vae['latent_channels']}, going in and coming out"
+        raise _unknown("unet", "in_channels", unet["in_channels"], what)
+
+
+def _unknown(part: str, key: str, value: Any, known: str) -> ValueError:
+    return ValueError(
+        f"The {part} has {key} = {shown(value)}, which the engine of the book's pages does not know: "
+        f"it knows {known}."
+    )
+
+
+def _weights(folder: Path, configs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    weights: dict[str, np.ndarray] = {}
+    for part in ("unet", "vae", "text_encoder"):
+        found = sorted((folder / part).glob("*.safetensors"))
+        if len(found) != 1:
+            raise FileNotFoundError(
+                f"{folder / part} has {len(found)} files of weights, but one is needed: save the "
+                f"model with save_pretrained, whole and without variants."
+            )
+        for name, tensor in load_file(found[0]).items():
+            name = f"{part}.{name.removeprefix('text_model.')}"
+            if not name.endswith("position_ids"):
+                weights[name] = _halved(name, tensor)
+    for pattern, each, letters, together in JOINED:
+        for name in list(weights):
+            if found_q := pattern.fullmatch(name):
+                before, kind = found_q.groups()
+                names = [each.format(before, letter, kind) for letter in letters]
+                weights[together.format(before, kind)] = np.concatenate(
+                    [weights.pop(name) for name in names]
+                )
+    return weights
+
+
+def _halved(name: str, tensor: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        halved = tensor.astype(np.float16)
+    if not np.isfinite(halved).all():
+        raise ValueError(
+            f"{name} has numbers that half precision cannot hold: the pages read weights in half "
+            f"precision, so train it on with smaller weights."
+        )
+    return halved
+
+
+def _merges(folder: Path) -> list[str]:
+    """The merges of CLIP's tokenizer in order, each "a b"."""
+    path = folder / "tokenizer" / "tokenizer.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer/tokenizer.json: save its tokenizer with save_pretrained."
+        )
+    merges = json.loads(path.read_text(encoding="utf-8"))["model"]["merges"]
+    return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
