@@ -338,8 +338,3 @@ def test_what_no_stage_can_be_made_of_is_said(kind: str, given: dict[str, Any], 
 
 def test_a_stage_for_tokens_needs_no_picture() -> None:
     assert "<img" not in figures.stage("tokens", alt="", title="Pieces")._repr_html_()
-
-
-def test_every_kind_of_stage_has_its_script() -> None:
-    for kind in figures.KINDS:
-        assert (ROOT / f"book/_static/live/stage-{kind}.js").is_file(), kind
