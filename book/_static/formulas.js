@@ -13,7 +13,7 @@ if (window.katex) {
   });
   document.head.append(style);
   for (const formula of document.querySelectorAll(".math")) {
-    const written = formula.textContent.match(/\\(\(|\[)([^]*)\\[)\]]/);
+    const written = formula.textContent.match(/\\(\(|\[)([\s\S]*)\\[)\]]/);
     if (written) {
       // An equation's number and its link stand before the formula, and stay.
       const drawn = document.createElement("span");

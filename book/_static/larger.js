@@ -54,11 +54,15 @@
     button.addEventListener("click", () => {
       button.style.minHeight = `${button.offsetHeight}px`;
       open(drawing, 1.2 * drawing.viewBox.baseVal.width, name);
-      dialog.addEventListener("close", () => {
-        drawing.setAttribute("style", style);
-        button.style.minHeight = "";
-        button.append(drawing);
-      }, { once: true });
+      dialog.addEventListener(
+        "close",
+        () => {
+          drawing.setAttribute("style", style);
+          button.style.minHeight = "";
+          button.append(drawing);
+        },
+        { once: true },
+      );
     });
   }
 

@@ -7,9 +7,11 @@ document.addEventListener("DOMContentLoaded", () => {
   preview.hidden = true;
   document.body.append(preview);
 
-  const hide = () => { preview.hidden = true; };
-  const show = (link) => {
-    preview.textContent = link.dataset.preview;
+  const hide = () => {
+    preview.hidden = true;
+  };
+  const show = (/** @type {HTMLElement} */ link) => {
+    preview.textContent = link.dataset.preview ?? "";
     preview.hidden = false;
     const [line] = link.getClientRects(); // a link may run over two lines
     const widest = document.documentElement.clientWidth - preview.offsetWidth - 8;
@@ -18,7 +20,9 @@ document.addEventListener("DOMContentLoaded", () => {
     preview.style.top = `${(below ? line.bottom + 6 : line.top - preview.offsetHeight - 6) + window.scrollY}px`;
   };
 
-  for (const link of document.querySelectorAll("a.term[title], a.paper[title]")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const links = document.querySelectorAll("a.term[title], a.paper[title]");
+  for (const link of links) {
     link.dataset.preview = link.title;
     link.removeAttribute("title");
     link.setAttribute("aria-describedby", preview.id);
@@ -27,5 +31,7 @@ document.addEventListener("DOMContentLoaded", () => {
     link.addEventListener("mouseleave", hide);
     link.addEventListener("blur", hide);
   }
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") hide();
+  });
 });

@@ -7,10 +7,14 @@
   window.addEventListener("beforeprint", () => {
     const theme = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";
-    undo.push(() => { document.documentElement.dataset.theme = theme; });
+    undo.push(() => {
+      document.documentElement.dataset.theme = theme;
+    });
     for (const fold of document.querySelectorAll("article details:not([open])")) {
       fold.open = true;
-      undo.push(() => { fold.open = false; });
+      undo.push(() => {
+        fold.open = false;
+      });
     }
     // Short code stays on one page; longer code may go over two.
     for (const code of document.querySelectorAll("article pre")) {

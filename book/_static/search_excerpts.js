@@ -2,6 +2,7 @@
 // with formulas as a person would type them.
 "use strict";
 {
+  // biome-ignore format: a table of pairs, several in a line
   const SIGNS = {
     alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ε", varepsilon: "ε", eta: "η", theta: "θ",
     lambda: "λ", mu: "μ", pi: "π", rho: "ρ", sigma: "σ", tau: "τ", phi: "φ", varphi: "φ", nabla: "∇",
@@ -29,7 +30,7 @@
     const page = new DOMParser().parseFromString(html, "text/html");
     const article = page.querySelector("article");
     if (!article) return "";
-    article.querySelectorAll(NO_TEXT).forEach((part) => part.remove());
+    for (const part of article.querySelectorAll(NO_TEXT)) part.remove();
     for (const formula of article.querySelectorAll(".math"))
       formula.textContent = formula.localName === "div" ? " … " : typed(formula.textContent);
     const part = anchor ? article.querySelector(anchor) : null;

@@ -81,5 +81,5 @@ def tracked_files() -> list[Path]:
     )
     if listed.returncode == 0 and listed.stdout:
         return [ROOT / name for name in listed.stdout.split("\0") if name]
-    built = {".venv", "_build", ".git"}
+    built = {".venv", "_build", ".git", "node_modules"}
     return [p for p in ROOT.rglob("*") if p.is_file() and not built & set(p.parts)]

@@ -166,13 +166,14 @@ static inline floats pixel(const float *image, int H, int W, int C, int row, int
 // room: for 16 * TILES * (C + N) floats.
 EXPORT void convolve(const float *x, int n, int H, int W, int C, int doubled, const float *B, const float *bias,
                      const float *add, float *y, int N, float *room) {
-  int rows = H << doubled, columns = W << doubled, tiles = n * rows * columns / 4;
+  int rows = H << doubled, columns = W << doubled;
+  int across = (columns + 1) / 2, of_one = (rows + 1) / 2 * across, tiles = n * of_one;
   float *tile_of = room, *result = room + 16 * TILES * C;
   for (int first = 0; first < tiles; first += TILES) {
     int count = tiles - first < TILES ? tiles - first : TILES;
     for (int i = 0; i < count; i++) {
-      int tile = first + i, image = tile / (rows * columns / 4), place = tile % (rows * columns / 4);
-      int top = place / (columns / 2) * 2 - 1, left = place % (columns / 2) * 2 - 1;
+      int image = (first + i) / of_one, tile = (first + i) % of_one;
+      int top = tile / across * 2 - 1, left = tile % across * 2 - 1;
       for (int c = 0; c < C; c += 4) {
         floats half[4][4];
         for (int j = 0; j < 4; j++) {  // Bt d
@@ -191,8 +192,8 @@ EXPORT void convolve(const float *x, int n, int H, int W, int C, int doubled, co
     for (int k = 0; k < 16; k++)
       product(tile_of + k * TILES * C, C, B + k * N * C, 0, 0, 0, result + k * TILES * N, N, count, N, C);
     for (int i = 0; i < count; i++) {
-      int tile = first + i, image = tile / (rows * columns / 4), place = tile % (rows * columns / 4);
-      int at = (image * rows + place / (columns / 2) * 2) * columns + place % (columns / 2) * 2;
+      int image = (first + i) / of_one, tile = (first + i) % of_one;
+      int row = tile / across * 2, column = tile % across * 2;
       for (int c = 0; c < N; c += 4) {
         floats half[2][4];
         for (int j = 0; j < 4; j++) {  // At m
@@ -200,10 +201,10 @@ EXPORT void convolve(const float *x, int n, int H, int W, int C, int doubled, co
           for (int k = 0; k < 4; k++) m[k] = load(result + ((4 * k + j) * TILES + i) * N + c);
           half[0][j] = m[0] + m[1] + m[2], half[1][j] = m[1] - m[2] - m[3];
         }
-        for (int k = 0; k < 2; k++)  // ... A
-          for (int j = 0; j < 2; j++) {
+        for (int k = 0; k < 2 && row + k < rows; k++)  // ... A
+          for (int j = 0; j < 2 && column + j < columns; j++) {
             floats value = j ? half[k][1] - half[k][2] - half[k][3] : half[k][0] + half[k][1] + half[k][2];
-            int to = (at + k * columns + j) * N + c;
+            int to = ((image * rows + row + k) * columns + column + j) * N + c;
             store(y + to, value + start(bias, add ? add + to - c : 0, c));
           }
       }

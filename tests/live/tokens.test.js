@@ -1,0 +1,41 @@
+"use strict";
+const assert = require("node:assert/strict");
+const { test } = require("node:test");
+const { load, readJson } = require("./engine.js");
+
+const { Tokenizer, padded } = load(["tokens"], ["Tokenizer", "padded"]);
+const { merges, vocab } = JSON.parse(readJson("tokenizer")).model;
+const tokenizer = new Tokenizer(
+  merges.map((/** @type {string[]} */ pair) => pair.join(" ")).join("\n"),
+);
+const idsOf = (/** @type {string} */ text) =>
+  tokenizer.encode(text).map((/** @type {{id: number}} */ piece) => piece.id);
+
+test("the vocabulary follows from the merges", () => {
+  const special = { "<|startoftext|>": 49406, "<|endoftext|>": 49407 };
+  assert.deepEqual({ ...Object.fromEntries(tokenizer.idOf), ...special }, vocab);
+});
+
+test("every text has transformers' tokens", () => {
+  const cases = readJson("cases");
+  assert.ok(cases.length > 2000);
+  for (const [text, ids] of cases) assert.deepEqual(idsOf(text), ids, JSON.stringify(text));
+});
+
+test("a piece's text is its entry in the vocabulary", () => {
+  for (const [text] of readJson("cases")) {
+    for (const piece of tokenizer.encode(text)) assert.equal(vocab[piece.text], piece.id);
+  }
+});
+
+test("start, end and padding make 77 of them, as transformers does", () => {
+  for (const [text, , whole] of readJson("cases")) {
+    const ids = padded(tokenizer.encode(text));
+    assert.ok(ids instanceof Int32Array);
+    assert.deepEqual([...ids], whole, JSON.stringify(text));
+  }
+});
+
+test("half of a pair of UTF-16 is read as U+FFFD", () => {
+  for (const [text, ids] of readJson("halves")) assert.deepEqual(idsOf(text), ids);
+});
