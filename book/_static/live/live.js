@@ -73,6 +73,7 @@ const Live = {
 
   /** The scripts that all kinds of stages need, in their order. */
   COMMON: [
+    "label.js",
     "parts.js",
     "controls.js",
     "captions.js",
@@ -93,6 +94,9 @@ const Live = {
       await Live.script(name);
     await Live.ready(onProgress);
     openStage(figure);
+    // It is there for the other stages of the page, too.
+    for (const button of document.querySelectorAll(".live-open"))
+      button.textContent = Live.invitation(button.closest("figure"));
   },
 
   /**
@@ -102,6 +106,11 @@ const Live = {
    */
   async ready(onProgress) {
     return readyEngine(onProgress);
+  },
+
+  /** @param {HTMLElement | null} figure */
+  invitation(figure) {
+    return figure?.dataset.stage === "tokens" ? "Type here yourself" : "Draw here yourself";
   },
 
   /**
@@ -116,7 +125,7 @@ const Live = {
     const size = ((Live.packed?.total ?? 0) / 1e6).toFixed(1);
     button.type = "button";
     button.className = "live-open";
-    button.textContent = `Draw here yourself (${size} MB)`;
+    button.textContent = `${Live.invitation(figure)} (${size} MB)`;
     status.className = "live-status";
     status.setAttribute("role", "status");
     progress.setAttribute("aria-label", "How much of the model is loaded");

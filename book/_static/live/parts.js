@@ -63,22 +63,20 @@ class Pane {
   }
 
   /**
-   * Saves what it shows as PNG, each pixel a square of so many.
+   * Saves what it shows as PNG with the label of a generated picture, each pixel a square of so many.
    * @param {string} name
+   * @param {string} [origin] how a model had part in it, in the words of companion.door.labels.Origin
    * @param {number} [times]
    */
-  save(name, times = 8) {
+  async save(name, origin = "trainedAlgorithmicMedia", times = 8) {
     const { width, height } = this.canvas;
     const large = el("canvas", { width: width * times, height: height * times });
     const context = /** @type {CanvasRenderingContext2D} */ (large.getContext("2d"));
     context.imageSmoothingEnabled = false;
     context.drawImage(this.canvas, 0, 0, large.width, large.height);
-    large.toBlob((blob) => {
-      if (!blob) return;
-      const href = URL.createObjectURL(blob);
-      el("a", { href, download: name }).click();
-      setTimeout(() => URL.revokeObjectURL(href), 10_000);
-    });
+    const href = URL.createObjectURL(await labelledPng(large, origin));
+    el("a", { href, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 10_000);
   }
 }
 
