@@ -3,6 +3,8 @@
 import base64
 import io
 import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image, ImageFont
 
 from companion import figures
 
+ROOT = Path(__file__).parents[1]
 RED = Image.new("RGB", (32, 32), "red")
 BLUE = Image.new("RGB", (32, 32), "blue")
 
@@ -289,3 +292,49 @@ def test_settings_of_matplotlib_and_random_numbers_stay_as_they_were() -> None:
     figures.scrubber(pictures, ["a", "b", "c"], alt="Grey")._repr_html_()
     assert dict(matplotlib.rcParams) == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_a_stage_is_a_stored_figure_that_says_its_settings() -> None:
+    html = figures.stage(
+        "draw", RED, alt="A cat", title="Draw", prompt='a "cat"', seed=7, guidance=4.0
+    )._repr_html_()
+    assert html.startswith('<figure class="companion-stage" data-stage="draw" ')
+    assert 'data-prompt="a &quot;cat&quot;" data-seed="7" data-guidance="4.0">' in html
+    assert 'alt="A cat"' in html
+    assert "<figcaption>Draw</figcaption>" in html
+    (png,) = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)
+    assert Image.open(io.BytesIO(base64.b64decode(png))).tobytes() == RED.tobytes()
+
+
+def test_a_stage_without_the_pages_scripts_says_where_one_can_draw() -> None:
+    html = figures.stage("samplers", RED, alt="A cat", title="Draw")._repr_html_()
+    assert "<script" not in html
+    assert "you can draw here yourself" in html
+    assert html.count(f'href="{figures.PAGES}"') == 1
+
+
+def test_a_stage_leads_to_the_books_own_pages() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["urls"]["Documentation"] == figures.PAGES
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        ("sing", {}, "no stage 'sing': there are draw, samplers"),
+        ("draw", {"picture": None}, "needs a picture"),
+        ("draw", {"alt": None}, "alt is None, but it is a text"),
+        ("draw", {"title": 3}, "title is 3, but it is a text"),
+        ("draw", {"scale": 3}, "no setting 'scale': there are prompt"),
+        ("draw", {"seed": "3"}, "seed is '3', but it is a number"),
+        ("draw", {"steps": True}, "steps is True, but it is a number"),
+        ("draw", {"prompt": 3}, "prompt is 3, but it is a text"),
+    ],
+)
+def test_what_no_stage_can_be_made_of_is_said(kind: str, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        figures.stage(kind, **{"picture": RED, "alt": "A cat", "title": "Draw", **given})
+
+
+def test_a_stage_for_tokens_needs_no_picture() -> None:
+    assert "<img" not in figures.stage("tokens", alt="", title="Pieces")._repr_html_()

@@ -259,7 +259,8 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
         names |= names_in(html)
         its = [name for _, name in STYLE.findall(html)]
         styles |= dict.fromkeys(name for name in its if name != ONE_STYLE)
-    for path in [*static.glob("*.js"), *(static / "scripts").glob("*.js")]:
+    folders = [static, static / "scripts", static / "live"]
+    for path in itertools.chain.from_iterable(folder.glob("*.js") for folder in folders):
         if path.name == "fontawesome.js":
             continue
         found = NAME.findall(path.read_text(encoding="utf-8"))

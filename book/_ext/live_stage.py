@@ -1,8 +1,8 @@
 """What the live stages of the pages load, packed once the pages are written.
 
-A page that is opened from a folder may load scripts and nothing else. So the engine, the kernels and
-the model lie in scripts too: each file as gzip in base64, cut into pieces so that a page can show how
-far it is. `live/live.js` puts them together again.
+A page that is opened from a folder may load scripts and nothing else. So the engine, the kernels
+and the model lie in scripts too: each file as gzip in base64, cut into pieces so that a page can
+show how far it is. `live/pieces.js` puts them together again.
 """
 
 import base64

@@ -1,4 +1,5 @@
-"""Pictures for the chapters: labelled grids, strips, diagrams, and a scrubber without a kernel.
+"""Pictures for the chapters: labelled grids, strips, diagrams, a scrubber without a kernel, and the
+places where a page of the book draws by itself.
 
 A picture is a PIL image of any mode, or a tensor of shape (3, height, width) in the range -1..1,
 which is what a model draws. The same pictures always give the same bytes.
@@ -34,6 +35,10 @@ LONGEST = 30_000  # pixels, of one enlarged picture
 MOST_COLUMNS = 1000
 ENLARGED, SMALLEST, LARGEST = 256, 96, 512
 DIAGRAMS = Path(__file__).parent / "diagrams"  # tools/draw_diagrams.py draws them
+# Where the book's pages are: `baseurl` in _config.yml, and Documentation in pyproject.toml.
+PAGES = "https://diffusers-notes.github.io/diffusers-notes/"
+# What a stage may be; each has its script book/_static/live/stage-KIND.js.
+KINDS = ("draw", "samplers", "guidance", "tokens")
 
 
 def to_pil(images: Tensor) -> Any:
@@ -263,6 +268,99 @@ class Diagram:
             f"<figcaption {middle}>{escape(self.caption)}</figcaption>\n" if self.caption else ""
         )
         return f'<figure class="companion-diagram">\n{self.svg}{caption}</figure>'
+
+
+def stage(
+    kind: str, picture: Picture | None = None, *, alt: str, title: str, **settings: str | float
+) -> Stage:
+    """Give a place where the reader draws: in the book's pages, in the browser, without a kernel.
+
+    Args:
+        kind: "draw", "samplers", "guidance" or "tokens".
+        picture: what stands there until the reader draws, and everywhere else: a picture drawn with
+            the same settings. A stage for tokens needs none.
+        alt: what the picture shows, for readers who do not see it.
+        title: a caption.
+        **settings: what the stage opens with: prompt, negative_prompt, seed, steps, guidance,
+            sampler ("ddpm", "ddim", "unipc" or "dpm++2m"), strength. What is left out is the
+            page's own choice.
+
+    Returns:
+        An object that a notebook shows. It is a figure without a script; the book's pages have
+        the scripts, and put a button to it that loads the model.
+
+    Raises:
+        ValueError: a kind or a setting that there is not, or a text that is none.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"There is no stage {shown(kind)}: there are {', '.join(KINDS)}.")
+    if picture is None and kind != "tokens":
+        raise ValueError(f"A stage of the kind {kind} needs a picture, to stand there at first.")
+    for what, text in (("alt", alt), ("title", title)):
+        if not isinstance(text, str):
+            raise ValueError(f"{what} is {shown(text)}, but it is a text.")
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            raise ValueError(
+                f"A stage has no setting {shown(name)}: there are {', '.join(SETTINGS)}."
+            )
+        if not isinstance(value, SETTINGS[name]) or isinstance(value, bool):
+            wanted = "a text" if SETTINGS[name] is str else "a number"
+            raise ValueError(f"{name} is {shown(value)}, but it is {wanted}.")
+    return Stage(kind, None if picture is None else _pictures(picture)[0], alt, title, settings)
+
+
+# The settings that a stage may open with, and what they are.
+SETTINGS: Mapping[str, Any] = {
+    "prompt": str,
+    "negative_prompt": str,
+    "seed": int,
+    "steps": int,
+    "guidance": int | float,
+    "sampler": str,
+    "strength": int | float,
+}
+
+
+class Stage:
+    """What `stage` gives: show it as the last line of a cell."""
+
+    def __init__(
+        self,
+        kind: str,
+        picture: Image.Image | None,
+        alt: str,
+        title: str,
+        settings: Mapping[str, str | float],
+    ) -> None:
+        self.kind = kind
+        self.picture = picture
+        self.alt = alt
+        self.title = title
+        self.settings = dict(settings)
+
+    def __repr__(self) -> str:
+        return f"Stage {self.kind!r}"
+
+    def _repr_html_(self) -> str:
+        """What the page's scripts find: the settings, the picture, and a note to replace."""
+        data = "".join(
+            f' data-{name.replace("_", "-")}="{escape(str(value))}"'
+            for name, value in self.settings.items()
+        )
+        picture = (
+            f'<img src="{data_uri(self.picture)}" width="{shown_width(self.picture)}" '
+            f'alt="{escape(self.alt)}">\n'
+            if self.picture
+            else ""
+        )
+        return (
+            f'<figure class="companion-stage" data-stage="{self.kind}"{data}>\n{picture}'
+            f"<figcaption>{escape(self.title)}</figcaption>\n"
+            '<p class="stage-note">In <a href="'
+            f"{PAGES}\">the book's pages</a>, with scripts, you can draw here yourself.</p>\n"
+            "</figure>"
+        )
 
 
 def _from_pixels(pixels: np.ndarray) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The page draws the pictures that Diffusers' pipelines draw, pixel by pixel, and companion's heat maps."""
+"""The page draws the pictures that Diffusers' pipelines draw, and the heat maps of the package."""
 
 import json
 

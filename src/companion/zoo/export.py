@@ -81,11 +81,12 @@ BLOCKS = {
     "vae": {"DownEncoderBlock2D", "UpDecoderBlock2D"},
 }
 # Layers that read the same are one product: queries, keys and values, as in Diffusers' fused ones.
+# The pattern of the first, the names of all by their letters, and the name of the joined one.
 JOINED = (
-    (re.compile(r"(.*\.attn1)\.to_q\.(.*)"), "{0}.to_{1}.{2}", "qkv", "{0}.to_qkv.{1}"),
-    (re.compile(r"(.*\.attn2)\.to_k\.(.*)"), "{0}.to_{1}.{2}", "kv", "{0}.to_kv.{1}"),
-    (re.compile(r"(vae\..*\.attentions\.0)\.to_q\.(.*)"), "{0}.to_{1}.{2}", "qkv", "{0}.to_qkv.{1}"),
-    (re.compile(r"(.*\.self_attn)\.q_proj\.(.*)"), "{0}.{1}_proj.{2}", "qkv", "{0}.to_qkv.{1}"),
+    (re.compile(r"(.*\.attn1)\.to_q\.(.*)"), "qkv", "{0}.to_{1}.{2}"),
+    (re.compile(r"(.*\.attn2)\.to_k\.(.*)"), "kv", "{0}.to_{1}.{2}"),
+    (re.compile(r"(vae\..*\.attentions\.0)\.to_q\.(.*)"), "qkv", "{0}.to_{1}.{2}"),
+    (re.compile(r"(.*\.self_attn)\.q_proj\.(.*)"), "qkv", "{0}.{1}_proj.{2}"),
 )
 
 
@@ -131,8 +132,8 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
     path = folder / part / name
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} holds no Stable Diffusion: it has no {part}/{name}. Give the folder of one in "
-            f"the Diffusers layout."
+            f"{folder} holds no Stable Diffusion: it has no {part}/{name}. Give the folder of one "
+            f"in the Diffusers layout."
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -172,11 +173,17 @@ def _check_sizes(configs: Mapping[str, Mapping[str, Any]]) -> None:
                 raise _unknown(part, "block_out_channels", channels, what)
     for channels in unet["block_out_channels"]:
         if channels % (8 * heads):
-            raise _unknown("unet", "block_out_channels", channels, f"multiples of 8 for {heads} heads")
+            raise _unknown(
+                "unet", "block_out_channels", channels, f"multiples of 8 for {heads} heads"
+            )
     if text["hidden_size"] % (8 * text["num_attention_heads"]):
-        raise _unknown("text_encoder", "hidden_size", text["hidden_size"], "a multiple of 8 for a head")
+        raise _unknown(
+            "text_encoder", "hidden_size", text["hidden_size"], "a multiple of 8 for a head"
+        )
     if unet["sample_size"] % 2 ** (len(unet["block_out_channels"]) - 1):
-        raise _unknown("unet", "sample_size", unet["sample_size"], "halved by every level but the last")
+        raise _unknown(
+            "unet", "sample_size", unet["sample_size"], "halved by every level but the last"
+        )
     if not unet["in_channels"] == unet["out_channels"] == vae["latent_channels"]:
         what = f"the VAE's {vae['latent_channels']}, going in and coming out"
         raise _unknown("unet", "in_channels", unet["in_channels"], what)
@@ -184,8 +191,8 @@ def _check_sizes(configs: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _unknown(part: str, key: str, value: Any, known: str) -> ValueError:
     return ValueError(
-        f"The {part} has {key} = {shown(value)}, which the engine of the book's pages does not know: "
-        f"it knows {known}."
+        f"The {part} has {key} = {shown(value)}, which the engine of the book's pages does not "
+        f"know: it knows {known}."
     )
 
 
@@ -204,14 +211,13 @@ def _weights(folder: Path, configs: Mapping[str, Any]) -> dict[str, np.ndarray]:
             name = f"{part}.{name.removeprefix('text_model.')}"
             if not name.endswith("position_ids"):
                 weights[name] = _halved(name, tensor)
-    for pattern, each, letters, together in JOINED:
-        for name in list(weights):
-            if found_q := pattern.fullmatch(name):
-                before, kind = found_q.groups()
+    for pattern, letters, each in JOINED:
+        for first in list(weights):
+            if match := pattern.fullmatch(first):
+                before, kind = match.groups()
                 names = [each.format(before, letter, kind) for letter in letters]
-                weights[together.format(before, kind)] = np.concatenate(
-                    [weights.pop(name) for name in names]
-                )
+                parts = [weights.pop(name) for name in names]
+                weights[f"{before}.to_{letters}.{kind}"] = np.concatenate(parts)
     return weights
 
 

@@ -3,21 +3,15 @@
 
 /**
  * The denoising loop.
- * @param {(latents: Float32Array, t: number) => Float32Array} predictNoise
+ * @param {(latents: Float32Array, t: number) => Float32Array} unet what noise there is
  * @param {{timesteps: number[], step: Function}} scheduler
  * @param {Float32Array} latents pure noise, or a picture's with noise on them
  * @param {(i: number, latents: Float32Array, noise: Float32Array) => Promise<void>} watch
  * @param {number} begin the first step that is taken
  */
-async function denoise(
-  predictNoise,
-  scheduler,
-  latents,
-  watch,
-  begin = 0,
-) {
+async function denoise(unet, scheduler, latents, watch, begin = 0) {
   for (let i = begin; i < scheduler.timesteps.length; i++) {
-    const noise = predictNoise(latents, scheduler.timesteps[i]);
+    const noise = unet(latents, scheduler.timesteps[i]);
     await watch(i, latents, noise);
     latents = scheduler.step(noise, i, latents);
   }
