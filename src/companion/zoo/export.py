@@ -20,7 +20,7 @@ __all__ = ["export"]
 MODEL, WEIGHTS, MERGES = "model.json", "model.safetensors", "merges.txt"
 TOKENS = "text_encoder.embeddings.token_embedding.weight"
 
-# What the engine can do where a configuration leaves a choice; None, Diffusers' default, is among it.
+# What the engine can do where a configuration leaves a choice; None is Diffusers' default.
 KNOWN: dict[str, dict[str, tuple[Any, ...]]] = {
     "unet": {
         "_class_name": ("UNet2DConditionModel",),
