@@ -38,6 +38,15 @@ def add(commands: Any) -> None:
     evaluating.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     evaluating.set_defaults(run=_zoo_evaluate, goes_on="the same command begins anew")
 
+    exporting = zoo.add_parser("export", help="write a model as the pages of the book run it")
+    exporting.add_argument(
+        "name", metavar="NAME", help="of a Stable Diffusion in the zoo, or the folder of one"
+    )
+    exporting.add_argument(
+        "--to", type=Path, default=Path("exported"), help="a folder (default: %(default)s)"
+    )
+    exporting.set_defaults(run=_zoo_export, goes_on="")
+
 
 def _minutes(text: str) -> float:
     try:
@@ -89,3 +98,14 @@ def _zoo_evaluate(arguments: argparse.Namespace) -> None:
     for name, value in figures.items():
         print(f"{value:12.4f}  {name}")
     print(f"Written to {write_card(model, recipe, figures, device.type.upper())}.")
+
+
+def _zoo_export(arguments: argparse.Namespace) -> None:
+    from companion.door import is_folder
+    from companion.zoo import folder
+    from companion.zoo.export import export
+
+    given = Path(arguments.name)
+    files = export(given if is_folder(given) else folder(arguments.name), arguments.to)
+    for path in files.values():
+        print(f"{path.stat().st_size / 2**20:8.2f} MiB  {path}")

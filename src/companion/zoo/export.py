@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from companion.door.numbers import shown
+from companion.door.text import fault_of
 
 __all__ = ["export"]
 
@@ -115,15 +116,18 @@ def export(folder: Path, to: Path) -> dict[str, Path]:
         _check_choices(part, config)
     _check_sizes(configs)
     weights = _weights(folder, configs)
+    if TOKENS not in weights:
+        raise ValueError(f"{folder / 'text_encoder'} has no {TOKENS}: save the model anew.")
     met = np.flatnonzero(np.abs(weights[TOKENS]).max(axis=1))
     weights[TOKENS] = np.ascontiguousarray(weights[TOKENS][met])
     model = {**configs, "known_tokens": met.tolist()}
+    merges = _merges(folder)
 
     to.mkdir(parents=True, exist_ok=True)
     files = {name: to / name for name in (MODEL, WEIGHTS, MERGES)}
     files[MODEL].write_text(json.dumps(model, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     save_file(weights, files[WEIGHTS])
-    files[MERGES].write_text("\n".join(_merges(folder)), encoding="utf-8")
+    files[MERGES].write_text("\n".join(merges), encoding="utf-8")
     return files
 
 
@@ -158,35 +162,41 @@ def _check_choices(part: str, config: Mapping[str, Any]) -> None:
 
 
 def _check_sizes(configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """The kernels take channels by eights, and pictures that can be halved at every level."""
+    """The kernels take channels by eights, and pictures that every level can halve."""
     unet, vae, text = configs["unet"], configs["vae"], configs["text_encoder"]
-    heads = unet.get("num_attention_heads") or unet["attention_head_dim"]
-    for part, key in (("unet", "layers_per_block"), ("unet", "sample_size")):
-        if not isinstance(configs[part][key], int):
-            raise _unknown(part, key, configs[part][key], "one number for all blocks")
-    if not isinstance(heads, int):
-        raise _unknown("unet", "attention_head_dim", heads, "one number for all blocks")
+    heads_are = "num_attention_heads" if unet.get("num_attention_heads") else "attention_head_dim"
+    heads = _whole("unet", unet, heads_are)
+    channels_of = _whole("vae", vae, "latent_channels")
     for part, config in (("unet", unet), ("vae", vae)):
-        for channels in config["block_out_channels"]:
-            if channels % 8 or channels % config["norm_num_groups"]:
-                what = f"multiples of 8 and of norm_num_groups, {config['norm_num_groups']}"
-                raise _unknown(part, "block_out_channels", channels, what)
+        groups = _whole(part, config, "norm_num_groups")
+        _whole(part, config, "layers_per_block")
+        levels = config.get("block_out_channels")
+        for channels in levels if isinstance(levels, list) and levels else [levels]:
+            if type(channels) is not int or channels < 1 or channels % 8 or channels % groups:
+                known = f"multiples of 8 and of norm_num_groups, {groups}"
+                raise _unknown(part, "block_out_channels", channels, known)
     for channels in unet["block_out_channels"]:
         if channels % (8 * heads):
-            raise _unknown(
-                "unet", "block_out_channels", channels, f"multiples of 8 for {heads} heads"
-            )
-    if text["hidden_size"] % (8 * text["num_attention_heads"]):
-        raise _unknown(
-            "text_encoder", "hidden_size", text["hidden_size"], "a multiple of 8 for a head"
-        )
-    if unet["sample_size"] % 2 ** (len(unet["block_out_channels"]) - 1):
-        raise _unknown(
-            "unet", "sample_size", unet["sample_size"], "halved by every level but the last"
-        )
-    if not unet["in_channels"] == unet["out_channels"] == vae["latent_channels"]:
-        what = f"the VAE's {vae['latent_channels']}, going in and coming out"
-        raise _unknown("unet", "in_channels", unet["in_channels"], what)
+            known = f"multiples of 8 for each of {heads} heads"
+            raise _unknown("unet", "block_out_channels", channels, known)
+    if _whole("text_encoder", text, "hidden_size") % (
+        8 * _whole("text_encoder", text, "num_attention_heads")
+    ):
+        known = "multiples of 8 for each head"
+        raise _unknown("text_encoder", "hidden_size", text["hidden_size"], known)
+    if _whole("unet", unet, "sample_size") % 2 ** (len(unet["block_out_channels"]) - 1):
+        known = "sizes that every level but the last can halve"
+        raise _unknown("unet", "sample_size", unet["sample_size"], known)
+    for key in ("in_channels", "out_channels"):
+        if _whole("unet", unet, key) != channels_of:
+            raise _unknown("unet", key, unet[key], f"as many as the VAE has, {channels_of}")
+
+
+def _whole(part: str, config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    if type(value) is not int or value < 1:
+        raise _unknown(part, key, value, "one whole number for all of it")
+    return value
 
 
 def _unknown(part: str, key: str, value: Any, known: str) -> ValueError:
@@ -197,6 +207,7 @@ def _unknown(part: str, key: str, value: Any, known: str) -> ValueError:
 
 
 def _weights(folder: Path, configs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     weights: dict[str, np.ndarray] = {}
@@ -207,7 +218,14 @@ def _weights(folder: Path, configs: Mapping[str, Any]) -> dict[str, np.ndarray]:
                 f"{folder / part} has {len(found)} files of weights, but one is needed: save the "
                 f"model with save_pretrained, whole and without variants."
             )
-        for name, tensor in load_file(found[0]).items():
+        try:
+            tensors = load_file(found[0])
+        except (SafetensorError, OSError, KeyError, TypeError) as error:  # numpy has no bfloat16
+            raise ValueError(
+                f"{found[0]} cannot be read ({fault_of(error)}): save the model anew, in float16 "
+                f"or float32."
+            ) from error
+        for name, tensor in tensors.items():
             name = f"{part}.{name.removeprefix('text_model.')}"
             if not name.endswith("position_ids"):
                 weights[name] = _halved(name, tensor)
@@ -239,5 +257,11 @@ def _merges(folder: Path) -> list[str]:
         raise FileNotFoundError(
             f"{folder} has no tokenizer/tokenizer.json: save its tokenizer with save_pretrained."
         )
-    merges = json.loads(path.read_text(encoding="utf-8"))["model"]["merges"]
-    return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+    try:
+        merges = json.loads(path.read_text(encoding="utf-8"))["model"]["merges"]
+        return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} holds no merges ({fault_of(error)}): save the tokenizer anew with "
+            f"save_pretrained."
+        ) from error
