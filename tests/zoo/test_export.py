@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import changeable_copy
 from safetensors.numpy import load_file, save_file
 
 from companion.cli import main
 from companion.zoo import folder
 from companion.zoo.export import TOKENS, export
+from damage import changeable_copy
 
 ZOO = folder("stable-diffusion")
 FILES = ["merges.txt", "model.json", "model.safetensors"]
