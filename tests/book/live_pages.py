@@ -177,8 +177,10 @@ class Place:
     def steps_taken(self) -> "Locator":
         return self.stage.get_by_label("Steps taken")
 
-    def load(self) -> None:
-        """Press the button, and wait for the stage."""
+    def load(self, steps: int | None = None) -> None:
+        """Press the button, and wait for the stage. It draws in so many steps, or its figure's."""
+        if steps:
+            self.figure.evaluate("(figure, steps) => { figure.dataset.steps = steps; }", steps)
         self.button.click()
         self.stage.wait_for()
 
@@ -231,20 +233,20 @@ class Tab:
         return picture_of(self.page.evaluate(DRAW, wish.settings())["data"])
 
 
-def open_tab(context: "BrowserContext", address: str) -> Tab:
-    """Open a page; its stages offer what they have."""
+def open_tab(context: "BrowserContext", address: str, before: str = "") -> Tab:
+    """Open a page; a script may run in it before its own."""
     tab = Tab(context.new_page())
     tab.page.on("console", lambda message: tab.console.append(f"{message.type}: {message.text}"))
     tab.page.on("pageerror", lambda error: tab.console.append(f"error: {error}"))
     tab.page.on("request", lambda request: tab.asked.append(request.url))
-    tab.page.add_init_script(LISTEN)
+    tab.page.add_init_script(LISTEN + before)
     tab.page.goto(address, wait_until="load")
     return tab
 
 
 @contextmanager
-def opened(browser: "Browser", address: str, **options: Any) -> Iterator[Tab]:
+def opened(browser: "Browser", address: str, *, before: str = "", **options: Any) -> Iterator[Tab]:
     """A page alone, in a browser that has nothing of it yet."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-    yield open_tab(context, address)
+    yield open_tab(context, address, before)
     context.close()
