@@ -71,6 +71,7 @@ class Film {
     const count = Math.max(...[...this.frames.values()].map((frames) => frames.length));
     this.slider.input.max = String(count - 1);
     this.slider.value = count - 1;
+    if (count > 0) this.show(count - 1); // where motion is not wanted, the others come now
     this.hide(count < 2);
   }
 
