@@ -93,6 +93,8 @@ def write_pieces(to: Path) -> int:
             total += len(script)
         about[name] = {"pieces": len(pieces), "bytes": len(content), "base64": len(text)}
         version.update(content)
+    for path in sorted(ENGINE.parent.glob("*.js")):  # they are loaded with the same version
+        version.update(path.read_bytes())
     manifest = {
         "files": about,
         "total": total,
