@@ -101,7 +101,7 @@ notebooks: $(STAMP) ## run every notebook and compare what it prints and draws w
 
 pages: $(STAMP) ## check the built HTML
 	$(call say,checking the built pages)
-	@$(BIN)/pytest -m pages tests/book
+	@$(SIDE_BY_SIDE) $(BIN)/pytest -n $(PROCESSES) --dist loadfile -m pages tests/book
 
 # After `make book`. Other hosts are asked where there is a network; `make test` never asks them.
 linkcheck: $(STAMP) ## follow every link: inside the book and the repository, and to other hosts
