@@ -152,7 +152,10 @@ const Live = {
         button.remove();
         status.remove();
       } catch (error) {
-        status.textContent = error instanceof Error ? error.message : Live.BROKEN;
+        // Sentences are plain errors; others come of a script that was cut short.
+        const said = error instanceof Error && error.constructor === Error;
+        status.textContent = said ? error.message : Live.BROKEN;
+        figure.querySelector(".live-stage")?.remove(); // half made
         button.removeAttribute("aria-disabled");
       }
       progress.remove();
