@@ -15,9 +15,9 @@ function stripes() {
   const side = 32;
   const tile = el("canvas", { width: side, height: side });
   const pen = /** @type {CanvasRenderingContext2D} */ (tile.getContext("2d"));
-  pen.fillStyle = "rgb(255 255 255 / 0.6)";
+  pen.fillStyle = "rgb(255 255 255 / 0.5)";
   pen.fillRect(0, 0, side, side);
-  pen.strokeStyle = "rgb(30 30 40 / 0.7)";
+  pen.strokeStyle = "rgb(30 30 40 / 0.6)";
   pen.lineWidth = side / 2.83; // as wide as the gap
   for (const x of [-side, 0, side]) {
     pen.moveTo(x - side / 2, side * 1.5);
@@ -77,8 +77,7 @@ class Easel {
     this.help = el(
       "p",
       { class: "live-help", id },
-      "Paint with the mouse, a pen or a finger. With the keyboard: arrow keys move the brush, with Shift farther, ",
-      "and Space or Enter paints; hold it and move to draw a line.",
+      "Paint with the mouse, a pen or a finger. With the keyboard: arrow keys move the brush, farther with Shift, and Space paints.",
     );
     this.element = el("div", { class: "live-easel" }, this.board, this.said, this.help);
     this.show();

@@ -43,7 +43,7 @@ function paintBox(painting, tool, { onTool, onClear, onUndo }) {
     { type: "button", "aria-pressed": "false", onclick: () => erase(!erases()) },
     "Eraser",
   );
-  const clear = el("button", { type: "button", onclick: onClear });
+  const clear = el("button", { type: "button", onclick: onClear }, "Clear");
   const undo = el("button", { type: "button", onclick: onUndo }, "Undo");
   const erases = () => eraser.getAttribute("aria-pressed") === "true";
   const erase = (/** @type {boolean} */ on) => eraser.setAttribute("aria-pressed", String(on));
@@ -52,7 +52,7 @@ function paintBox(painting, tool, { onTool, onClear, onUndo }) {
     erase(false);
     colours.element.hidden = masks;
     about.hidden = !masks;
-    clear.textContent = masks ? "Clear the mask" : "Clear the paint";
+    clear.setAttribute("aria-label", masks ? "Clear the mask" : "Clear the paint");
     onTool();
   };
   changed();
@@ -60,10 +60,10 @@ function paintBox(painting, tool, { onTool, onClear, onUndo }) {
     element: el(
       "div",
       { class: "live-box" },
-      el("div", { class: "live-buttons" }, tools.element, eraser, undo, clear),
+      el("div", { class: "live-buttons" }, tools.element, undo, clear),
       colours.element,
       about,
-      widths.element,
+      el("div", { class: "live-buttons" }, widths.element, eraser),
     ),
     /** @returns {Brush} */
     brush: () => ({
@@ -121,8 +121,8 @@ kinds.paint = (stage) => {
     box.canUndo(painting.past.length > 0);
     const percent = Math.round(100 * painting.marked);
     plan.textContent = painting.marked
-      ? `Draw repaints what is striped, ${percent} % of the picture. The rest stays.`
-      : "Draw starts from all of this picture.";
+      ? `Inpainting: Draw repaints what is striped, ${percent} % of the picture. The rest stays.`
+      : "Image to image: Draw starts from what is painted here.";
   };
   /** @param {() => void} change */
   const after = (change) => () => {
@@ -172,7 +172,7 @@ kinds.paint = (stage) => {
           el(
             "button",
             { type: "button", onclick: after(() => painting.beginWith(scene)) },
-            "The book's picture",
+            "The scene",
           ),
         ]
       : []),
@@ -199,16 +199,15 @@ kinds.paint = (stage) => {
     };
     film.begin();
     for (const button of [goOn, save]) button.hidden = true;
-    const running = stage.run(wanted, ({ index, of, picture }) => {
-      if (picture) film.add(new Map([[result, picture]]), `after ${index} of ${of} steps`);
+    const found = await stage.run(wanted, ({ index, of, picture }) => {
+      if (picture) film.add(new Map([[result, picture]]), `${index} of ${of} steps`);
     });
-    const found = await running;
     if (!found) {
       if (!stage.current) film.end();
       return;
     }
     drawn = found;
-    const all = `after ${found.steps} of ${found.steps} steps`;
+    const all = `${found.steps} of ${found.steps} steps`;
     film.add(new Map([[result, found.picture]]), all, true);
     film.end();
     for (const button of [goOn, save]) button.hidden = false;
@@ -227,8 +226,8 @@ kinds.paint = (stage) => {
         el(
           "div",
           { class: "live-go" },
-          plan,
-          el("div", { class: "live-bar" }, strength.element, stage.button.element),
+          strength.element,
+          el("div", { class: "live-bar" }, plan, stage.button.element),
         ),
         result.element,
         film.element,

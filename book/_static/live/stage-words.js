@@ -160,6 +160,21 @@ function litWords({ words }, { pieces }) {
   }));
 }
 
+/**
+ * Which words have no light, and why.
+ * @param {LitWord[]} words
+ * @param {Tokens} tokens
+ */
+function sentencesOn(words, { pieces, kept }) {
+  const said = [];
+  const names = [...new Set(words.filter(({ seen }) => !seen).map(({ text }) => `“${text}”`))];
+  const it = names.length > 1 ? "them" : "it";
+  if (names.length) said.push(`Not lit: ${names.join(", ")}. The model has never seen ${it}.`);
+  if (pieces.length > kept)
+    said.push(`A prompt has room for ${kept} pieces. What comes after them was cut off.`);
+  return said.join(" ");
+}
+
 kinds.words = (stage) => {
   const { model, settings } = stage;
   const line = new PromptLine("Prompt", settings.prompt, { onType: (text) => chips.read(text) });
@@ -171,11 +186,11 @@ kinds.words = (stage) => {
   const guidance = new Slider("Guidance", { min: 0, max: 12, step: 0.5, value: settings.guidance });
   const sampler = samplerChoice(model, settings.sampler);
   const lights = new WordLights(model.size);
-  const unseen = el("p", { class: "live-remark" });
+  const notLit = el("p", { class: "live-remark" });
 
   const draw = async () => {
     lights.wait();
-    unseen.textContent = "";
+    notLit.textContent = "";
     const wanted = {
       prompt: line.value,
       seed: seed.value,
@@ -192,10 +207,7 @@ kinds.words = (stage) => {
     if (stage.current) return; // the next one is drawn already
     lights.pane.show(result.picture, `of “${wanted.prompt}”`);
     lights.take(litWords(result.heatMaps, tokens), result.steps);
-    const names = [...new Set(lights.words.filter(({ seen }) => !seen).map(({ text }) => text))];
-    const listed = names.map((text) => `“${text}”`).join(", ");
-    if (names.length)
-      unseen.textContent = `Not lit: ${listed}. The model has never seen ${names.length > 1 ? "them" : "it"}.`;
+    notLit.textContent = sentencesOn(lights.words, tokens);
   };
   stage.onDraw(draw);
   stage.body.append(
@@ -225,7 +237,7 @@ kinds.words = (stage) => {
             "Bright is where a word is looked up most. Each map is stretched over its own range: it compares the ",
             "places of one word, and not the words.",
           ),
-          unseen,
+          notLit,
         ),
         el(
           "div",
