@@ -35,7 +35,9 @@ class WordLights {
     this.steps = 1;
     this.picture.addEventListener("pointermove", (event) => this.point(event));
     this.picture.addEventListener("pointerdown", (event) => this.point(event));
-    this.picture.addEventListener("pointerleave", () => this.show());
+    this.picture.addEventListener("pointerleave", ({ pointerType }) => {
+      if (pointerType !== "touch") this.show(); // a finger leaves at once, and what it found stays
+    });
   }
 
   /** Until the next picture has its maps. */
