@@ -374,10 +374,10 @@ class Stage:
         )
         # The bare numbers: a page that is opened from a folder may not read a picture's pixels.
         if self.start:  # red, green, blue
-            data += f' data-start="{_base64(self.start.tobytes())}"'
+            data += f' data-start="{_bare(self.start.tobytes())}"'
         if self.mask:  # a bit a pixel
             bits = np.packbits(np.asarray(self.mask.convert("L")) >= 128)
-            data += f' data-mask="{_base64(bits.tobytes())}"'
+            data += f' data-mask="{_bare(bits.tobytes())}"'
         picture = (
             f'<img src="{data_uri(self.picture)}" width="{shown_width(self.picture)}" '
             f'alt="{escape(self.alt)}">\n'
@@ -393,8 +393,8 @@ class Stage:
         )
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+def _bare(content: bytes) -> str:
+    return "data:application/octet-stream;base64," + base64.b64encode(content).decode()
 
 
 def _from_pixels(pixels: np.ndarray) -> Image.Image:

@@ -1,7 +1,6 @@
 // The canvas that one paints on, with a mouse, a pen, a finger or the keyboard.
 "use strict";
 
-const FINE = 8; // pixels of the sheet above the picture, which has the stripes and the brush, to one of the picture
 const ARROWS = new Map([
   ["ArrowLeft", [-1, 0]],
   ["ArrowRight", [1, 0]],
@@ -9,23 +8,6 @@ const ARROWS = new Map([
   ["ArrowDown", [0, 1]],
 ]);
 let easels = 0;
-
-/** Diagonal stripes, light and dark: one of them is seen on any colour. */
-function stripes() {
-  const side = 32;
-  const tile = el("canvas", { width: side, height: side });
-  const pen = /** @type {CanvasRenderingContext2D} */ (tile.getContext("2d"));
-  pen.fillStyle = "rgb(255 255 255 / 0.5)";
-  pen.fillRect(0, 0, side, side);
-  pen.strokeStyle = "rgb(30 30 40 / 0.6)";
-  pen.lineWidth = side / 2.83; // as wide as the gap
-  for (const x of [-side, 0, side]) {
-    pen.moveTo(x - side / 2, side * 1.5);
-    pen.lineTo(x + side * 1.5, -side / 2);
-  }
-  pen.stroke();
-  return tile;
-}
 
 class Easel {
   /**
@@ -44,8 +26,7 @@ class Easel {
     this.down = false;
     this.seen = false; // the brush is shown
     this.canvas = el("canvas", { width: size, height: size, "aria-hidden": "true" });
-    this.sheet = el("canvas", { width: size * FINE, height: size * FINE, "aria-hidden": "true" });
-    this.stripes = stripes();
+    this.sheet = new Sheet(size);
     const id = `easel-${++easels}`;
     this.board = el(
       "div",
@@ -71,7 +52,7 @@ class Easel {
         },
       },
       this.canvas,
-      this.sheet,
+      this.sheet.canvas,
     );
     this.said = el("span", { class: "live-hidden", role: "status" });
     this.help = el(
@@ -91,6 +72,12 @@ class Easel {
       x: ((event.clientX - box.left) / box.width) * size,
       y: ((event.clientY - box.top) / box.height) * size,
     };
+  }
+
+  /** The nearest place that is on the picture. @param {Place} place @returns {Place} */
+  inside({ x, y }) {
+    const last = this.painting.size - 1;
+    return { x: Math.min(last, Math.max(0, x)), y: Math.min(last, Math.max(0, y)) };
   }
 
   /** @param {PointerEvent} event */
@@ -115,11 +102,10 @@ class Easel {
   /** @param {KeyboardEvent} event */
   keyDown(event) {
     const arrow = ARROWS.get(event.key);
-    const { size } = this.painting;
     if (arrow) {
       const far = event.shiftKey ? 8 : 2;
       const [x, y] = [this.place.x + far * arrow[0], this.place.y + far * arrow[1]];
-      this.move({ x: Math.min(size - 1, Math.max(0, x)), y: Math.min(size - 1, Math.max(0, y)) });
+      this.move(this.inside({ x, y }));
     } else if (event.key === " " || event.key === "Enter") {
       if (!event.repeat) this.press();
     } else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
@@ -148,6 +134,7 @@ class Easel {
   lift() {
     if (!this.down) return;
     this.down = false;
+    this.place = this.inside(this.place); // a line may have gone on beyond the edge
     this.show();
     this.onStroke();
   }
@@ -177,62 +164,7 @@ class Easel {
       0,
       0,
     );
-    const pen = /** @type {CanvasRenderingContext2D} */ (this.sheet.getContext("2d"));
-    pen.clearRect(0, 0, this.sheet.width, this.sheet.height);
-    this.showMask(pen);
-    if (this.seen) this.showBrush(pen);
-  }
-
-  /** @param {CanvasRenderingContext2D} pen */
-  showMask(pen) {
-    const { size, cell, mask } = this.painting;
-    const side = cell * FINE;
-    const at = (/** @type {number} */ x, /** @type {number} */ y) =>
-      x >= 0 && y >= 0 && x < size && y < size && mask[y * size + x];
-    const edge = new Path2D();
-    pen.fillStyle = /** @type {CanvasPattern} */ (pen.createPattern(this.stripes, "repeat"));
-    for (let y = 0; y < size; y += cell)
-      for (let x = 0; x < size; x += cell) {
-        if (!at(x, y)) continue;
-        const [left, top] = [x * FINE, y * FINE];
-        pen.fillRect(left, top, side, side);
-        for (const [open, x0, y0, x1, y1] of [
-          [!at(x - 1, y), 0, 0, 0, side],
-          [!at(x + cell, y), side, 0, side, side],
-          [!at(x, y - 1), 0, 0, side, 0],
-          [!at(x, y + cell), 0, side, side, side],
-        ]) {
-          if (!open) continue;
-          edge.moveTo(left + Number(x0), top + Number(y0));
-          edge.lineTo(left + Number(x1), top + Number(y1));
-        }
-      }
-    this.twice(pen, edge);
-  }
-
-  /** @param {CanvasRenderingContext2D} pen */
-  showBrush(pen) {
     const { width } = this.brush();
-    const ring = new Path2D();
-    const [x, y] = [this.place.x * FINE, this.place.y * FINE];
-    ring.arc(x, y, Math.max(6, (width / 2) * FINE), 0, 2 * Math.PI);
-    ring.moveTo(x - 4, y);
-    ring.lineTo(x + 4, y);
-    ring.moveTo(x, y - 4);
-    ring.lineTo(x, y + 4);
-    this.twice(pen, ring);
-  }
-
-  /** A dark line in a light one, which is seen on any colour. @param {CanvasRenderingContext2D} pen @param {Path2D} path */
-  twice(pen, path) {
-    pen.lineCap = "square";
-    for (const [colour, width] of [
-      ["white", 5],
-      ["black", 2],
-    ]) {
-      pen.strokeStyle = String(colour);
-      pen.lineWidth = Number(width);
-      pen.stroke(path);
-    }
+    this.sheet.show(this.painting, this.seen ? { place: this.place, width } : null);
   }
 }

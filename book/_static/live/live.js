@@ -87,8 +87,8 @@ const Live = {
   /** Those that one kind needs besides, before its own.
    * @type {Record<string, string[]>} */
   OWN: {
-    paint: ["palette.js", "picks.js", "painting.js", "easel.js"],
-    words: ["heat.js"],
+    paint: ["palette.js", "picks.js", "painting.js", "sheet.js", "easel.js", "paint-box.js"],
+    words: ["heat.js", "word-lights.js"],
   },
 
   /**

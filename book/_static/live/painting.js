@@ -103,13 +103,14 @@ class Painting {
   }
 }
 
-/** @param {string} text base64 */
+/** @param {string} text a data: address */
 function bytesOf(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const base64 = text.slice(text.indexOf(",") + 1);
+  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
 
 /**
- * The pixels that a figure brings along: red, green and blue as base64.
+ * The pixels that a figure brings along: red, green and blue.
  * @param {string} text
  */
 function embeddedPixels(text) {
