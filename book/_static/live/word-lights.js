@@ -34,7 +34,7 @@ class WordLights {
     this.visited = null;
     this.steps = 1;
     this.picture.addEventListener("pointermove", (event) => this.point(event));
-    this.picture.addEventListener("pointerdown", (event) => this.point(event));
+    this.picture.addEventListener("click", (event) => this.point(event));
     this.picture.addEventListener("pointerleave", ({ pointerType }) => {
       if (pointerType !== "touch") this.show(); // a finger leaves at once, and what it found stays
     });
@@ -122,7 +122,7 @@ class WordLights {
     this.say(`“${word.text}”: ${placeOfLight(word.light, this.size)}.`);
   }
 
-  /** Which word has the most attention at a place. @param {PointerEvent} event */
+  /** Which word has the most attention at a place. @param {MouseEvent} event */
   point(event) {
     if (!this.buttons.size) return;
     const box = this.picture.getBoundingClientRect();
