@@ -101,7 +101,7 @@ notebooks: $(STAMP) ## run every notebook and compare what it prints and draws w
 
 pages: $(STAMP) ## check the built HTML
 	$(call say,checking the built pages)
-	@$(BIN)/pytest -m pages tests/book
+	@$(SIDE_BY_SIDE) $(BIN)/pytest -n $(PROCESSES) --dist loadfile -m pages tests/book
 
 # After `make book`. Other hosts are asked where there is a network; `make test` never asks them.
 linkcheck: $(STAMP) ## follow every link: inside the book and the repository, and to other hosts
@@ -132,6 +132,7 @@ wasm: $(STAMP) ## build the kernels of the pages, kernels.wasm from kernels.c
 	  -O3 -msimd128 -mbulk-memory -fno-math-errno -ffp-contract=off -fvisibility=hidden -nostdlib -Wall -Wextra -Werror \
 	  -Wl,--no-entry -Wl,--export-dynamic -Wl,--export=__heap_base -Wl,--import-memory -Wl,--strip-all -Wl,-z,stack-size=65536 \
 	  $(ENGINE)/kernels.c -o $(WASM)
+	@chmod 644 $(WASM)
 
 wasm-check: $(STAMP) ## is kernels.wasm what kernels.c gives, byte for byte?
 	@mkdir -p build

@@ -69,6 +69,7 @@ def about_the_model(configuration: bytes) -> dict[str, Any]:
     factor = 2 ** (len(config["vae"]["block_out_channels"]) - 1)
     return {
         "size": config["unet"]["sample_size"] * factor,
+        "latents": config["unet"]["sample_size"],
         "samplers": SAMPLERS,
         "objects": subset(MODEL).objects,
         "backgrounds": list(backgrounds()),
@@ -93,6 +94,8 @@ def write_pieces(to: Path) -> int:
             total += len(script)
         about[name] = {"pieces": len(pieces), "bytes": len(content), "base64": len(text)}
         version.update(content)
+    for path in sorted(ENGINE.parent.glob("*.js")):  # they are loaded with the same version
+        version.update(path.read_bytes())
     manifest = {
         "files": about,
         "total": total,

@@ -71,7 +71,14 @@ class Film {
     const count = Math.max(...[...this.frames.values()].map((frames) => frames.length));
     this.slider.input.max = String(count - 1);
     this.slider.value = count - 1;
+    if (count > 0) this.show(count - 1); // where motion is not wanted, the others come now
     this.hide(count < 2);
+  }
+
+  /** The step that is shown, where it is not the last. */
+  shownBefore() {
+    const { value } = this.slider;
+    return value < Number(this.slider.input.max) ? value : null;
   }
 
   /** @param {number} i */
@@ -100,4 +107,54 @@ class Film {
     this.timer = 0;
     this.button.textContent = "Play";
   }
+}
+
+/**
+ * The three pictures of a step, and a film of all steps.
+ * @param {Stage} stage
+ */
+function threePictures(stage) {
+  const { size } = stage.model;
+  const picture = new Pane("Picture", size, "large");
+  const x0 = new Pane("Predicted x₀", size);
+  const residual = new Pane("Noise residual", size);
+  const film = new Film([picture, x0, residual]);
+  /** @param {Step} step */
+  const onStep = (step) => {
+    const shown = [
+      [picture, step.picture],
+      [x0, step.x0],
+      [residual, step.residual],
+    ];
+    film.add(
+      new Map(/** @type {[Pane, Picture][]} */ (shown.filter(([, data]) => data))),
+      `after ${step.index} of ${step.of} steps, timestep ${Math.round(step.timestep)}`,
+    );
+  };
+  /** @param {Result} result */
+  const onResult = (result) => {
+    film.add(
+      new Map([[picture, result.picture]]),
+      `after ${result.steps} of ${result.steps} steps`,
+      true,
+    );
+    film.end();
+  };
+  return { picture, x0, residual, film, onStep, onResult };
+}
+
+/**
+ * A file's name for a picture: its words, its seed, and the step where it is one on the way.
+ * @param {string} prompt
+ * @param {number} seed
+ * @param {number | null} [step]
+ */
+function fileName(prompt, seed, step = null) {
+  const words = prompt
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}]+/gu, "-")
+    .replace(/^-|-$/g, "")
+    .slice(0, 80);
+  const on = step === null ? "" : `-step-${step}`;
+  return `${words || "no-prompt"}-seed-${seed}${on}.png`;
 }

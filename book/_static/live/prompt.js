@@ -137,7 +137,7 @@ class PromptLine {
   chip({ text, id, known }, kept) {
     const state = kept ? (known ? "" : "unseen") : "cut";
     const words = { unseen: "never seen", cut: "cut off", "": "" }[state];
-    const shown = this.ids ? text : readable(text);
+    const shown = el("span", { class: "live-text" }, this.ids ? text : readable(text));
     return el(
       "li",
       { class: `live-piece ${state}`.trim() },

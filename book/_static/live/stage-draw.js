@@ -1,54 +1,6 @@
 // The stage "draw": a sentence becomes a picture, step by step, with what the network thinks of it on the way.
 "use strict";
 
-/**
- * The three pictures of a step, and a film of all steps.
- * @param {Stage} stage
- */
-function threePictures(stage) {
-  const { size } = stage.model;
-  const picture = new Pane("Picture", size, "large");
-  const x0 = new Pane("Predicted x₀", size);
-  const residual = new Pane("Noise residual", size);
-  const film = new Film([picture, x0, residual]);
-  /** @param {Step} step */
-  const onStep = (step) => {
-    const shown = [
-      [picture, step.picture],
-      [x0, step.x0],
-      [residual, step.residual],
-    ];
-    film.add(
-      new Map(/** @type {[Pane, Picture][]} */ (shown.filter(([, data]) => data))),
-      `after ${step.index} of ${step.of} steps, timestep ${Math.round(step.timestep)}`,
-    );
-  };
-  /** @param {Result} result */
-  const onResult = (result) => {
-    film.add(
-      new Map([[picture, result.picture]]),
-      `after ${result.steps} of ${result.steps} steps`,
-      true,
-    );
-    film.end();
-  };
-  return { picture, x0, residual, film, onStep, onResult };
-}
-
-/**
- * A file's name for a picture: its words and its seed.
- * @param {string} prompt
- * @param {number} seed
- */
-function fileName(prompt, seed) {
-  const words = prompt
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}]+/gu, "-")
-    .replace(/^-|-$/g, "")
-    .slice(0, 80);
-  return `${words || "no-prompt"}-seed-${seed}.png`;
-}
-
 kinds.draw = (stage) => {
   const { model, settings } = stage;
   const line = new PromptLine("Prompt", settings.prompt, { onType: (text) => chips.read(text) });
@@ -67,7 +19,7 @@ kinds.draw = (stage) => {
       type: "button",
       class: "live-save",
       hidden: true,
-      onclick: () => picture.save(fileName(drawn.prompt, drawn.seed)),
+      onclick: () => picture.save(fileName(drawn.prompt, drawn.seed, film.shownBefore())),
     },
     "Save the picture",
   );

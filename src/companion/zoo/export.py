@@ -94,7 +94,7 @@ JOINED = (
 def export(folder: Path, to: Path) -> dict[str, Path]:
     """Write a model as the book's pages run it.
 
-    Appendix "The whole model in 400 lines".
+    The page "The whole model in 900 lines" shows the code that reads it.
 
     Args:
         folder: a Stable Diffusion in the Diffusers layout, such as `companion.zoo.folder` gives.

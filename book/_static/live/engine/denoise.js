@@ -1,12 +1,16 @@
-// One idea: the loop of chapter 2, which asks for the noise, and takes a step.
+// One idea: the loop of chapter 2, which asks for the noise, and takes a
+// step.
 "use strict";
 
 /**
  * The denoising loop.
- * @param {(latents: Float32Array, t: number) => Float32Array} unet what noise there is
+ * @param {(latents: Float32Array, t: number) => Float32Array} unet what
+ * noise there is
  * @param {{timesteps: number[], step: Function}} scheduler
- * @param {Float32Array} latents pure noise, or a picture's with noise on them
- * @param {(i: number, latents: Float32Array, noise: Float32Array) => Promise<void>} watch
+ * @param {Float32Array} latents pure noise, or a picture's with noise
+ * on them
+ * @param {(i: number, latents: Float32Array, noise: Float32Array) =>
+ * Promise<void>} watch
  * @param {number} begin the first step that is taken
  */
 async function denoise(unet, scheduler, latents, watch, begin = 0) {
@@ -19,7 +23,8 @@ async function denoise(unet, scheduler, latents, watch, begin = 0) {
 }
 
 /**
- * Classifier-free guidance (Ho and Salimans 2022, equation 6, with s = w + 1).
+ * Classifier-free guidance (Ho and Salimans 2022, equation 6, with s =
+ * w + 1).
  * @param {Float32Array} unconditional
  * @param {Float32Array} conditional
  * @param {number} s

@@ -1,48 +1,56 @@
-// One idea: the layers that all three networks are made of, each one call of a kernel.
+// One idea: the layers that all three networks are made of, each one call
+// of a kernel. A layer has its name in Diffusers.
 "use strict";
 
 class Layers {
-  /** @param {Memory} memory @param {string} prefix of the network's names in the file of the weights */
-  constructor(memory, prefix) {
+  /** @param {Memory} memory
+   * @param {string} network whose name stands before all others */
+  constructor(memory, network) {
     this.memory = memory;
-    this.prefix = prefix;
+    this.network = network;
     this.kernels = memory.kernels;
+    this.names = [...memory.weights.keys()];
   }
 
   /** @param {string} name */
   has(name) {
-    return this.memory.weights.has(this.prefix + name);
+    return this.memory.weights.has(`${this.network}.${name}.weight`);
   }
 
-  /** @param {string} name */
+  /** Where weights or a bias lie, and their shape.
+   * @param {string} name */
   weight(name) {
-    return this.memory.weight(this.prefix + name);
+    return this.memory.weight(`${this.network}.${name}`);
   }
 
-  /** Where a bias lies; 0, which the kernels know, where there is none. @param {string} name */
+  /** 0, which the kernels know, where there is no bias.
+   * @param {string} name */
   bias(name) {
-    return this.has(`${name}.bias`) ? this.weight(`${name}.bias`).at : 0;
+    const found = `${this.network}.${name}.bias`;
+    return this.memory.weights.get(found)?.at ?? 0;
   }
 
-  /** A linear layer, which is also a 1x1 convolution: y = x W + bias (+ add).
+  /** name.0, name.1, ...: as many as there are in the model.
+   * @param {string} name */
+  list(name) {
+    const found = [];
+    const next = () => `${name}.${found.length}`;
+    const isThere = (/** @type {string} */ weight) =>
+      weight.startsWith(`${this.network}.${next()}.`);
+    while (this.names.some(isThere)) found.push(next());
+    return found;
+  }
+
+  /** y = x W + bias (+ add): a linear layer, or a 1x1 convolution.
    * @param {Tensor} x @param {string} name @param {Tensor} [add] */
   linear(x, name, add) {
     const { at, shape } = this.weight(`${name}.weight`);
-    const [rows, outputs] = [rowsOf(x), byEights(shape[0])];
-    const y = this.memory.tensor(x.n, x.height, x.width, outputs);
+    const [rows, wide] = [rowsOf(x), byEights(shape[0])];
+    const y = this.memory.like(x, { channels: wide });
     const more = add ? this.memory.repeated(add, x.n).at : 0;
     this.kernels.product(
-      x.at,
-      x.channels,
-      at,
-      this.bias(name),
-      more,
-      outputs,
-      y.at,
-      outputs,
-      rows,
-      outputs,
-      x.channels,
+      x.at, x.channels, at, this.bias(name), more, wide,
+      y.at, wide, rows, wide, x.channels,
     );
     return y;
   }
@@ -50,210 +58,139 @@ class Layers {
   /** A 3x3 convolution, of x or of x with each pixel doubled.
    * @param {Tensor} x @param {string} name
    * @param {{doubled?: boolean, bias?: number, add?: Tensor}} options */
-  convolve(
-    x,
-    name,
-    { doubled = false, bias = this.bias(name), add } = {},
-  ) {
+  convolve(x, name, { doubled = false, bias, add } = {}) {
     const { at, shape } = this.weight(`${name}.weight`);
-    const outputs = byEights(shape[0]);
-    const scale = doubled ? 2 : 1;
-    const y = this.memory.tensor(
-      x.n,
-      x.height * scale,
-      x.width * scale,
-      outputs,
-    );
+    const [scale, channels] = [doubled ? 2 : 1, byEights(shape[0])];
+    const [height, width] = [x.height * scale, x.width * scale];
+    const y = this.memory.like(x, { height, width, channels });
     const more = add ? this.memory.repeated(add, x.n).at : 0;
     this.kernels.convolve(
-      x.at,
-      x.n,
-      x.height,
-      x.width,
-      x.channels,
-      doubled ? 1 : 0,
-      at,
-      bias,
-      more,
-      y.at,
-      outputs,
-      this.memory.room,
+      x.at, x.n, x.height, x.width, x.channels, Number(doubled),
+      at, bias ?? this.bias(name), more, y.at, channels, this.memory.room,
     );
     return y;
   }
 
-  /** A 3x3 convolution at every second pixel, with rows and columns of zeros before the first or not.
-   * @param {Tensor} x @param {string} name @param {0 | 1} before */
+  /** A 3x3 convolution at every second pixel.
+   * @param {Tensor} x @param {string} name
+   * @param {0 | 1} before rows of zeros above, columns on the left */
   downsample(x, name, before) {
     const { at, shape } = this.weight(`${name}.weight`);
-    const y = this.memory.tensor(
-      x.n,
-      x.height / 2,
-      x.width / 2,
-      byEights(shape[0]),
-    );
+    const [height, width] = [x.height / 2, x.width / 2];
+    const channels = byEights(shape[0]);
+    const y = this.memory.like(x, { height, width, channels });
     this.kernels.downsample(
-      x.at,
-      x.n,
-      x.height,
-      x.width,
-      x.channels,
-      before,
-      at,
-      this.bias(name),
-      y.at,
-      y.channels,
-      this.memory.room,
+      x.at, x.n, x.height, x.width, x.channels, before,
+      at, this.bias(name), y.at, channels, this.memory.room,
     );
     return y;
   }
 
-  /** @param {Tensor} x @param {string} name @param {number} groups @param {number} epsilon
-   * @param {boolean} withSilu */
+  /** @param {Tensor} x @param {string} name @param {number} groups
+   * @param {number} epsilon @param {boolean} withSilu */
   groupNorm(x, name, groups, epsilon, withSilu) {
-    const y = this.memory.tensor(x.n, x.height, x.width, x.channels);
+    const y = this.memory.like(x);
     const weight = this.weight(`${name}.weight`).at;
     this.kernels.group_norm(
-      x.at,
-      x.n,
-      x.height * x.width,
-      x.channels,
-      groups,
-      epsilon,
-      weight,
-      this.bias(name),
-      y.at,
-      withSilu ? 1 : 0,
-      this.memory.room,
+      x.at, x.n, x.height * x.width, x.channels, groups, epsilon,
+      weight, this.bias(name), y.at, Number(withSilu), this.memory.room,
     );
     return y;
   }
 
   /** @param {Tensor} x @param {string} name @param {number} epsilon */
   layerNorm(x, name, epsilon = 1e-5) {
-    const y = this.memory.tensor(x.n, x.height, x.width, x.channels);
+    const y = this.memory.like(x);
     const weight = this.weight(`${name}.weight`).at;
     this.kernels.layer_norm(
-      x.at,
-      rowsOf(x),
-      x.channels,
-      epsilon,
-      weight,
-      this.bias(name),
-      y.at,
+      x.at, rowsOf(x), x.channels, epsilon,
+      weight, this.bias(name), y.at,
     );
     return y;
   }
 
-  /** Queries, keys and values side by side in one tensor: every place looks at all others.
-   * @param {Tensor} qkv @param {number} heads @param {boolean} causal */
+  /** Every place looks at all others, or at none behind its own.
+   * @param {Tensor} qkv queries, keys and values side by side
+   * @param {number} heads @param {boolean} causal */
   selfAttention(qkv, heads, causal = false) {
-    const channels = qkv.channels / 3;
-    const y = this.memory.tensor(qkv.n, qkv.height, qkv.width, channels);
+    const [channels, step] = [qkv.channels / 3, qkv.channels];
+    const y = this.memory.like(qkv, { channels });
     const places = qkv.height * qkv.width;
     for (let i = 0; i < qkv.n; i++) {
-      const q = qkv.at + 4 * i * places * qkv.channels;
+      const q = qkv.at + 4 * i * places * step;
+      const out = y.at + 4 * i * places * channels;
       this.kernels.attention(
-        q,
-        qkv.channels,
-        q + 4 * channels,
-        q + 8 * channels,
-        qkv.channels,
-        y.at + 4 * i * places * channels,
-        channels,
-        places,
-        places,
-        heads,
-        channels / heads,
-        causal ? 1 : 0,
-        0,
-        this.memory.room,
+        q, step, q + 4 * channels, q + 8 * channels, step, out, channels,
+        places, places, heads, channels / heads, Number(causal),
+        0, this.memory.room,
       );
     }
     return y;
   }
 
-  /** Every place looks at the tokens of its text. Of the last image the probabilities are added up in
-   * maps, if there are any: (heads, tokens, places).
-   * @param {Tensor} q @param {Tensor} kv @param {number} heads @param {number} maps */
+  /** Every place looks at the tokens of its text.
+   * @param {Tensor} q @param {Tensor} kv keys and values side by side
+   * @param {number} heads
+   * @param {number} maps where the last image's probabilities are added
+   *   up, (heads, tokens, places); 0 for nowhere */
   crossAttention(q, kv, heads, maps) {
     const { channels } = q;
-    const y = this.memory.tensor(q.n, q.height, q.width, channels);
+    const y = this.memory.like(q);
     const [places, tokens] = [q.height * q.width, kv.width];
     for (let i = 0; i < q.n; i++) {
-      const [from, keys] = [
-        4 * i * places * channels,
-        kv.at + 4 * i * tokens * kv.channels,
-      ];
+      const own = 4 * i * places * channels;
+      const keys = kv.at + 4 * i * tokens * kv.channels;
       this.kernels.attention(
-        q.at + from,
-        channels,
-        keys,
-        keys + 4 * channels,
-        kv.channels,
-        y.at + from,
-        channels,
-        places,
-        tokens,
-        heads,
-        channels / heads,
-        0,
-        i === q.n - 1 ? maps : 0,
-        this.memory.room,
+        q.at + own, channels, keys, keys + 4 * channels, kv.channels,
+        y.at + own, channels,
+        places, tokens, heads, channels / heads, 0,
+        i === q.n - 1 ? maps : 0, this.memory.room,
       );
     }
     return y;
   }
 
-  /** Channels of b behind those of a. @param {Tensor} a @param {Tensor} b */
+  /** @param {Tensor} x @param {string} name */
+  geglu(x, name) {
+    const wide = this.linear(x, name);
+    const y = this.memory.like(x, { channels: wide.channels / 2 });
+    this.kernels.geglu(wide.at, y.at, rowsOf(y), y.channels);
+    return y;
+  }
+
+  /** Channels of b behind those of a.
+   * @param {Tensor} a @param {Tensor} b */
   concatenate(a, b) {
-    const behind = this.memory.repeated(b, a.n);
-    const y = this.memory.tensor(
-      a.n,
-      a.height,
-      a.width,
-      a.channels + b.channels,
-    );
+    const more = this.memory.repeated(b, a.n);
+    const channels = a.channels + b.channels;
+    const y = this.memory.like(a, { channels });
     this.kernels.concatenate(
-      a.at,
-      a.channels,
-      behind.at,
-      b.channels,
-      y.at,
-      rowsOf(a),
+      a.at, a.channels, more.at, b.channels, y.at, rowsOf(a),
     );
     return y;
   }
 
-  /** norm, SiLU, 3x3, norm, SiLU, 3x3, and what came in on top (He et al. 2016). The time comes in as
-   * a bias of the first convolution; the VAE knows none.
-   * @param {Tensor} x @param {string} name @param {number} groups @param {number} epsilon
-   * @param {Tensor} [time] */
+  /** norm, SiLU, 3x3, norm, SiLU, 3x3, and what came in on top (He et al.
+   * 2016). The time comes in with the first bias; the VAE knows none.
+   * @param {Tensor} x @param {string} name @param {number} groups
+   * @param {number} epsilon @param {Tensor} [time] */
   resnet(x, name, groups, epsilon, time) {
     return this.memory.scoped(() => {
+      const bias = time && this.timeBias(time, name);
       let h = this.groupNorm(x, `${name}.norm1`, groups, epsilon, true);
-      const bias = time
-        ? this.timeBias(time, name)
-        : this.bias(`${name}.conv1`);
       h = this.convolve(h, `${name}.conv1`, { bias });
       h = this.groupNorm(h, `${name}.norm2`, groups, epsilon, true);
-      const add = this.has(`${name}.conv_shortcut.weight`)
-        ? this.linear(x, `${name}.conv_shortcut`)
-        : x;
+      const shortcut = `${name}.conv_shortcut`;
+      const add = this.has(shortcut) ? this.linear(x, shortcut) : x;
       return this.convolve(h, `${name}.conv2`, { add });
     });
   }
 
-  /** @param {Tensor} time @param {string} name */
+  /** What the time says to a block, and the bias of its first layer.
+   * @param {Tensor} time @param {string} name */
   timeBias(time, name) {
-    const bias = this.weight(`${name}.conv1.bias`);
-    const add = {
-      at: bias.at,
-      n: 1,
-      height: 1,
-      width: 1,
-      channels: bias.shape[0],
-    };
-    return this.linear(time, `${name}.time_emb_proj`, add).at;
+    const { at, shape } = this.weight(`${name}.conv1.bias`);
+    const bias = { at, n: 1, height: 1, width: 1, channels: shape[0] };
+    return this.linear(time, `${name}.time_emb_proj`, bias).at;
   }
 }

@@ -1,187 +1,146 @@
-// One idea: the three networks of Stable Diffusion (Rombach et al. 2022), each as one plain forward pass.
-// Sizes come from the model's configuration, layers from the names of its weights: nothing here is
+// One idea: the three networks of Stable Diffusion (Rombach et al. 2022),
+// each as one plain forward pass. Sizes come from the model's
+// configuration, layers from the names of its weights: nothing here is
 // written for one shape.
 "use strict";
 
-/** CLIP's text encoder (Radford et al. 2021): a causal transformer over 77 tokens. */
+/** CLIP's text encoder (Radford et al. 2021): a causal transformer. */
 class ClipTextEncoder {
-  /** @param {Memory} memory @param {any} config @param {number[]} known ids whose embedding is not 0 */
+  /** @param {Memory} memory @param {any} config
+   * @param {number[]} known ids whose embedding is not 0 */
   constructor(memory, config, known) {
-    this.layers = new Layers(memory, "text_encoder.");
+    this.layers = new Layers(memory, "text_encoder");
     this.memory = memory;
     this.config = config;
     /** @type {Map<number, number>} */
     this.row = new Map(known.map((id, i) => [id, i]));
   }
 
-  /** @param {number} id @returns {boolean} whether training ever met the token */
+  /** Whether training ever met a token. @param {number} id */
   knows(id) {
     return this.row.has(id);
   }
 
-  /** Ids (n * 77) to embeddings, n texts of 77 rows. @param {ArrayLike<number>} ids */
+  /** Ids of n texts, 77 each, to embeddings, n times 77 rows.
+   * @param {ArrayLike<number>} ids */
   encode(ids) {
-    const {
-      hidden_size,
-      num_hidden_layers,
-      num_attention_heads,
-      max_position_embeddings,
-      layer_norm_eps,
-    } = this.config;
     const { layers, memory } = this;
+    const { num_attention_heads: heads, layer_norm_eps: epsilon } =
+      this.config;
     return memory.scoped(() => {
-      let x = memory.tensor(
-        ids.length / max_position_embeddings,
-        1,
-        max_position_embeddings,
-        hidden_size,
-      );
-      const tokens =
-        layers.weight("embeddings.token_embedding.weight").at / 4;
-      const positions =
-        layers.weight("embeddings.position_embedding.weight").at / 4;
-      for (let i = 0; i < ids.length; i++) {
-        const row = this.row.get(ids[i]);
-        const position =
-          positions + (i % max_position_embeddings) * hidden_size;
-        for (let c = 0; c < hidden_size; c++) {
-          const token =
-            row === undefined
-              ? 0
-              : memory.floats[tokens + row * hidden_size + c];
-          memory.floats[x.at / 4 + i * hidden_size + c] =
-            token + memory.floats[position + c];
-        }
-      }
-      for (let layer = 0; layer < num_hidden_layers; layer++) {
-        const name = `encoder.layers.${layer}`;
-        const normed = layers.layerNorm(
-          x,
-          `${name}.layer_norm1`,
-          layer_norm_eps,
-        );
-        const qkv = layers.linear(normed, `${name}.self_attn.to_qkv`);
-        const seen = layers.selfAttention(qkv, num_attention_heads, true);
-        x = layers.linear(seen, `${name}.self_attn.out_proj`, x);
-        const h = layers.linear(
-          layers.layerNorm(x, `${name}.layer_norm2`, layer_norm_eps),
-          `${name}.mlp.fc1`,
-        );
+      let x = this.embed(ids);
+      for (const name of layers.list("encoder.layers")) {
+        let h = layers.layerNorm(x, `${name}.layer_norm1`, epsilon);
+        h = layers.linear(h, `${name}.self_attn.to_qkv`);
+        h = layers.selfAttention(h, heads, true);
+        x = layers.linear(h, `${name}.self_attn.out_proj`, x);
+
+        h = layers.layerNorm(x, `${name}.layer_norm2`, epsilon);
+        h = layers.linear(h, `${name}.mlp.fc1`);
         memory.kernels.quick_gelu(h.at, rowsOf(h) * h.channels);
         x = layers.linear(h, `${name}.mlp.fc2`, x);
       }
-      return layers.layerNorm(x, "final_layer_norm", layer_norm_eps);
+      return layers.layerNorm(x, "final_layer_norm", epsilon);
     });
+  }
+
+  /** A row for the token, plus a row for its place in the text.
+   * @param {ArrayLike<number>} ids */
+  embed(ids) {
+    const { hidden_size: wide, max_position_embeddings: length } =
+      this.config;
+    const table = (/** @type {string} */ name) =>
+      this.layers.weight(`embeddings.${name}_embedding.weight`);
+    const [tokens, places] = [table("token"), table("position")];
+    const x = this.memory.tensor(ids.length / length, 1, length, wide);
+    const { floats } = this.memory;
+    for (let i = 0; i < ids.length; i++) {
+      const row = this.row.get(ids[i]);
+      for (let c = 0; c < wide; c++) {
+        let value = floats[places.at / 4 + (i % length) * wide + c];
+        if (row !== undefined)
+          value += floats[tokens.at / 4 + row * wide + c];
+        floats[x.at / 4 + i * wide + c] = value;
+      }
+    }
+    return x;
   }
 }
 
-/** What a text says to the UNet, for a whole picture: keys and values for each cross-attention layer,
- * and where its attention is added up.
- * @typedef {{at: number, heads: number, tokens: number, side: number}} Sums of attention, (heads, tokens, places)
- * @typedef {{n: number, keysAndValues: Map<string, Tensor>, maps: Map<string, Sums>}} Context */
+/** Sums of attention, (heads, tokens, side * side).
+ * @typedef {{at: number, heads: number, tokens: number, side: number}}
+ *   Sums */
+/** What texts say to the UNet, for a whole picture: for each of its
+ * cross-attention layers keys and values, and where its attention is
+ * added up.
+ * @typedef {{n: number, keysAndValues: Map<string, Tensor>,
+ *   maps: Map<string, Sums>}} Context */
 
-/** The noise predictor (Ronneberger et al. 2015; Ho et al. 2020, appendix B; Rombach et al. 2022). */
+/** The noise predictor (Ho et al. 2020, appendix B; Rombach et al. 2022,
+ * section 3.3). */
 class UNet {
   /** @param {Memory} memory @param {any} config */
   constructor(memory, config) {
-    this.layers = new Layers(memory, "unet.");
+    this.layers = new Layers(memory, "unet");
     this.memory = memory;
     this.config = config;
     this.heads = config.num_attention_heads ?? config.attention_head_dim;
-    const end = ".attn2.to_kv.weight";
-    this.crossAttentions = [...memory.weights.keys()]
-      .filter((name) => name.startsWith("unet.") && name.endsWith(end))
-      .map((name) => name.slice("unet.".length, -end.length));
   }
 
-  /** @param {Tensor} embeddings of one or more texts @returns {Context} */
+  /** @param {Tensor} embeddings of one text or several
+   * @returns {Context} */
   listen(embeddings) {
     const keysAndValues = new Map();
-    for (const name of this.crossAttentions)
-      keysAndValues.set(
-        name,
-        this.layers.linear(embeddings, `${name}.attn2.to_kv`),
-      );
+    for (const weight of this.layers.names) {
+      const found = weight.match(/^unet\.(.*)\.attn2\.to_kv\.weight$/);
+      if (!found) continue;
+      const block = found[1];
+      const kv = this.layers.linear(embeddings, `${block}.attn2.to_kv`);
+      keysAndValues.set(block, kv);
+    }
     return { n: embeddings.n, keysAndValues, maps: new Map() };
   }
 
-  /** Noise residuals of one picture under each text of the context.
-   * @param {Float32Array} latents (channels, side, side) @param {number} t @param {Context} context */
+  /** One picture's noise residual under each text of the context.
+   * @param {Float32Array} latents (channels, side, side)
+   * @param {number} t @param {Context} context */
   predictNoise(latents, t, context) {
     const { layers, memory } = this;
-    const {
-      in_channels,
-      out_channels,
-      sample_size,
-      layers_per_block,
-      norm_num_groups,
-      norm_eps,
-    } = this.config;
+    const { in_channels, out_channels, sample_size } = this.config;
     const before = memory.top;
     const time = this.timeEmbedding(t);
-    const resnet = (
-      /** @type {Tensor} */ x,
-      /** @type {string} */ block,
-      /** @type {number} */ j,
-    ) => {
-      const h = layers.resnet(
-        x,
-        `${block}.resnets.${j}`,
-        norm_num_groups,
-        norm_eps,
-        time,
-      );
-      const name = `${block}.attentions.${j}`;
-      return layers.has(`${name}.norm.weight`)
-        ? this.transformer(h, name, context)
-        : h;
-    };
-    let h = layers.convolve(
-      memory.put(latents, in_channels, sample_size, sample_size),
-      "conv_in",
-    );
+    const block = (/** @type {Tensor} */ x, /** @type {string} */ name) =>
+      this.block(x, name, time, context);
+
+    let h = memory.put(latents, in_channels, sample_size, sample_size);
+    h = layers.convolve(h, "conv_in");
     const skips = [h];
-    for (
-      let k = 0;
-      layers.has(`down_blocks.${k}.resnets.0.norm1.weight`);
-      k++
-    ) {
-      for (let j = 0; j < layers_per_block; j++) {
-        h = resnet(h, `down_blocks.${k}`, j);
+    for (const down of layers.list("down_blocks")) {
+      for (const resnet of layers.list(`${down}.resnets`)) {
+        h = block(h, resnet);
         skips.push(h);
       }
-      const name = `down_blocks.${k}.downsamplers.0.conv`;
-      if (layers.has(`${name}.weight`)) {
-        h = layers.downsample(h, name, 1);
+      for (const last of layers.list(`${down}.downsamplers`)) {
+        h = layers.downsample(h, `${last}.conv`, 1);
         skips.push(h);
       }
     }
-    h = resnet(resnet(h, "mid_block", 0), "mid_block", 1);
-    for (
-      let k = 0;
-      layers.has(`up_blocks.${k}.resnets.0.norm1.weight`);
-      k++
-    ) {
-      for (let j = 0; j <= layers_per_block; j++)
-        h = resnet(
-          layers.concatenate(h, /** @type {Tensor} */ (skips.pop())),
-          `up_blocks.${k}`,
-          j,
-        );
-      const name = `up_blocks.${k}.upsamplers.0.conv`;
-      if (layers.has(`${name}.weight`))
-        h = layers.convolve(h, name, { doubled: true });
+    for (const resnet of layers.list("mid_block.resnets"))
+      h = block(h, resnet);
+    for (const up of layers.list("up_blocks")) {
+      for (const resnet of layers.list(`${up}.resnets`)) {
+        const skip = /** @type {Tensor} */ (skips.pop());
+        h = block(layers.concatenate(h, skip), resnet);
+      }
+      for (const last of layers.list(`${up}.upsamplers`))
+        h = layers.convolve(h, `${last}.conv`, { doubled: true });
     }
-    h = layers.convolve(
-      layers.groupNorm(
-        h,
-        "conv_norm_out",
-        norm_num_groups,
-        norm_eps,
-        true,
-      ),
-      "conv_out",
+    const { norm_num_groups, norm_eps } = this.config;
+    h = layers.groupNorm(
+      h, "conv_norm_out", norm_num_groups, norm_eps, true,
     );
+    h = layers.convolve(h, "conv_out");
+
     const residuals = [];
     for (let i = 0; i < h.n; i++)
       residuals.push(memory.take(h, out_channels, i));
@@ -189,224 +148,177 @@ class UNet {
     return residuals;
   }
 
-  /** Waves of many lengths say what t is (Vaswani et al. 2017, section 3.5), then two layers.
-   * @param {number} t */
+  /** Waves of many lengths say what t is (Vaswani et al. 2017, section
+   * 3.5), and two layers read them. @param {number} t */
   timeEmbedding(t) {
     const { layers, memory } = this;
     const { block_out_channels, flip_sin_to_cos, freq_shift } =
       this.config;
     const half = block_out_channels[0] / 2;
     const waves = new Float32Array(2 * half);
+    const [cosines, sines] = flip_sin_to_cos ? [0, half] : [half, 0];
     for (let i = 0; i < half; i++) {
-      const angle =
-        t * Math.exp((-Math.log(10000) * i) / (half - freq_shift));
-      waves[i] = flip_sin_to_cos ? Math.cos(angle) : Math.sin(angle);
-      waves[half + i] = flip_sin_to_cos
-        ? Math.sin(angle)
-        : Math.cos(angle);
+      const angle = t * 10000 ** (-i / (half - freq_shift));
+      waves[cosines + i] = Math.cos(angle);
+      waves[sines + i] = Math.sin(angle);
     }
     let time = memory.put(waves, 2 * half, 1, 1);
-    for (const name of [
-      "time_embedding.linear_1",
-      "time_embedding.linear_2",
-    ]) {
-      time = layers.linear(time, name);
+    for (const name of ["linear_1", "linear_2"]) {
+      time = layers.linear(time, `time_embedding.${name}`);
       memory.kernels.silu(time.at, time.channels);
     }
     return time;
   }
 
-  /** Pixels look at each other, then at the text, then each thinks for itself.
+  /** A resnet, and the transformer behind it where there is one.
+   * @param {Tensor} x @param {string} resnet its name
+   * @param {Tensor} time @param {Context} context */
+  block(x, resnet, time, context) {
+    const { norm_num_groups, norm_eps } = this.config;
+    const h = this.layers.resnet(
+      x, resnet, norm_num_groups, norm_eps, time,
+    );
+    const transformer = resnet.replace("resnets", "attentions");
+    // The middle has a resnet more than transformers.
+    if (!this.layers.has(`${transformer}.norm`)) return h;
+    return this.transformer(h, transformer, context);
+  }
+
+  /** Pixels look at each other, then at the text; then each thinks for
+   * itself.
    * @param {Tensor} x @param {string} name @param {Context} context */
   transformer(x, name, context) {
     const { layers, memory, heads } = this;
+    const groups = this.config.norm_num_groups;
     return memory.scoped(() => {
-      let h = layers.groupNorm(
-        x,
-        `${name}.norm`,
-        this.config.norm_num_groups,
-        1e-6,
-        false,
-      );
+      let h = layers.groupNorm(x, `${name}.norm`, groups, 1e-6, false);
       h = layers.linear(h, `${name}.proj_in`);
-      for (
-        let k = 0;
-        layers.has(`${name}.transformer_blocks.${k}.norm1.weight`);
-        k++
-      ) {
-        const block = `${name}.transformer_blocks.${k}`;
-        const qkv = layers.linear(
-          layers.layerNorm(h, `${block}.norm1`),
-          `${block}.attn1.to_qkv`,
-        );
-        h = layers.linear(
-          layers.selfAttention(qkv, heads),
-          `${block}.attn1.to_out.0`,
-          h,
-        );
+      for (const block of layers.list(`${name}.transformer_blocks`)) {
+        let y = layers.layerNorm(h, `${block}.norm1`);
+        y = layers.linear(y, `${block}.attn1.to_qkv`);
+        y = layers.selfAttention(y, heads);
+        h = layers.linear(y, `${block}.attn1.to_out.0`, h);
 
-        const q = layers.linear(
-          layers.layerNorm(h, `${block}.norm2`),
-          `${block}.attn2.to_q`,
-        );
-        const kv = /** @type {Tensor} */ (
-          context.keysAndValues.get(block)
-        );
-        const heard = layers.crossAttention(
-          memory.repeated(q, context.n),
-          kv,
-          heads,
-          this.mapsAt(block, q, context),
-        );
-        h = layers.linear(heard, `${block}.attn2.to_out.0`, h);
+        y = layers.layerNorm(h, `${block}.norm2`);
+        y = layers.linear(y, `${block}.attn2.to_q`);
+        y = this.hear(y, block, context);
+        h = layers.linear(y, `${block}.attn2.to_out.0`, h);
 
-        const wide = layers.linear(
-          layers.layerNorm(h, `${block}.norm3`),
-          `${block}.ff.net.0.proj`,
-        );
-        const gated = memory.tensor(
-          wide.n,
-          wide.height,
-          wide.width,
-          wide.channels / 2,
-        );
-        memory.kernels.geglu(
-          wide.at,
-          gated.at,
-          rowsOf(gated),
-          gated.channels,
-        );
-        h = layers.linear(gated, `${block}.ff.net.2`, h);
+        y = layers.layerNorm(h, `${block}.norm3`);
+        y = layers.geglu(y, `${block}.ff.net.0.proj`);
+        h = layers.linear(y, `${block}.ff.net.2`, h);
       }
       return layers.linear(h, `${name}.proj_out`, x);
     });
   }
 
-  /** Where the attention of a layer is added up; 0 where nobody watches.
-   * @param {string} block @param {Tensor} q @param {Context} context */
-  mapsAt(block, q, context) {
+  /** Up to the first text, both halves of guidance are one picture.
+   * @param {Tensor} q @param {string} block @param {Context} context */
+  hear(q, block, context) {
+    const kv = /** @type {Tensor} */ (context.keysAndValues.get(block));
     const sums = context.maps.get(block);
     if (sums) sums.side = q.height;
-    return sums?.at ?? 0;
+    const both = this.memory.repeated(q, context.n);
+    return this.layers.crossAttention(
+      both, kv, this.heads, sums?.at ?? 0,
+    );
   }
 
-  /** Have the attention of all layers added up, from 0. The block in the middle, coarse and far from the
-   * pixels, stays out, as in daam. @param {Context} context */
+  /** Have the attention of all layers added up, from 0. The block in the
+   * middle, coarse and far from the pixels, stays out, as in daam.
+   * @param {Context} context */
   watch(context) {
     const { memory, heads } = this;
-    const places = this.config.sample_size ** 2;
-    for (const [name, kv] of context.keysAndValues) {
+    for (const [name, { width: tokens }] of context.keysAndValues) {
       if (name.startsWith("mid_block")) continue;
-      const at = memory.allocate(heads * kv.width * places);
-      memory.floats.fill(0, at / 4, at / 4 + heads * kv.width * places);
-      context.maps.set(name, { at, heads, tokens: kv.width, side: 0 });
+      const count = heads * tokens * this.config.sample_size ** 2;
+      const at = memory.allocate(count);
+      memory.floats.fill(0, at / 4, at / 4 + count);
+      context.maps.set(name, { at, heads, tokens, side: 0 });
     }
   }
 }
 
-/** Pictures to latents and back (Kingma and Welling 2014; Rombach et al. 2022, section 3.1). */
+/** Pictures to latents and back (Rombach et al. 2022, section 3.1). */
 class AutoencoderKL {
   /** @param {Memory} memory @param {any} config */
   constructor(memory, config) {
-    this.layers = new Layers(memory, "vae.");
+    this.layers = new Layers(memory, "vae");
     this.memory = memory;
     this.config = config;
     this.scale = config.scaling_factor;
     this.shift = config.shift_factor ?? 0;
   }
 
-  /** @param {Float32Array} latents (channels, side, side) @param {number} side
+  /** @param {Float32Array} latents (channels, side, side)
+   * @param {number} side
    * @returns {Float32Array} pixels (3, height, width) of about -1..1 */
   decode(latents, side) {
     const { layers, memory } = this;
-    const { latent_channels, layers_per_block, out_channels } =
-      this.config;
+    const { latent_channels, out_channels } = this.config;
     const before = memory.top;
     const own = latents.map((value) => value / this.scale + this.shift);
-    let h = layers.linear(
-      memory.put(own, latent_channels, side, side),
-      "post_quant_conv",
-    );
-    h = this.middle(layers.convolve(h, "decoder.conv_in"), "decoder");
-    for (
-      let k = 0;
-      layers.has(`decoder.up_blocks.${k}.resnets.0.norm1.weight`);
-      k++
-    ) {
-      for (let j = 0; j <= layers_per_block; j++)
-        h = this.resnet(h, `decoder.up_blocks.${k}.resnets.${j}`);
-      const name = `decoder.up_blocks.${k}.upsamplers.0.conv`;
-      if (layers.has(`${name}.weight`))
-        h = memory.scoped(() =>
-          layers.convolve(h, name, { doubled: true }),
-        );
+    let h = memory.put(own, latent_channels, side, side);
+    h = layers.linear(h, "post_quant_conv");
+    h = layers.convolve(h, "decoder.conv_in");
+    h = this.middle(h, "decoder.mid_block");
+    for (const up of layers.list("decoder.up_blocks")) {
+      for (const resnet of layers.list(`${up}.resnets`))
+        h = this.resnet(h, resnet);
+      for (const last of layers.list(`${up}.upsamplers`))
+        h = layers.convolve(h, `${last}.conv`, { doubled: true });
     }
-    h = layers.convolve(
-      this.norm(h, "decoder.conv_norm_out", true),
-      "decoder.conv_out",
-    );
+    h = this.norm(h, "decoder.conv_norm_out", true);
+    h = layers.convolve(h, "decoder.conv_out");
     const pixels = memory.take(h, out_channels);
     memory.top = before;
     return pixels;
   }
 
-  /** @param {Float32Array} pixels (3, height, width) of -1..1 @param {number} side of the picture
-   * @returns {{mean: Float32Array, std: Float32Array}} of the latents' distribution, not yet scaled */
+  /** @param {Float32Array} pixels (3, side, side) of -1..1
+   * @param {number} side
+   * @returns {{mean: Float32Array, std: Float32Array}} of the normal
+   *   distribution that the latents come from, not yet scaled */
   encode(pixels, side) {
     const { layers, memory } = this;
-    const { latent_channels, layers_per_block, in_channels } =
-      this.config;
+    const { latent_channels, in_channels } = this.config;
     const before = memory.top;
-    let h = layers.convolve(
-      memory.put(pixels, in_channels, side, side),
-      "encoder.conv_in",
-    );
-    for (
-      let k = 0;
-      layers.has(`encoder.down_blocks.${k}.resnets.0.norm1.weight`);
-      k++
-    ) {
-      for (let j = 0; j < layers_per_block; j++)
-        h = this.resnet(h, `encoder.down_blocks.${k}.resnets.${j}`);
-      const name = `encoder.down_blocks.${k}.downsamplers.0.conv`;
-      if (layers.has(`${name}.weight`)) h = layers.downsample(h, name, 0);
+    let h = memory.put(pixels, in_channels, side, side);
+    h = layers.convolve(h, "encoder.conv_in");
+    for (const down of layers.list("encoder.down_blocks")) {
+      for (const resnet of layers.list(`${down}.resnets`))
+        h = this.resnet(h, resnet);
+      for (const last of layers.list(`${down}.downsamplers`))
+        h = layers.downsample(h, `${last}.conv`, 0);
     }
-    h = this.norm(
-      this.middle(h, "encoder"),
-      "encoder.conv_norm_out",
-      true,
-    );
-    h = layers.linear(
-      layers.convolve(h, "encoder.conv_out"),
-      "quant_conv",
-    );
+    h = this.middle(h, "encoder.mid_block");
+    h = this.norm(h, "encoder.conv_norm_out", true);
+    h = layers.convolve(h, "encoder.conv_out");
+    h = layers.linear(h, "quant_conv");
     const both = memory.take(h, 2 * latent_channels);
     memory.top = before;
-    const mean = both.slice(0, both.length / 2);
-    // The network says the logarithm of the variance; Diffusers keeps it within -30..20.
-    const std = both
-      .slice(both.length / 2)
-      .map((log) => Math.exp(0.5 * Math.min(20, Math.max(-30, log))));
+    const [mean, logarithms] = [
+      both.slice(0, both.length / 2), both.slice(both.length / 2),
+    ];
+    // log σ², which Diffusers keeps within -30..20
+    const std = logarithms.map((value) =>
+      Math.exp(0.5 * Math.min(20, Math.max(-30, value))));
     return { mean, std };
   }
 
-  /** @param {Tensor} x @param {string} half */
-  middle(x, half) {
+  /** Where the picture is smallest, pixels look at each other.
+   * @param {Tensor} x @param {string} name */
+  middle(x, name) {
     const { layers, memory } = this;
-    const h = this.resnet(x, `${half}.mid_block.resnets.0`);
-    const name = `${half}.mid_block.attentions.0`;
+    const attention = `${name}.attentions.0`;
+    const h = this.resnet(x, `${name}.resnets.0`);
     const seen = memory.scoped(() => {
-      const qkv = layers.linear(
-        this.norm(h, `${name}.group_norm`, false),
-        `${name}.to_qkv`,
-      );
-      return layers.linear(
-        layers.selfAttention(qkv, 1),
-        `${name}.to_out.0`,
-        h,
-      );
+      let y = this.norm(h, `${attention}.group_norm`, false);
+      y = layers.linear(y, `${attention}.to_qkv`);
+      y = layers.selfAttention(y, 1);
+      return layers.linear(y, `${attention}.to_out.0`, h);
     });
-    return this.resnet(seen, `${half}.mid_block.resnets.1`);
+    return this.resnet(seen, `${name}.resnets.1`);
   }
 
   /** @param {Tensor} x @param {string} name */
@@ -416,12 +328,7 @@ class AutoencoderKL {
 
   /** @param {Tensor} x @param {string} name @param {boolean} withSilu */
   norm(x, name, withSilu) {
-    return this.layers.groupNorm(
-      x,
-      name,
-      this.config.norm_num_groups,
-      1e-6,
-      withSilu,
-    );
+    const groups = this.config.norm_num_groups;
+    return this.layers.groupNorm(x, name, groups, 1e-6, withSilu);
   }
 }

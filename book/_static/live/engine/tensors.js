@@ -1,10 +1,13 @@
-// One idea: all numbers lie in one WebAssembly memory, where the kernels read and write them.
+// One idea: all numbers lie in one WebAssembly memory, where the kernels
+// read and write them.
 "use strict";
 
 /**
- * Rows of channels in memory: one for each pixel of n images, or for each token of n texts (then the
- * height is 1). Channels are padded with zeros to a multiple of 8.
- * @typedef {{at: number, n: number, height: number, width: number, channels: number}} Tensor
+ * Rows of channels in memory: one for each pixel of n images, or for
+ * each token of n texts, whose height is 1. Channels are padded with
+ * zeros to a multiple of 8.
+ * @typedef {{at: number, n: number, height: number, width: number,
+ *   channels: number}} Tensor
  */
 
 /** @param {number} channels */
@@ -15,7 +18,8 @@ const rowsOf = (x) => x.n * x.height * x.width;
 class Memory {
   /**
    * @param {ArrayBuffer} wasm kernels.wasm
-   * @param {ArrayBuffer} weights a safetensors file, all of it in half precision
+   * @param {ArrayBuffer} weights a safetensors file, all of it in half
+   * precision
    */
   constructor(wasm, weights) {
     this.memory = new WebAssembly.Memory({ initial: 256 });
@@ -33,13 +37,15 @@ class Memory {
     this.loadWeights(weights);
   }
 
-  /** One scratch for all layers: the kernels leave nothing in it between two calls.
+  /** One scratch for all layers: the kernels leave nothing in it between
+   * two calls.
    * @param {number} count of floats that the largest of them needs */
   setRoom(count) {
     this.room = this.allocate(count);
   }
 
-  /** Room for so many floats, and where it begins. It grows as needed, and is not cleared.
+  /** Room for so many floats, and where it begins. It grows as needed,
+   * and is not cleared.
    * @param {number} count */
   allocate(count) {
     const at = (this.top + 63) & ~63;
@@ -52,19 +58,22 @@ class Memory {
     return at;
   }
 
-  /** @param {number} n @param {number} height @param {number} width @param {number} channels
-   * @returns {Tensor} */
+  /** @param {number} n @param {number} height @param {number} width
+   * @param {number} channels @returns {Tensor} */
   tensor(n, height, width, channels) {
-    return {
-      at: this.allocate(n * height * width * channels),
-      n,
-      height,
-      width,
-      channels,
-    };
+    const at = this.allocate(n * height * width * channels);
+    return { at, n, height, width, channels };
   }
 
-  /** Keep what the body gives, and take back the room of all that it made on the way.
+  /** A tensor of the same shape but for the changes.
+   * @param {Tensor} x @param {Partial<Tensor>} changes */
+  like(x, changes = {}) {
+    const { n, height, width, channels } = { ...x, ...changes };
+    return this.tensor(n, height, width, channels);
+  }
+
+  /** Keep what the body gives, and take back the room of all that it made
+   * on the way.
    * @param {() => Tensor} body */
   scoped(body) {
     const before = this.top;
@@ -76,7 +85,8 @@ class Memory {
     return kept;
   }
 
-  /** Every image n times, where there are fewer: both halves of guidance begin with the same.
+  /** Every image n times, where there are fewer: both halves of guidance
+   * begin with the same.
    * @param {Tensor} x @param {number} n */
   repeated(x, n) {
     if (x.n === n) return x;
@@ -90,7 +100,8 @@ class Memory {
   }
 
   /** (channels, height, width), as PyTorch has it, into rows of channels.
-   * @param {Float32Array} values @param {number} channels @param {number} height @param {number} width */
+   * @param {Float32Array} values @param {number} channels
+   * @param {number} height @param {number} width */
   put(values, channels, height, width) {
     const x = this.tensor(1, height, width, byEights(channels));
     const pixels = height * width;
@@ -121,64 +132,65 @@ class Memory {
     return found;
   }
 
-  /** safetensors: 8 bytes say how long the header is, which says in JSON where each tensor lies.
-   * @param {ArrayBuffer} file */
+  /** safetensors: 8 bytes say how long the header is, which says in JSON
+   * where each tensor lies. @param {ArrayBuffer} file */
   loadWeights(file) {
-    const headerSize = Number(new DataView(file).getBigUint64(0, true));
-    const header = JSON.parse(
-      new TextDecoder().decode(new Uint8Array(file, 8, headerSize)),
-    );
-    delete header.__metadata__;
-    const tensors = Object.entries(header);
-    // The halves lie behind all weights for a moment, and that room serves again for what comes next.
-    let size = 0;
-    for (const [name, { shape }] of tensors)
-      size += sizeInMemory(name, shape) + 16;
+    const size = Number(new DataView(file).getBigUint64(0, true));
+    const text = new TextDecoder().decode(new Uint8Array(file, 8, size));
+    const { __metadata__, ...tensors } = JSON.parse(text);
+    /** @type {[string, {dtype: string, shape: number[],
+     *   data_offsets: number[]}][]} */
+    const entries = Object.entries(tensors);
+    // The file lies behind all weights for a moment.
+    let packed = 0;
+    for (const [name, { shape }] of entries)
+      packed += sizeInMemory(name, shape) + 16;
     const here = this.top;
-    const halves = this.allocate(size) + 4 * size;
+    const halves = this.allocate(packed) + 4 * packed;
     this.allocate(file.byteLength / 4);
-    new Uint8Array(this.memory.buffer, halves).set(
-      new Uint8Array(file, 8 + headerSize),
-    );
+    const numbers = new Uint8Array(file, 8 + size);
+    new Uint8Array(this.memory.buffer).set(numbers, halves);
     this.top = here;
-    for (const [name, { dtype, shape, data_offsets }] of tensors) {
+    for (const [name, { dtype, shape, data_offsets }] of entries) {
       if (dtype !== "F16")
-        throw new Error(
-          `${name} is ${dtype}, but weights come in half precision.`,
-        );
+        throw new Error(`${name} is ${dtype}: export writes F16.`);
       const at = this.allocate(sizeInMemory(name, shape));
-      const from = halves + data_offsets[0];
-      const [outputs, inputs, ...taps] = shape;
-      if (isTable(name) || shape.length === 1) {
-        this.floats.fill(0, at / 4, at / 4 + sizeInMemory(name, shape));
-        this.kernels.unpack_halves(from, at, outputs * (inputs ?? 1));
-      } else if (isWinograd(name, shape)) {
-        this.kernels.pack_winograd(from, at, outputs, inputs);
-      } else {
-        const count = taps.reduce(
-          (/** @type {number} */ a, /** @type {number} */ b) => a * b,
-          1,
-        );
-        this.kernels.pack_weights(from, at, outputs, inputs, count);
-      }
+      this.pack(name, shape, halves + data_offsets[0], at);
       this.weights.set(name, { at, shape });
     }
   }
+
+  /** @param {string} name @param {number[]} shape
+   * @param {number} from halves @param {number} to floats */
+  pack(name, shape, from, to) {
+    const [outputs, inputs = 1, ...taps] = shape;
+    if (shape.length === 1 || isTable(name)) {
+      const end = to / 4 + sizeInMemory(name, shape);
+      this.floats.fill(0, to / 4, end);
+      this.kernels.unpack_halves(from, to, outputs * inputs);
+    } else if (isWinograd(name, shape))
+      this.kernels.pack_winograd(from, to, outputs, inputs);
+    else
+      this.kernels.pack_weights(from, to, outputs, inputs, product(taps));
+  }
 }
+
+/** @param {number[]} numbers */
+const product = (numbers) => numbers.reduce((a, b) => a * b, 1);
 
 /** Embeddings are looked up, not multiplied. @param {string} name */
 const isTable = (name) => name.endsWith("embedding.weight");
 
-/** 3x3 convolutions but those that leave out every second pixel. @param {string} name @param {number[]} shape */
+/** 3x3 convolutions, but for those that leave out every second pixel.
+ * @param {string} name @param {number[]} shape */
 const isWinograd = (name, shape) =>
   shape[2] === 3 && !name.includes("downsamplers");
 
-/** How many floats a weight takes once it is packed. @param {string} name @param {number[]} shape */
+/** How many floats a weight takes once it is packed.
+ * @param {string} name @param {number[]} shape */
 function sizeInMemory(name, shape) {
   const [outputs, inputs = 1, ...taps] = shape;
   if (shape.length === 1) return byEights(outputs);
-  const matrices = isWinograd(name, shape)
-    ? 16
-    : taps.reduce((a, b) => a * b, 1);
+  const matrices = isWinograd(name, shape) ? 16 : product(taps);
   return byEights(outputs) * byEights(inputs) * matrices;
 }
