@@ -189,8 +189,12 @@ def with_memory(browser: "Browser", pages: int) -> "Browser":
     )
 
 
-def test_without_memory_for_the_model_the_figure_stays(browser: "Browser", site: str) -> None:
-    small = with_memory(browser, 200)
+@pytest.mark.parametrize("pages", [200, 600])
+def test_without_memory_for_the_model_the_figure_stays(
+    browser: "Browser", site: str, pages: int
+) -> None:
+    """There is none at all, or less than it takes."""
+    small = with_memory(browser, pages)
     with opened(small, site + FIRST) as tab:
         place = tab.place("draw")
         place.button.click()

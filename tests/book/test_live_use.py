@@ -292,3 +292,26 @@ def test_a_phone_can_be_turned_while_it_draws(first_page: Tab, place: Place) -> 
     assert running[0]
     assert place.status.startswith("Drawn in ")
     assert seen == []
+
+
+def test_where_motion_is_not_wanted_only_the_last_step_is_shown(
+    browser: "Browser", site: str
+) -> None:
+    count = """
+      window.shown = 0;
+      const {putImageData} = CanvasRenderingContext2D.prototype;
+      CanvasRenderingContext2D.prototype.putImageData = function (...all) {
+        window.shown++;
+        return putImageData.apply(this, all);
+      };
+    """
+    shown = {}
+    for motion in ("no-preference", "reduce"):
+        with opened(browser, site + FIRST, before=count, reduced_motion=motion) as tab:
+            place = tab.place("draw")
+            place.load(steps=10)
+            place.wait()
+            assert place.steps_taken.get_attribute("max") == "10"
+            shown[motion] = tab.page.evaluate("shown")
+    assert shown["no-preference"] >= 30
+    assert shown["reduce"] <= 6
