@@ -9,6 +9,7 @@ import numpy as np
 import pictures
 import pytest
 import torch
+from browser import PHONE
 from live_pages import PIXELS, Place, Tab, opened, picture_of
 from pictures import Wish, pipeline, psnr
 from PIL import Image
@@ -135,6 +136,26 @@ def test_the_mouse_paints_where_it_goes(paint: Place) -> None:
     assert changed[32, 8:56].all()
     assert rows.min() >= 26
     assert rows.max() <= 38
+
+
+def test_a_finger_paints_and_does_not_push_the_page(browser: "Browser", site: str) -> None:
+    phone = {"width": PHONE.width, "height": PHONE.height}
+    with opened(browser, site + CHAPTER_4, viewport=phone, has_touch=True, is_mobile=True) as tab:
+        place = tab.places()[0]
+        place.load(steps=STEPS)
+        before = painted(place)
+        board = place.stage.locator(".live-board")
+        board.scroll_into_view_if_needed()
+        box, scrolled = board.bounding_box(), tab.page.evaluate("scrollY")
+        assert box
+        session = tab.page.context.new_cdp_session(tab.page)
+        for kind, part in (("Start", 0.2), ("Move", 0.5), ("Move", 0.8), ("End", None)):
+            x, y = box["x"] + 0.5 * box["width"], box["y"] + (part or 0) * box["height"]
+            points = [] if part is None else [{"x": x, "y": y}]
+            touch = {"type": f"touch{kind}", "touchPoints": points}
+            session.send("Input.dispatchTouchEvent", touch)
+        assert (painted(place) != before).any(axis=-1)[16:48, 32].all()
+        assert tab.page.evaluate("scrollY") == scrolled
 
 
 def test_undo_brings_the_picture_back(paint: Place) -> None:
