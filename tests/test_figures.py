@@ -325,6 +325,8 @@ def test_a_stage_leads_to_the_books_own_pages() -> None:
         ("draw", {"picture": None}, "needs a picture"),
         ("draw", {"alt": None}, "alt is None, but it is a text"),
         ("draw", {"title": 3}, "title is 3, but it is a text"),
+        ("draw", {"start": RED}, "A start is for a stage of the kind paint, and this one is draw"),
+        ("paint", {"mask": RED}, "give that picture as start"),
         ("draw", {"scale": 3}, "no setting 'scale': there are prompt"),
         ("draw", {"seed": "3"}, "seed is '3', but it is a number"),
         ("draw", {"steps": True}, "steps is True, but it is a number"),
@@ -334,6 +336,15 @@ def test_a_stage_leads_to_the_books_own_pages() -> None:
 def test_what_no_stage_can_be_made_of_is_said(kind: str, given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         figures.stage(kind, **{"picture": RED, "alt": "A cat", "title": "Draw", **given})
+
+
+def test_a_stage_to_paint_on_brings_the_pixels_along_in_the_size_that_the_page_draws() -> None:
+    large = Image.new("RGB", (256, 256), (1, 2, 3))
+    html = figures.stage("paint", large, alt="A cat", title="Paint", start=large, mask=large)
+    bare = r' data-(start|mask)="data:application/octet-stream;base64,([^"]+)"'
+    found = dict(re.findall(bare, html._repr_html_()))
+    assert base64.b64decode(found["start"]) == bytes([1, 2, 3]) * 64**2
+    assert base64.b64decode(found["mask"]) == bytes(64**2 // 8)  # dark: nothing is marked
 
 
 def test_a_stage_for_tokens_needs_no_picture() -> None:

@@ -69,6 +69,7 @@ def about_the_model(configuration: bytes) -> dict[str, Any]:
     factor = 2 ** (len(config["vae"]["block_out_channels"]) - 1)
     return {
         "size": config["unet"]["sample_size"] * factor,
+        "latents": config["unet"]["sample_size"],
         "samplers": SAMPLERS,
         "objects": subset(MODEL).objects,
         "backgrounds": list(backgrounds()),

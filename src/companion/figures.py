@@ -38,7 +38,7 @@ DIAGRAMS = Path(__file__).parent / "diagrams"  # tools/draw_diagrams.py draws th
 # Where the book's pages are: `baseurl` in _config.yml, and Documentation in pyproject.toml.
 PAGES = "https://diffusers-notes.github.io/diffusers-notes/"
 # What a stage may be; each has its script book/_static/live/stage-KIND.js.
-KINDS = ("draw", "samplers", "guidance", "tokens")
+KINDS = ("draw", "samplers", "guidance", "tokens", "paint", "words")
 
 
 def to_pil(images: Tensor) -> Any:
@@ -271,19 +271,29 @@ class Diagram:
 
 
 def stage(
-    kind: str, picture: Picture | None = None, *, alt: str, title: str, **settings: str | float
+    kind: str,
+    picture: Picture | None = None,
+    *,
+    alt: str,
+    title: str,
+    start: Picture | None = None,
+    mask: Picture | None = None,
+    **settings: str | float,
 ) -> Stage:
     """Give a place where the reader draws: in the book's pages, in the browser, without a kernel.
 
     Args:
-        kind: "draw", "samplers", "guidance" or "tokens".
+        kind: "draw", "samplers", "guidance", "tokens", "paint" or "words".
         picture: what stands there until the reader draws, and everywhere else: a picture drawn with
             the same settings. A stage for tokens needs none.
         alt: what the picture shows, for readers who do not see it.
         title: a caption.
+        start: the picture that one paints on, in a stage of the kind "paint"; by default an empty
+            ground.
+        mask: white where that picture is repainted; by default nothing is marked.
         **settings: what the stage opens with: prompt, negative_prompt, seed, steps, guidance,
-            sampler ("ddpm", "ddim", "unipc" or "dpm++2m"), strength. What is left out is the
-            page's own choice.
+            sampler ("ddpm", "ddim", "unipc" or "dpm++2m"), strength, tool ("paint" or "mask").
+            What is left out is the page's own choice.
 
     Returns:
         An object that a notebook shows. It is a figure without a script; the book's pages have
@@ -307,7 +317,15 @@ def stage(
         if not isinstance(value, SETTINGS[name]) or isinstance(value, bool):
             wanted = "a text" if SETTINGS[name] is str else "a number"
             raise ValueError(f"{name} is {shown(value)}, but it is {wanted}.")
-    return Stage(kind, None if picture is None else _pictures(picture)[0], alt, title, settings)
+    if mask is not None and start is None:
+        raise ValueError("A mask marks a part of a picture: give that picture as start.")
+    if start is not None and kind != "paint":
+        raise ValueError(f"A start is for a stage of the kind paint, and this one is {kind}.")
+    ground, marked = (
+        None if one is None else _pictures(one)[0].resize((SIDE, SIDE)) for one in (start, mask)
+    )
+    still = None if picture is None else _pictures(picture)[0]
+    return Stage(kind, still, alt, title, settings, ground, marked)
 
 
 # The settings that a stage may open with, and what they are.
@@ -319,7 +337,9 @@ SETTINGS: Mapping[str, Any] = {
     "guidance": int | float,
     "sampler": str,
     "strength": int | float,
+    "tool": str,
 }
+SIDE = 64  # of the pictures that the page draws, in pixels
 
 
 class Stage:
@@ -332,12 +352,16 @@ class Stage:
         alt: str,
         title: str,
         settings: Mapping[str, str | float],
+        start: Image.Image | None = None,
+        mask: Image.Image | None = None,
     ) -> None:
         self.kind = kind
         self.picture = picture
         self.alt = alt
         self.title = title
         self.settings = dict(settings)
+        self.start = start
+        self.mask = mask
 
     def __repr__(self) -> str:
         return f"Stage {self.kind!r}"
@@ -348,6 +372,12 @@ class Stage:
             f' data-{name.replace("_", "-")}="{escape(str(value))}"'
             for name, value in self.settings.items()
         )
+        # The bare numbers: a page that is opened from a folder may not read a picture's pixels.
+        if self.start:  # red, green, blue
+            data += f' data-start="{_bare(self.start.tobytes())}"'
+        if self.mask:  # a bit a pixel
+            bits = np.packbits(np.asarray(self.mask.convert("L")) >= 128)
+            data += f' data-mask="{_bare(bits.tobytes())}"'
         picture = (
             f'<img src="{data_uri(self.picture)}" width="{shown_width(self.picture)}" '
             f'alt="{escape(self.alt)}">\n'
@@ -361,6 +391,10 @@ class Stage:
             f"{PAGES}\">the book's pages</a>, with scripts, you can draw here yourself.</p>\n"
             "</figure>"
         )
+
+
+def _bare(content: bytes) -> str:
+    return "data:application/octet-stream;base64," + base64.b64encode(content).decode()
 
 
 def _from_pixels(pixels: np.ndarray) -> Image.Image:

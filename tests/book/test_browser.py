@@ -1,13 +1,12 @@
 """The pages in a browser: on a screen, in the dark, on a phone. `make pages` runs these."""
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from browser import PHONE, SCREEN, Seen, chromium, launched, look_at_all, served
-from test_pages import HTML, built  # noqa: F401
+from browser import PHONE, SCREEN, Seen, look_at_all
+from test_pages import HTML
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -23,24 +22,6 @@ SEARCHES = {
     "heat map": "06_attention",
     "alphas_cumprod": "notation",
 }
-
-
-@pytest.fixture(scope="session")
-def site(built: None) -> Iterator[str]:  # noqa: F811 (the fixture, not its import)
-    with served(HTML) as address:
-        yield address
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:
-    program = chromium()
-    if not program:
-        lacking = "no Chromium here to open the pages in: apt install chromium, or set CHROMIUM"
-        if os.environ.get("MAKELEVEL") and os.environ.get("CI"):
-            pytest.fail(lacking)
-        pytest.skip(lacking)
-    with launched(program) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,8 @@ def test_the_first_page_and_the_chapters_have_their_stages() -> None:
     assert found["intro"] == ["draw"]
     assert found["02_manual_loop"] == ["samplers"]
     assert found["03_stable_diffusion"] == ["tokens", "guidance"]
+    assert found["04_autopipeline"] == ["paint", "paint"]
+    assert found["06_attention"] == ["words"]
 
 
 def test_a_stage_hides_the_line_that_makes_it() -> None:

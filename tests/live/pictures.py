@@ -1,5 +1,6 @@
 """Pictures that Python draws, and the settings with which the page draws the same."""
 
+import copy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -87,11 +88,19 @@ class Wish:
 
 def pipeline() -> Any:
     """The zoo's Stable Diffusion, its scheduler as it is saved."""
-    loaded = StableDiffusionPipeline.from_pretrained(
+    parts = loaded().components
+    made = StableDiffusionPipeline(
+        **{**parts, "scheduler": copy.deepcopy(parts["scheduler"])}, requires_safety_checker=False
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@cache
+def loaded() -> Any:
+    return StableDiffusionPipeline.from_pretrained(
         folder("stable-diffusion"), dtype=torch.float32, safety_checker=None
     )
-    loaded.set_progress_bar_config(disable=True)
-    return loaded
 
 
 @cache

@@ -4,7 +4,7 @@
 /**
  * @typedef {{data: Uint8ClampedArray, width: number, height: number}} Picture
  * @typedef {{index: number, of: number, timestep: number, picture?: Picture, x0?: Picture, residual?: Picture}} Step
- * @typedef {{words: {text: string, map: Float32Array}[], width: number, height: number}} HeatMaps
+ * @typedef {{words: {text: string, first: number, last: number, map: Float32Array}[], width: number, height: number}} HeatMaps
  * @typedef {{picture: Picture, milliseconds: number, steps: number, heatMaps: HeatMaps | null}} Result
  * @typedef {{text: string, id: number, known: boolean}} Piece
  * @typedef {{pieces: Piece[], kept: number}} Tokens

@@ -5,7 +5,7 @@
 /**
  * @typedef {{pieces: number, bytes: number, base64: number}} Packed a file in pieces: bytes when unpacked
  * @typedef {{steps: number, guidance: number, sampler: string}} Defaults
- * @typedef {{size: number, samplers: string[], objects: string[], backgrounds: string[], relations: string[],
+ * @typedef {{size: number, latents: number, samplers: string[], objects: string[], backgrounds: string[], relations: string[],
  *   defaults: Defaults}} Model
  * @typedef {{files: Record<string, Packed>, total: number, version: string, model: Model}} Manifest
  */
@@ -84,13 +84,21 @@ const Live = {
     "stage.js",
   ],
 
+  /** Those that one kind needs besides, before its own.
+   * @type {Record<string, string[]>} */
+  OWN: {
+    paint: ["palette.js", "picks.js", "painting.js", "sheet.js", "easel.js", "paint-box.js"],
+    words: ["heat.js", "word-lights.js"],
+  },
+
   /**
    * Loads the scripts and the model, and puts the stage in the place of the stored figure.
    * @param {HTMLElement} figure
    * @param {(part: number) => void} onProgress
    */
   async open(figure, onProgress) {
-    for (const name of [...Live.COMMON, `stage-${figure.dataset.stage}.js`])
+    const kind = figure.dataset.stage ?? "";
+    for (const name of [...Live.COMMON, ...(Live.OWN[kind] ?? []), `stage-${kind}.js`])
       await Live.script(name);
     await Live.ready(onProgress);
     openStage(figure);
@@ -110,7 +118,11 @@ const Live = {
 
   /** @param {HTMLElement | null} figure */
   invitation(figure) {
-    return figure?.dataset.stage === "tokens" ? "Type here yourself" : "Draw here yourself";
+    const verbs = new Map([
+      ["tokens", "Type"],
+      ["paint", "Paint"],
+    ]);
+    return `${verbs.get(figure?.dataset.stage ?? "") ?? "Draw"} here yourself`;
   },
 
   /**
@@ -152,7 +164,10 @@ const Live = {
         button.remove();
         status.remove();
       } catch (error) {
-        status.textContent = error instanceof Error ? error.message : Live.BROKEN;
+        // Sentences are plain errors; others come of a script that was cut short.
+        const said = error instanceof Error && error.constructor === Error;
+        status.textContent = said ? error.message : Live.BROKEN;
+        figure.querySelector(".live-stage")?.remove(); // half made
         button.removeAttribute("aria-disabled");
       }
       progress.remove();

@@ -10,7 +10,12 @@ const arrived = new Map();
 let onArrived = () => {};
 
 Live.piece = (name, index, base64) => {
-  const text = atob(base64);
+  let text;
+  try {
+    text = atob(base64);
+  } catch {
+    return; // with signs that are none of base64 it has not arrived
+  }
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   arrived.set(`${name}-${index}`, bytes);
@@ -66,8 +71,7 @@ async function loadFiles({ files }, onProgress) {
       await unpacked(name, packed),
     ]);
     return Object.fromEntries(await Promise.all(entries));
-  } catch (error) {
-    console.warn(error);
+  } catch {
     throw new Error(Live.BROKEN);
   } finally {
     for (const piece of wanted) Live.scripts.delete(`pieces/${piece}.js`);
