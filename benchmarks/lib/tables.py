@@ -122,6 +122,37 @@ def sampling_zoo_in_the_chapter(results: dict[str, Results]) -> str:
     return markdown([*head, "how like the notes' pictures"], rows)
 
 
+def live(results: dict[str, Results]) -> str:
+    """Drawing in the page, beside what is wanted of it."""
+    part = on_cpu(results, "live")
+    torchs, pages = "guided call, torch", "guided call, page"
+    rows = [
+        [
+            "a page that nobody draws on, more by",
+            shown(value(part, "bytes", "before_kb"), "{:.0f} kB"),
+            "60 kB",
+        ],
+        ["the model, and what runs it", shown(value(part, "bytes", "model_mb"), "{:.1f} MB"), ""],
+        ["to load it from this machine", shown(value(part, "load", "seconds"), "{:.2f} s"), "1 s"],
+        [
+            "the first picture after that, 15 steps shown",
+            shown(value(part, "first picture", "seconds"), "{:.2f} s"),
+            "1.5 s",
+        ],
+        [
+            "a guided UNet call, in torch's time for it",
+            shown(ratio(part, pages, torchs), "{:.2f}"),
+            "1.5",
+        ],
+        [
+            "memory of the engine",
+            shown(value(part, "memory", "engine_mib"), "{:.0f} MiB"),
+            "",
+        ],
+    ]
+    return markdown(["", "found", "at most"], rows)
+
+
 def schedulers(results: dict[str, Results]) -> str:
     """Steps against quality."""
     part = on_cpu(results, "schedulers-zoo")
@@ -400,6 +431,7 @@ TABLES: dict[str, Table] = {
     "sampling-zoo": sampling_zoo,
     "sampling-zoo-in-the-chapter": sampling_zoo_in_the_chapter,
     "schedulers": schedulers,
+    "live": live,
     "training-loops": training_loops,
     "training-target": training_target,
     "training-target-in-the-book": training_target_in_the_book,

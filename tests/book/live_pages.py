@@ -188,11 +188,15 @@ class Place:
         """Until nothing is drawn any more."""
         self.stage.locator(".live-draw:not(.running)").wait_for()
 
-    def set(self, **settings: str | int) -> None:
+    def number(self, name: str) -> float:
+        """What a slider or a field is set to."""
+        return float(self.stage.get_by_label(name, exact=True).input_value())
+
+    def set(self, **settings: str | float) -> None:
         for name, value in settings.items():
             self.stage.get_by_label(name, exact=True).fill(str(value))
 
-    def draw(self, **settings: str | int) -> str:
+    def draw(self, **settings: str | float) -> str:
         """Set what is to be set, draw, and give what is said in the end."""
         self.set(**settings)
         self.draw_button.click()
