@@ -22,7 +22,7 @@ AXE = """async options => {
   return violations.flatMap(({id, help, nodes}) => nodes.map(({target, html, any}) =>
     `${id}: ${help}: ${target.join(" ")}: ${html.slice(0, 200)} ${any[0]?.message ?? ""}`));
 }"""
-UNNAMED = """() => [...document.querySelectorAll(".live-stage canvas")]
+UNNAMED = """() => [...document.querySelectorAll(".live-stage canvas:not([aria-hidden=true])")]
   .filter(one => one.role !== "img" || !/\\w/.test(one.ariaLabel ?? ""))
   .map(one => one.outerHTML)"""
 
