@@ -22,7 +22,7 @@ AXE = """async options => {
   return violations.flatMap(({id, help, nodes}) => nodes.map(({target, html, any}) =>
     `${id}: ${help}: ${target.join(" ")}: ${html.slice(0, 200)} ${any[0]?.message ?? ""}`));
 }"""
-UNNAMED = """() => [...document.querySelectorAll(".live-stage canvas")]
+UNNAMED = """() => [...document.querySelectorAll(".live-stage canvas:not([aria-hidden=true])")]
   .filter(one => one.role !== "img" || !/\\w/.test(one.ariaLabel ?? ""))
   .map(one => one.outerHTML)"""
 
@@ -140,7 +140,7 @@ def place(first_page: Tab) -> Place:
     return first_page.place("draw")
 
 
-NEVER = "The model has never seen {}: it draws as if the word were not there."
+NEVER = "The model has never seen {}: to it, the word is an empty place."
 CUT = "A prompt has room for 75 pieces, and this one has {}: what comes after them is cut off."
 
 
@@ -174,7 +174,7 @@ def test_several_words_that_it_never_saw_are_named(place: Place) -> None:
     place.line.fill("one zebra, two yaks and a quokka in Timbuktu")
     place.remark.get_by_text("“zebra”").wait_for()
     said = place.remark.inner_text()
-    assert re.match(r"The model has never seen (“[^”]+”, )+“[^”]+”( and \d+ more)?: it draws", said)
+    assert re.match(r"The model has never seen (“[^”]+”, )+“[^”]+”( and \d+ more)?: to it, these", said)
 
 
 def test_pieces_show_what_was_typed(place: Place) -> None:

@@ -29,7 +29,7 @@ test("a prompt of known words that fits needs no remark", () => {
 
 test("unknown words are named, and no more than four of them", () => {
   const one = remarks({ pieces: pieces("a</w>", "*fox</w>"), kept: 2 });
-  assert.match(one, /never seen “fox”: .* as if the word were not there/);
+  assert.match(one, /never seen “fox”: .* the word is an empty place/);
   const many = pieces(...["*v</w>", "*w</w>", "*x</w>", "*y</w>", "*z</w>", "*q</w>"]);
   assert.match(remarks({ pieces: many, kept: 6 }), /“v”, “w”, “x”, “y” and 2 more: .* these words/);
 });

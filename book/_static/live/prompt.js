@@ -56,8 +56,8 @@ function remarks({ pieces, kept }) {
     const more = unseen.length > 4 ? ` and ${unseen.length - 4} more` : "";
     said.push(
       unseen.length === 1
-        ? `The model has never seen ${few}: it draws as if the word were not there.`
-        : `The model has never seen ${few}${more}: it draws as if these words were not there.`,
+        ? `The model has never seen ${few}: to it, the word is an empty place.`
+        : `The model has never seen ${few}${more}: to it, these words are empty places.`,
     );
   }
   if (pieces.length > kept) {

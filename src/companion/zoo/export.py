@@ -101,9 +101,9 @@ def export(folder: Path, to: Path) -> dict[str, Path]:
         to: the folder that is written to; it is made, and files in it of these names are replaced.
 
     Returns:
-        The three files by name: `model.json` has the configurations and which tokens training met,
-        `model.safetensors` the weights in half precision, with their names of Diffusers behind
-        "unet.", "vae." and "text_encoder.", `merges.txt` the tokenizer's merges in order.
+        Where the three files lie, by their names. `model.json` has the configurations and which
+        tokens training met; `model.safetensors` the weights in half precision, with their names of
+        Diffusers behind "unet.", "vae." and "text_encoder."; `merges.txt` the tokenizer's merges.
 
     Raises:
         FileNotFoundError: the folder has no such model.
