@@ -23,6 +23,9 @@ from torch import Tensor, nn
 
 Arrays = dict[str, Any]
 GIB = 2**30
+# Above this timestep a picture's layout is decided, and a small error may become another picture:
+# of 32 pictures in bfloat16 the worst came to 33 dB, with the noisiest steps in float32 to 46.
+NOISY = 900
 
 
 class _Plain(nn.Module):
@@ -129,19 +132,19 @@ class OpenVINO(Runtime):
 
     def run(self, given: Arrays) -> Any:
         """As the program answers."""
-        request = self._request(given)
-        return request.infer(given, share_inputs=True)[0]
+        half = self.half and float(given["timestep"]) <= NOISY
+        return self._request(given, half).infer(given, share_inputs=True)[0]
 
-    def _request(self, given: Arrays) -> Any:
+    def _request(self, given: Arrays, half: bool) -> Any:
         shapes = {name: array.shape for name, array in given.items()}
-        key = (*shapes.values(), torch.get_num_threads())
+        key = (*shapes.values(), torch.get_num_threads(), half)
         if key in self.requests:
             self.requests.move_to_end(key)
             return self.requests[key]
         model = self.model.clone()
         model.reshape(shapes)
         settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.half else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }

@@ -112,13 +112,16 @@ def _take(pipe: Any, trial: Trial, machine: Machine, runtime: Any) -> Decision:
     if not stays(error):
         return Decision(runtime.title, False, f"its answer is off by {told(error)}")
     pipe.unet = made
-    words = "in bfloat16, which this CPU has instructions for" if half else "in float32"
+    words = "in float32"
+    if half:
+        words = "in bfloat16, which this CPU has instructions for, the noisiest steps in float32"
     return Decision(
         runtime.title, True, f"computes the UNet {words} (its answer moved by {told(error)})"
     )
 
 
 def _in_torch(pipe: Any, trial: Trial, machine: Machine) -> list[Decision]:
+    """PyTorch alone: bfloat16 where the CPU has it, and the means that go with it."""
     if pipe.unet.dtype in HALF:
         reason = f"the UNet is in {precision(pipe.unet)} already"
         as_is = [Decision(one.name, False, "for a UNet that comes in float32") for one in MEANS]

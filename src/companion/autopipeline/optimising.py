@@ -74,7 +74,8 @@ def optimise(
     if machine.device == "cuda":
         return Report(tuple(_on_gpu(pipe, machine, compile_whole)))
     decisions = decide_on_cpu(pipe, machine, extras)
-    if not isinstance(pipe.unet, ExportedUNet) and not done("attention products", decisions):
+    own = any(one.done and one.name == "attention products" for one in decisions)
+    if not own and not isinstance(pipe.unet, ExportedUNet):
         decisions.append(_attention(pipe))
     reason = "saves GPU memory, costs time; here is no GPU"
     names = ("VAE slices", "VAE tiles", "CPU offload")
