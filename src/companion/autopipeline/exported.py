@@ -1,7 +1,7 @@
 """A UNet that another program computes, in the place of Diffusers' own.
 
 Optimum's releases do not fit Diffusers and transformers of today, so this is a small export of our
-own: it keeps a pipeline an ordinary one, and saves the files that Optimum would.
+own: it keeps a pipeline an ordinary one. Both programs read ONNX, so there is one export for both.
 """
 
 import copy
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 Arrays = dict[str, Any]
 GIB = 2**30
+FILE = "model.onnx"  # as Optimum names it
 # Above this timestep a picture's layout is decided, and a small error may become another picture:
 # of 32 pictures in bfloat16 the worst came to 33 dB, with the noisiest steps in float32 to 46.
 NOISY = 900
@@ -68,27 +69,20 @@ class Runtime:
         title: its name for people.
         module: its name for Python.
         knows_bfloat16: whether it can compute a float32 network in bfloat16.
-        file: what it writes into a folder, named as Optimum does.
     """
 
     title: ClassVar[str]
     module: ClassVar[str]
     knows_bfloat16: ClassVar[bool]
-    file: ClassVar[str]
 
     def __init__(self, folder: Path, half: bool) -> None:
         self.folder = folder
-        self.half = half
+        self.half = half and self.knows_bfloat16
 
     @classmethod
     def installed(cls) -> bool:
-        """Whether this environment has it."""
-        return importlib.util.find_spec(cls.module) is not None
-
-    @classmethod
-    def write(cls, plain: nn.Module, examples: Mapping[str, Tensor], folder: Path) -> None:
-        """Export a network whose pictures may be any number and have any size."""
-        raise NotImplementedError
+        """Whether this environment has it, and what it reads networks with."""
+        return all(importlib.util.find_spec(name) is not None for name in (cls.module, "onnx"))
 
     def run(self, given: Arrays) -> Any:
         """The network's answer to arrays by name."""
@@ -101,34 +95,16 @@ class OpenVINO(Runtime):
     title = "OpenVINO"
     module = "openvino"
     knows_bfloat16 = True
-    file = "openvino_model.xml"
 
     def __init__(self, folder: Path, half: bool) -> None:
         super().__init__(folder, half)
         import openvino
 
         self.core = openvino.Core()
-        self.model = self.core.read_model(folder / self.file)
-        size = (folder / self.file).with_suffix(".bin").stat().st_size
+        self.model = self.core.read_model(folder / FILE)
+        size = sum(file.stat().st_size for file in folder.iterdir())
         self.room = max(1, min(8, GIB // size))  # each shape has weights of its own
         self.requests: OrderedDict[Any, Any] = OrderedDict()
-
-    @classmethod
-    def write(cls, plain: nn.Module, examples: Mapping[str, Tensor], folder: Path) -> None:
-        """By OpenVINO's own converter."""
-        import openvino
-
-        model = openvino.convert_model(plain, example_input=dict(examples))
-        shapes = {
-            name: [
-                dim if at == 1 and name == "sample" else -1 for at, dim in enumerate(given.shape)
-            ]
-            for name, given in examples.items()
-        }
-        for name, place in zip(examples, model.inputs, strict=True):
-            place.get_tensor().set_names({name})
-        model.reshape(shapes)
-        openvino.save_model(model, folder / cls.file, compress_to_fp16=False)
 
     def run(self, given: Arrays) -> Any:
         """As the program answers."""
@@ -160,27 +136,10 @@ class OnnxRuntime(Runtime):
     title = "ONNX Runtime"
     module = "onnxruntime"
     knows_bfloat16 = False
-    file = "model.onnx"
 
     def __init__(self, folder: Path, half: bool) -> None:
         super().__init__(folder, half)
         self.sessions: dict[int, Any] = {}
-
-    @classmethod
-    def write(cls, plain: nn.Module, examples: Mapping[str, Tensor], folder: Path) -> None:
-        """By torch's exporter of old: the new one takes twenty times as long, and two packages."""
-        free = {name: {0: "pictures"} for name in examples if name != "timestep"}
-        free["sample"] |= {2: "height", 3: "width"}
-        free["encoder_hidden_states"] |= {1: "tokens"}
-        torch.onnx.export(
-            plain,
-            tuple(examples.values()),
-            folder / cls.file,
-            input_names=list(examples),
-            output_names=["noise"],
-            dynamic_axes=free,
-            dynamo=False,
-        )
 
     def run(self, given: Arrays) -> Any:
         """As the program answers."""
@@ -194,7 +153,7 @@ class OnnxRuntime(Runtime):
             options.intra_op_num_threads = threads
             self.sessions = {
                 threads: onnxruntime.InferenceSession(
-                    self.folder / self.file, options, providers=["CPUExecutionProvider"]
+                    self.folder / FILE, options, providers=["CPUExecutionProvider"]
                 )
             }
         return self.sessions[threads]
@@ -286,22 +245,25 @@ class ExportedUNet(ModelMixin, ConfigMixin):
     def from_pretrained(
         cls, folder: str | os.PathLike[str], *, half: bool = False, **_: Any
     ) -> "ExportedUNet":
-        """Read what `save_pretrained` wrote.
+        """Read what `save_pretrained` wrote, with the first program that is installed.
 
         Args:
             folder: of this machine, by yourself.
             half: compute in bfloat16, where the program can.
 
         Raises:
-            ValueError: there is nothing that one of the programs reads.
+            ValueError: there is no such file.
+            ImportError: none of the programs is installed.
         """
         path = Path(folder)
+        if not (path / FILE).exists():
+            raise ValueError(f"In {path} is no {FILE}: give a folder that save_pretrained wrote.")
         for runtime in RUNTIMES.values():
-            if (path / runtime.file).exists():
-                config = cls.load_config(path)
-                return cls(runtime(path, half and runtime.knows_bfloat16), config)
-        files = " or ".join(runtime.file for runtime in RUNTIMES.values())
-        raise ValueError(f"In {path} is no {files}: give a folder that save_pretrained wrote.")
+            if runtime.installed():
+                return cls(runtime(path, half), cls.load_config(path))
+        raise ImportError(
+            "Neither OpenVINO nor ONNX Runtime is here: pip install 'diffusers-notes[openvino]'."
+        )
 
 
 def export(unet: Any, runtime: type[Runtime], *, half: bool) -> ExportedUNet:
@@ -310,7 +272,7 @@ def export(unet: Any, runtime: type[Runtime], *, half: bool) -> ExportedUNet:
     Args:
         unet: of Diffusers, on a CPU.
         runtime: one of `RUNTIMES`.
-        half: compute in bfloat16.
+        half: compute in bfloat16, where it can.
     """
     if unet.dtype != torch.float32:
         unet = torch.nn.Module.float(copy.deepcopy(unet))
@@ -318,5 +280,24 @@ def export(unet: Any, runtime: type[Runtime], *, half: bool) -> ExportedUNet:
     folder = Path(held.name)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of what tracing leaves out, and that it is of old
-        runtime.write(_Plain(unet), _examples(unet.config), folder)
+        _write(_Plain(unet), _examples(unet.config), folder)
     return ExportedUNet(runtime(folder, half), dict(unet.config), held)
+
+
+def _write(plain: nn.Module, examples: Mapping[str, Tensor], folder: Path) -> None:
+    """Export a network, so that pictures may be any number and have any size.
+
+    By torch's exporter of old: the new one takes twenty times as long.
+    """
+    free = {name: {0: "pictures"} for name in examples if name != "timestep"}
+    free["sample"] |= {2: "height", 3: "width"}
+    free["encoder_hidden_states"] |= {1: "tokens"}
+    torch.onnx.export(
+        plain,
+        tuple(examples.values()),
+        folder / FILE,
+        input_names=list(examples),
+        output_names=["noise"],
+        dynamic_axes=free,
+        dynamo=False,
+    )

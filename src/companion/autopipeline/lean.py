@@ -89,11 +89,11 @@ class JointLinear(CastLinear):
 
     def forward(self, input: Tensor) -> Tensor:
         """The product; by itself where the weights are not the joint ones any more."""
+        if not _may_keep():
+            return super().forward(input)
         rows = self.joint.weights[self.number]
         same = self.weight.data_ptr() == rows.data_ptr() and self.weight.dtype == rows.dtype
-        if not same or not _may_keep():
-            return super().forward(input)
-        return self.joint.part(self.number, input)
+        return self.joint.part(self.number, input) if same else super().forward(input)
 
 
 class CastConv2d(nn.Conv2d):
