@@ -2,6 +2,7 @@
 
     python benchmarks/sampling.py             what this machine can: `zoo` and `steps` on one thread
                                               of the CPU; on a GPU `sd14` and `equal` instead
+    python benchmarks/sampling.py means       on a CPU: what each means of `optimise` is worth
     python benchmarks/sampling.py sd14        Stable Diffusion 1.4's shapes, random weights, 512x512
     python benchmarks/sampling.py equal       the zoo's model: how good are pictures of fewer steps?
     python benchmarks/sampling.py --compile   on a CPU also with the UNet compiled: minutes more
@@ -17,6 +18,7 @@ at once; a part that was cut off goes on with the cases that it lacks.
 import argparse
 import copy
 import gc
+import importlib.metadata
 import statistics
 import time
 import traceback
@@ -44,6 +46,8 @@ from companion.autopipeline import (
     sweep,
 )
 from companion.autopipeline.exported import RUNTIMES
+from companion.autopipeline.lean import products_in_bfloat16
+from companion.autopipeline.on_cpu import MEANS
 from companion.metrics import psnr
 from companion.scenes import backgrounds, subset
 from companion.stable_diffusion import Parts, load_parts, text_to_image
@@ -132,10 +136,17 @@ def stock(pipe: Any, prompts: Sequence[str], seeds: Sequence[int], settings: Any
 
 @dataclass(frozen=True)
 class Way:
-    """One way of drawing: what draws, and how long it took to make ready, in seconds."""
+    """One way of drawing.
+
+    Attributes:
+        draw: draws the pictures.
+        preparing: seconds that it took to make ready, with the first pictures.
+        needs: packages that it takes besides.
+    """
 
     draw: Callable[[], Pictures]
     preparing: float | None = None
+    needs: tuple[str, ...] = ()
 
 
 def ways_on_a_cpu(
@@ -168,7 +179,7 @@ def ways_on_a_cpu(
     for extra, runtime in RUNTIMES.items():
         if runtime.installed():
             fast, made = optimised(extras=[extra])
-            ways[runtime.title] = Way(drawing(fast), made)
+            ways[runtime.title] = Way(drawing(fast), made, (runtime.module, "onnx"))
     if compiled:
         whole, made = optimised(extras=(), compile_on_cpu=True, also_short=True)
         ways["compiled"] = Way(drawing(whole), made)
@@ -213,8 +224,16 @@ def zoo(options: argparse.Namespace) -> None:
             figures: dict[str, Any] = {} if name == STOCK else {"psnr_db": near[name]}
             if (preparing := ways[name].preparing) is not None:
                 figures["preparing_seconds"] = preparing
+            if needs := ways[name].needs:
+                figures["installed_mb"] = sum(map(installed_mb, needs))
             recorder.note(name, seconds=found, memory_mib=held[name], **figures)
         recorder.finish()
+
+
+def installed_mb(package: str) -> float:
+    """How much a package takes on the disk."""
+    files = importlib.metadata.files(package) or []
+    return sum(file.size or 0 for file in files) / 1e6
 
 
 @dataclass(frozen=True)
@@ -489,6 +508,31 @@ def schedulers(options: argparse.Namespace) -> None:
         recorder.finish()
 
 
+def means(options: argparse.Namespace) -> None:
+    """PyTorch's means on a CPU, one left out at a time: a call of the UNet; printed only."""
+    torch.set_num_threads(1)
+    stock = zoo_parts().unet
+    networks = {"float32, no means": stock}
+    for left_out in (None, *MEANS):
+        unet = copy.deepcopy(stock)
+        products_in_bfloat16(unet)
+        for one in MEANS:
+            if one is not left_out:
+                one.use(unet)
+        networks[f"without {left_out.name}" if left_out else "all means"] = unet
+    for count in (2, 16):
+        given = torch.randn(count, 4, 16, 16), torch.tensor(500), torch.randn(count, 77, 96)
+        cases = {name: partial(_five_calls, unet, *given) for name, unet in networks.items()}
+        print(f"\n{count} latents, five calls:")
+        side_by_side(cases, 1 if options.size == "small" else 12, time.process_time)
+
+
+@torch.no_grad()
+def _five_calls(unet: Any, noise: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> None:
+    for _ in range(5):  # in a row, as a pipeline does: weights then lie in the processor's cache
+        unet(noise, t, encoder_hidden_states=text)
+
+
 def zoo_parts() -> Parts:
     """The zoo's model with UniPC, in float32, on the CPU."""
     parts = load_parts(folder("stable-diffusion"))
@@ -496,7 +540,7 @@ def zoo_parts() -> Parts:
     return Parts(**{**vars(parts), "scheduler": unipc})
 
 
-PARTS = {"zoo": zoo, "steps": schedulers, "sd14": sd14, "equal": equal}
+PARTS = {"zoo": zoo, "means": means, "steps": schedulers, "sd14": sd14, "equal": equal}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -31,7 +31,7 @@ class Means:
     in_bfloat16: bool = True
 
 
-# In this order. What each is worth was measured on the zoo's model: `benchmarks/sampling.py parts`.
+# In this order. What each is worth was measured on the zoo's model: `benchmarks/sampling.py means`.
 MEANS = (
     Means("channels_last", lean.channels_last, "as convolutions in bfloat16 want their weights"),
     Means(
