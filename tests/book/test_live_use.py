@@ -170,6 +170,20 @@ def test_any_text_can_be_drawn_and_is_spoken_of(
         )
 
 
+def test_of_a_pasted_book_the_first_pieces_are_shown(place: Place) -> None:
+    place.line.fill("a zebra, " * 10_000)
+    assert place.draw(Steps=1).startswith("Drawn in ")
+    place.stage.get_by_text("and 29900 more").wait_for()
+    assert place.stage.locator(".live-piece").count() == 100
+
+
+def test_a_double_click_draws_and_does_not_stop(place: Place) -> None:
+    place.set(Prompt="a cat", Steps=4)
+    place.draw_button.dblclick()
+    place.wait()
+    assert place.status.startswith("Drawn in ")
+
+
 def test_several_words_that_it_never_saw_are_named(place: Place) -> None:
     place.line.fill("one zebra, two yaks and a quokka in Timbuktu")
     place.remark.get_by_text("“zebra”").wait_for()
