@@ -184,6 +184,17 @@ def test_a_double_click_draws_and_does_not_stop(place: Place) -> None:
     assert place.status.startswith("Drawn in ")
 
 
+def test_enter_draws_anew_while_it_draws(place: Place) -> None:
+    place.set(Prompt="a cat", Steps=50)
+    place.line.press("Enter")
+    place.stage.locator(".live-draw.running").wait_for()
+    place.set(Steps=2)
+    place.line.press("Enter")
+    place.wait()
+    assert place.status.startswith("Drawn in ")
+    assert place.steps_taken.get_attribute("max") == "2"
+
+
 def test_several_words_that_it_never_saw_are_named(place: Place) -> None:
     place.line.fill("one zebra, two yaks and a quokka in Timbuktu")
     place.remark.get_by_text("“zebra”").wait_for()

@@ -152,7 +152,7 @@ class DrawButton {
         type: "submit",
         class: "live-draw",
         onclick: (/** @type {MouseEvent} */ event) => {
-          if (!this.running) return; // its form is sent, as by the Enter key
+          if (!this.running) return; // its form is sent
           event.preventDefault();
           // Its words change under the finger: the second click of a double one meant *Draw*, too.
           if (event.detail < 2) onStop();
