@@ -319,3 +319,17 @@ def test_a_phone_can_be_turned_while_it_draws(first_page: Tab, place: Place) -> 
     assert running[0]
     assert place.status.startswith("Drawn in ")
     assert seen == []
+
+
+def test_the_least_guidance_is_the_text_alone(browser: "Browser", site: str) -> None:
+    """The formula's scale 0, which chapter 3 shows above, Diffusers does not draw."""
+    with opened(browser, site + "book/03_stable_diffusion.html") as tab:
+        place = tab.place("guidance")
+        place.load(steps=2)
+        place.wait()
+        scale = place.stage.get_by_label("Guidance scale")
+        scale.press("Home")
+        assert scale.input_value() == "1"
+        place.stage.get_by_text("Guided, scale 1", exact=True).wait_for()
+        place.wait()
+        assert np.array_equal(place.picture("Guided"), place.picture("With text alone"))
