@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from live_pages import PIECES, Place, Server, Tab, as_on_github, open_tab, opened
-from pictures import WISHES, Wish, psnr
+from pictures import WISHES, Wish, farthest, psnr
 from PIL import Image
 from test_pages import HTML
 
@@ -164,9 +164,10 @@ def test_twenty_pictures_are_pythons(by_http: Tab) -> None:
     assert len(WISHES) == 20
     worse = {}
     for wish in WISHES:
-        found = psnr(by_http.engines_picture(wish), wish.draw())
-        if found < 70:
-            worse[wish] = found
+        ours, theirs = by_http.engines_picture(wish), wish.draw()
+        # The page "The whole model in 900 lines" says: by no more than one level.
+        if psnr(ours, theirs) < 70 or farthest(ours, theirs) > 1:
+            worse[wish] = psnr(ours, theirs)
     assert not worse
 
 

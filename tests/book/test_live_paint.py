@@ -303,3 +303,20 @@ def test_a_place_of_the_picture_says_its_word(chapter_6: Place) -> None:
     chapter_6.stage.locator(".live-lit").hover(position={"x": 20, "y": 20})
     said = chapter_6.stage.locator(".live-found").inner_text()
     assert re.match(r"Here “\w+” has most of the words: [\d.]+ % of the attention, before", said)
+
+
+def test_no_light_of_the_last_picture_falls_on_the_next(chapter_6: Place) -> None:
+    """While it draws, and where it was stopped, there are no maps of what is shown."""
+    word(chapter_6, "robot").click()
+    chapter_6.set(Steps=50, Seed=5)
+    chapter_6.draw_button.click()
+    chapter_6.stage.locator(".live-draw.running").wait_for()
+    picture = chapter_6.stage.locator(".live-lit")
+    picture.hover(position={"x": 20, "y": 20})
+    assert chapter_6.stage.locator(".live-found").inner_text() == ""
+    chapter_6.draw_button.click()
+    chapter_6.stage.get_by_text("Stopped.").wait_for()
+    chapter_6.stage.locator(".live-status").hover()  # the mouse leaves the picture
+    assert chapter_6.stage.locator(".live-veil").is_hidden()
+    chapter_6.draw(Steps=STEPS, Seed=4)
+    word(chapter_6, "robot").click()

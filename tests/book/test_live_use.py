@@ -170,6 +170,31 @@ def test_any_text_can_be_drawn_and_is_spoken_of(
         )
 
 
+def test_of_a_pasted_book_the_first_pieces_are_shown(place: Place) -> None:
+    place.line.fill("a zebra, " * 10_000)
+    assert place.draw(Steps=1).startswith("Drawn in ")
+    place.stage.get_by_text("and 29900 more").wait_for()
+    assert place.stage.locator(".live-piece").count() == 100
+
+
+def test_a_double_click_draws_and_does_not_stop(place: Place) -> None:
+    place.set(Prompt="a cat", Steps=4)
+    place.draw_button.dblclick()
+    place.wait()
+    assert place.status.startswith("Drawn in ")
+
+
+def test_enter_draws_anew_while_it_draws(place: Place) -> None:
+    place.set(Prompt="a cat", Steps=50)
+    place.line.press("Enter")
+    place.stage.locator(".live-draw.running").wait_for()
+    place.set(Steps=2)
+    place.line.press("Enter")
+    place.wait()
+    assert place.status.startswith("Drawn in ")
+    assert place.steps_taken.get_attribute("max") == "2"
+
+
 def test_several_words_that_it_never_saw_are_named(place: Place) -> None:
     place.line.fill("one zebra, two yaks and a quokka in Timbuktu")
     place.remark.get_by_text("“zebra”").wait_for()
@@ -317,3 +342,17 @@ def test_where_motion_is_not_wanted_only_the_last_step_is_shown(
             shown[motion] = tab.page.evaluate("shown")
     assert shown["no-preference"] >= 30
     assert shown["reduce"] <= 6
+
+
+def test_the_least_guidance_is_the_text_alone(browser: "Browser", site: str) -> None:
+    """The formula's scale 0, which chapter 3 shows above, Diffusers does not draw."""
+    with opened(browser, site + "book/03_stable_diffusion.html") as tab:
+        place = tab.place("guidance")
+        place.load(steps=2)
+        place.wait()
+        scale = place.stage.get_by_label("Guidance scale")
+        scale.press("Home")
+        assert scale.input_value() == "1"
+        place.stage.get_by_text("Guided, scale 1", exact=True).wait_for()
+        place.wait()
+        assert np.array_equal(place.picture("Guided"), place.picture("With text alone"))

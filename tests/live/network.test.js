@@ -3,9 +3,10 @@ const assert = require("node:assert/strict");
 const { test } = require("node:test");
 const { assertClose, load, read, readArray, readJson } = require("./engine.js");
 
-const { StableDiffusion, padded, rowsOf } = load(readJson("scripts"), [
+const { StableDiffusion, padded, roomNeeded, rowsOf } = load(readJson("scripts"), [
   "StableDiffusion",
   "padded",
+  "roomNeeded",
   "rowsOf",
 ]);
 const { files, kernels } = require("./files.js");
@@ -60,4 +61,21 @@ test("a call takes no memory that it does not give back", () => {
   vae.encode(readArray("pixels"), model.size);
   assert.equal(memory.top, kept);
   memory.top = before;
+});
+
+test("weights that do not take what comes in are named, not read beyond their end", () => {
+  const narrow = memory.tensor(1, 8, 8, 8);
+  for (const layer of ["linear", "convolve", "downsample"]) {
+    const name = layer === "linear" ? "time_embedding.linear_2" : "mid_block.resnets.0.conv1";
+    assert.throws(() => unet.layers[layer](narrow, name), /unet\..* has another size/);
+  }
+});
+
+test("the scratch is large enough for the heads of a text encoder wider than the UNet", () => {
+  const config = {
+    unet: { block_out_channels: [32], sample_size: 8 },
+    vae: { block_out_channels: [8] },
+    text_encoder: { max_position_embeddings: 77, hidden_size: 1024 },
+  };
+  assert.ok(roomNeeded(config) >= 80 * (2 * 1024 + 32));
 });

@@ -142,3 +142,8 @@ def psnr(ours: Any, theirs: Any) -> float:
     """Of pictures with 256 levels: two that are equal have 99 dB here."""
     error = np.mean((np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)) ** 2)
     return float(99.0 if error == 0 else min(99.0, 10 * np.log10(255**2 / error)))
+
+
+def farthest(ours: Any, theirs: Any) -> int:
+    """How many of 256 levels the colour is off that is farthest from the other picture's."""
+    return int(np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int)).max())

@@ -7,7 +7,7 @@ import pytest
 import torch
 from live_stage import SCRIPTS
 from node_runner import Node
-from pictures import WISHES, Wish, pipeline, psnr
+from pictures import WISHES, Wish, farthest, pipeline, psnr
 
 from companion.attention import trace
 from companion.autopipeline import make_scheduler
@@ -33,7 +33,9 @@ def test_the_pictures_are_diffusers_own(node: Node) -> None:
     for wish, result in zip(SOME, found, strict=True):
         ours = np.array(result["data"], dtype=np.uint8).reshape(64, 64, 4)
         assert (ours[..., 3] == 255).all()
-        assert psnr(ours[..., :3], wish.draw()) > 70, wish
+        theirs = wish.draw()
+        assert psnr(ours[..., :3], theirs) > 70, wish
+        assert farthest(ours[..., :3], theirs) <= 1, wish
 
 
 @pytest.mark.parametrize("guidance", [4.0, 1.0])

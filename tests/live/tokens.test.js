@@ -39,3 +39,17 @@ test("start, end and padding make 77 of them, as transformers does", () => {
 test("half of a pair of UTF-16 is read as U+FFFD", () => {
   for (const [text, ids] of readJson("halves")) assert.deepEqual(idsOf(text), ids);
 });
+
+test("even a word as long as a book is cut within seconds", () => {
+  let random = 1;
+  const letter = () => {
+    random = (random * 48271) % 2147483647;
+    return String.fromCharCode(97 + (random % 26));
+  };
+  for (const word of ["abcde".repeat(20_000), Array.from({ length: 100_000 }, letter).join("")]) {
+    const start = performance.now();
+    assert.ok(tokenizer.encode(word).length > 10_000);
+    const took = performance.now() - start;
+    assert.ok(took < 10_000, `${took} ms`);
+  }
+});

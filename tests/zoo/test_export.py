@@ -94,11 +94,20 @@ def test_the_command_takes_the_folder_of_a_model_of_ones_own(tmp_path: Path, mod
         ("unet", {"sample_size": 18}, "sample_size"),
         ("unet", {"norm_num_groups": 0}, "norm_num_groups"),
         ("unet", {"layers_per_block": "1"}, "layers_per_block"),
+        ("unet", {"cross_attention_dim": 64}, "cross_attention_dim"),
+        ("unet", {"down_block_types": 7}, "down_block_types"),
+        ("unet", {"norm_eps": "1e-5"}, "norm_eps"),
+        ("vae", {"in_channels": 4}, "in_channels"),
+        ("vae", {"scaling_factor": None}, "scaling_factor"),
         ("vae", {"use_quant_conv": False}, "use_quant_conv"),
         ("vae", {"latents_mean": [0.0] * 4}, "latents_mean"),
         ("text_encoder", {"hidden_act": "gelu"}, "hidden_act"),
         ("text_encoder", {"hidden_size": 100}, "hidden_size"),
+        ("scheduler", {"beta_start": None}, "beta_start"),
+        ("scheduler", {"num_train_timesteps": "1000"}, "num_train_timesteps"),
         ("scheduler", {"prediction_type": "v_prediction"}, "prediction_type"),
+        ("scheduler", {"thresholding": True}, "thresholding"),
+        ("scheduler", {"variance_type": "learned"}, "variance_type"),
         ("scheduler", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
     ],
 )
@@ -127,6 +136,38 @@ def too_large(model: Path) -> None:
     save_file(weights, path)
 
 
+def other_unet(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[Path], None]:
+    def damage(model: Path) -> None:
+        path = model / "unet" / "diffusion_pytorch_model.safetensors"
+        weights = load_file(path)
+        change(weights)
+        save_file(weights, path)
+
+    return damage
+
+
+KEYS = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+
+
+def no_keys(weights: dict[str, np.ndarray]) -> None:
+    del weights["mid_block.attentions.0.transformer_blocks.0.attn1.to_k.weight"]
+
+
+def narrow_keys(weights: dict[str, np.ndarray]) -> None:
+    weights[KEYS] = weights[KEYS][:, :8].copy()
+
+
+def no_table(model: Path) -> None:
+    path = model / "text_encoder" / "model.safetensors"
+    weights = load_file(path)
+    name = "embeddings.token_embedding.weight"
+    save_file(weights | {name: weights[name][0].copy()}, path)
+
+
+def other_merges(model: Path) -> None:
+    (model / "tokenizer" / "tokenizer.json").write_text('{"model": {"merges": [["a", "b"]]}}')
+
+
 def no_json(model: Path) -> None:
     (model / "vae" / "config.json").write_text("{")
 
@@ -145,6 +186,10 @@ def no_merges(model: Path) -> None:
         (too_large, "half precision cannot hold"),
         (no_json, "is no JSON"),
         (no_merges, "holds no merges"),
+        (other_merges, "has 1 merges, but CLIP's tokenizer"),
+        (other_unet(no_keys), "attn1.to_k.weight, .* do not go together"),
+        (other_unet(narrow_keys), "attn2.to_k.weight, .* do not go together"),
+        (no_table, "has no table"),
     ],
 )
 def test_a_damaged_model_is_named_in_a_sentence(
@@ -154,3 +199,11 @@ def test_a_damaged_model_is_named_in_a_sentence(
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         export(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_too_large_for_a_page_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("companion.zoo.export.MOST_BYTES", 10**6)
+    with pytest.raises(ValueError, match=r"has 14 MB of weights .* no more than 1: take a smaller"):
+        export(ZOO, tmp_path / "out")

@@ -151,10 +151,11 @@ class DrawButton {
       {
         type: "submit",
         class: "live-draw",
-        onclick: (/** @type {Event} */ event) => {
-          if (!this.running) return; // its form is sent, as by the Enter key
+        onclick: (/** @type {MouseEvent} */ event) => {
+          if (!this.running) return; // its form is sent
           event.preventDefault();
-          onStop();
+          // Its words change under the finger: the second click of a double one meant *Draw*, too.
+          if (event.detail < 2) onStop();
         },
       },
       "Draw",

@@ -2,6 +2,7 @@
 "use strict";
 
 const END_OF_WORD = "</w>";
+const MOST_SHOWN = 100; // pieces: all that are read, and some of those that are cut off
 
 /** @type {Map<string, number>} CLIP writes every byte as a letter: those that print as themselves, the rest from 256 on */
 const byteOf = new Map();
@@ -124,8 +125,10 @@ class PromptLine {
       .catch(() => null);
     if (!tokens || asked !== this.value) return; // somebody types on
     this.pieces.replaceChildren(
-      ...tokens.pieces.map((piece, i) => this.chip(piece, i < tokens.kept)),
+      ...tokens.pieces.slice(0, MOST_SHOWN).map((piece, i) => this.chip(piece, i < tokens.kept)),
     );
+    const more = tokens.pieces.length - MOST_SHOWN;
+    if (more > 0) this.pieces.append(el("li", {}, `and ${more} more`));
     const said = remarks(tokens);
     if (this.remark.textContent !== said) this.remark.textContent = said;
   }

@@ -14,7 +14,7 @@ kinds.guidance = (stage) => {
     onRest: () => draw(),
   });
   const guidance = new Slider("Guidance scale", {
-    min: 0,
+    min: 1, // below, Diffusers leaves guidance out, while by the formula 0 is the picture without text
     max: 12,
     step: 0.5,
     value: settings.guidance,

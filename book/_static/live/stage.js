@@ -49,6 +49,13 @@ class Stage {
       event.preventDefault();
       draw();
     });
+    // By itself, Enter in a field presses the button, which may say *Stop*.
+    this.body.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !(event.target instanceof HTMLInputElement)) return;
+      if (event.isComposing) return; // it ends a word of Chinese, say
+      event.preventDefault();
+      if (!event.repeat) draw();
+    });
   }
 
   /** @param {string} words */

@@ -33,6 +33,7 @@ class WordLights {
     /** @type {LitWord | null} under the mouse, or reached with the keyboard */
     this.visited = null;
     this.steps = 1;
+    this.waits = true; // what is shown has no maps yet
     this.picture.addEventListener("pointermove", (event) => this.point(event));
     this.picture.addEventListener("click", (event) => this.point(event));
     this.picture.addEventListener("pointerleave", ({ pointerType }) => {
@@ -42,6 +43,7 @@ class WordLights {
 
   /** Until the next picture has its maps. */
   wait() {
+    this.waits = true;
     for (const button of this.buttons.values()) button.disabled = true;
     this.visited = null;
     this.sheet.hidden = true;
@@ -55,6 +57,7 @@ class WordLights {
   take(words, steps) {
     this.words = words;
     this.steps = steps;
+    this.waits = false;
     this.buttons.clear();
     this.row.replaceChildren(
       ...words.map((word) => (word.seen ? this.button(word) : this.unlit(word))),
@@ -106,6 +109,7 @@ class WordLights {
   }
 
   show() {
+    if (this.waits) return;
     const word = this.visited ?? this.kept;
     for (const [its, button] of this.buttons) {
       button.classList.toggle("shown", its === word);
@@ -124,7 +128,7 @@ class WordLights {
 
   /** Which word has the most attention at a place. @param {MouseEvent} event */
   point(event) {
-    if (!this.buttons.size) return;
+    if (this.waits || !this.buttons.size) return;
     const box = this.picture.getBoundingClientRect();
     const at = (/** @type {number} */ v) =>
       Math.min(this.size - 1, Math.max(0, Math.floor(v * this.size)));

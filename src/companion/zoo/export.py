@@ -43,7 +43,9 @@ KNOWN: dict[str, dict[str, tuple[Any, ...]]] = {
     "vae": {
         "_class_name": ("AutoencoderKL",),
         "act_fn": ("silu",),
+        "in_channels": (3,),
         "mid_block_add_attention": (True,),
+        "out_channels": (3,),
         "use_post_quant_conv": (True,),
         "use_quant_conv": (True,),
     },
@@ -57,7 +59,16 @@ KNOWN: dict[str, dict[str, tuple[Any, ...]]] = {
         "beta_schedule": ("scaled_linear",),
         "prediction_type": ("epsilon",),
         "rescale_betas_zero_snr": (False,),
+        "thresholding": (False,),
+        "variance_type": ("fixed_small",),
     },
+}
+# What the engine reckons with, and has no default for.
+NUMBERS = {
+    "unet": ("freq_shift", "norm_eps"),
+    "vae": ("scaling_factor",),
+    "text_encoder": ("layer_norm_eps",),
+    "scheduler": ("beta_start", "beta_end"),
 }
 # What must be left out, or be None or false.
 NOT_KNOWN = {
@@ -77,6 +88,9 @@ NOT_KNOWN = {
     "text_encoder": (),
     "scheduler": ("trained_betas",),
 }
+MERGE_COUNT = 48_894  # of CLIP's tokenizer: the numbers of tokens follow from it
+# Of weights. Unpacked they take up to 3.6 times that, and the engine has 2 GiB for all of it.
+MOST_BYTES = 400 * 10**6
 BLOCKS = {
     "unet": {"CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"},
     "vae": {"DownEncoderBlock2D", "UpDecoderBlock2D"},
@@ -115,11 +129,17 @@ def export(folder: Path, to: Path) -> dict[str, Path]:
     for part, config in configs.items():
         _check_choices(part, config)
     _check_sizes(configs)
-    weights = _weights(folder, configs)
-    if TOKENS not in weights:
-        raise ValueError(f"{folder / 'text_encoder'} has no {TOKENS}: save the model anew.")
+    weights = _weights(folder)
+    if TOKENS not in weights or weights[TOKENS].ndim != 2 or not weights[TOKENS].size:
+        raise ValueError(f"{folder / 'text_encoder'} has no table {TOKENS}: save the model anew.")
     met = np.flatnonzero(np.abs(weights[TOKENS]).max(axis=1))
     weights[TOKENS] = np.ascontiguousarray(weights[TOKENS][met])
+    size = sum(array.nbytes for array in weights.values())
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"The model has {size / 10**6:.0f} MB of weights in half precision, but a page can "
+            f"hold no more than {MOST_BYTES / 10**6:.0f}: take a smaller one."
+        )
     model = {**configs, "known_tokens": met.tolist()}
     merges = _merges(folder)
 
@@ -155,8 +175,12 @@ def _check_choices(part: str, config: Mapping[str, Any]) -> None:
     for key in NOT_KNOWN[part]:
         if config.get(key):
             raise _unknown(part, key, config[key], "none")
+    for key in NUMBERS[part]:
+        if type(config.get(key)) not in (int, float):
+            raise _unknown(part, key, config.get(key), "numbers")
     for key in ("down_block_types", "up_block_types"):
-        for kind in config.get(key, ()) if part in BLOCKS else ():
+        kinds = config.get(key) or ()
+        for kind in (kinds if isinstance(kinds, list) else [kinds]) if part in BLOCKS else ():
             if kind not in BLOCKS[part]:
                 raise _unknown(part, key, kind, " or ".join(sorted(BLOCKS[part])))
 
@@ -187,6 +211,10 @@ def _check_sizes(configs: Mapping[str, Mapping[str, Any]]) -> None:
     if _whole("unet", unet, "sample_size") % 2 ** (len(unet["block_out_channels"]) - 1):
         known = "sizes that every level but the last can halve"
         raise _unknown("unet", "sample_size", unet["sample_size"], known)
+    if unet.get("cross_attention_dim") != text["hidden_size"]:
+        known = f"what the text encoder's hidden_size is, {text['hidden_size']}"
+        raise _unknown("unet", "cross_attention_dim", unet.get("cross_attention_dim"), known)
+    _whole("scheduler", configs["scheduler"], "num_train_timesteps")
     for key in ("in_channels", "out_channels"):
         if _whole("unet", unet, key) != channels_of:
             raise _unknown("unet", key, unet[key], f"as many as the VAE has, {channels_of}")
@@ -206,7 +234,7 @@ def _unknown(part: str, key: str, value: Any, known: str) -> ValueError:
     )
 
 
-def _weights(folder: Path, configs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _weights(folder: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -234,7 +262,11 @@ def _weights(folder: Path, configs: Mapping[str, Any]) -> dict[str, np.ndarray]:
             if match := pattern.fullmatch(first):
                 before, kind = match.groups()
                 names = [each.format(before, letter, kind) for letter in letters]
-                parts = [weights.pop(name) for name in names]
+                parts = [weights.pop(name) for name in names if name in weights]
+                if len(parts) < len(names) or len({part.shape[1:] for part in parts}) > 1:
+                    raise ValueError(
+                        f"The weights {', '.join(names)} do not go together: save the model anew."
+                    )
                 weights[f"{before}.to_{letters}.{kind}"] = np.concatenate(parts)
     return weights
 
@@ -259,9 +291,15 @@ def _merges(folder: Path) -> list[str]:
         )
     try:
         merges = json.loads(path.read_text(encoding="utf-8"))["model"]["merges"]
-        return [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+        pairs = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} holds no merges ({fault_of(error)}): save the tokenizer anew with "
             f"save_pretrained."
         ) from error
+    if len(pairs) != MERGE_COUNT:
+        raise ValueError(
+            f"{path} has {len(pairs):,} merges, but CLIP's tokenizer, the only one that the pages "
+            f"know, has {MERGE_COUNT:,}."
+        )
+    return pairs

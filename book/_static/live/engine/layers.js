@@ -41,10 +41,20 @@ class Layers {
     return found;
   }
 
+  /** A layer's weights, which must take what x has: the kernels would
+   * read on in whatever lies behind them.
+   * @param {string} name @param {Tensor} x */
+  matrix(name, x) {
+    const found = this.weight(`${name}.weight`);
+    if (byEights(found.shape[1]) !== x.channels)
+      throw new Error(`${this.network}.${name} has another size.`);
+    return found;
+  }
+
   /** y = x W + bias (+ add): a linear layer, or a 1x1 convolution.
    * @param {Tensor} x @param {string} name @param {Tensor} [add] */
   linear(x, name, add) {
-    const { at, shape } = this.weight(`${name}.weight`);
+    const { at, shape } = this.matrix(name, x);
     const [rows, wide] = [rowsOf(x), byEights(shape[0])];
     const y = this.memory.like(x, { channels: wide });
     const more = add ? this.memory.repeated(add, x.n).at : 0;
@@ -59,7 +69,7 @@ class Layers {
    * @param {Tensor} x @param {string} name
    * @param {{doubled?: boolean, bias?: number, add?: Tensor}} options */
   convolve(x, name, { doubled = false, bias, add } = {}) {
-    const { at, shape } = this.weight(`${name}.weight`);
+    const { at, shape } = this.matrix(name, x);
     const [scale, channels] = [doubled ? 2 : 1, byEights(shape[0])];
     const [height, width] = [x.height * scale, x.width * scale];
     const y = this.memory.like(x, { height, width, channels });
@@ -75,7 +85,7 @@ class Layers {
    * @param {Tensor} x @param {string} name
    * @param {0 | 1} before rows of zeros above, columns on the left */
   downsample(x, name, before) {
-    const { at, shape } = this.weight(`${name}.weight`);
+    const { at, shape } = this.matrix(name, x);
     const [height, width] = [x.height / 2, x.width / 2];
     const channels = byEights(shape[0]);
     const y = this.memory.like(x, { height, width, channels });

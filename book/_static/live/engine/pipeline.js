@@ -183,7 +183,12 @@ function falseColours(latents, side) {
 
 /** Scratch for the largest layer, in floats: see `room` in kernels.c. @param {any} config */
 function roomNeeded({ unet, vae, text_encoder }) {
-  const widest = 2 * Math.max(...unet.block_out_channels, ...vae.block_out_channels);
+  const channels = [
+    ...unet.block_out_channels,
+    ...vae.block_out_channels,
+    text_encoder.hidden_size,
+  ];
+  const widest = 2 * Math.max(...channels); // a skip connection's stand behind those of the way up
   const places = Math.max(unet.sample_size ** 2, text_encoder.max_position_embeddings);
   return Math.max(16 * 32 * 2 * widest, 64 * 9 * widest, byEights(places) * (2 * widest + 32));
 }

@@ -69,6 +69,7 @@ class Tokenizer {
 
   /**
    * One word, byte by byte, and then joined: always the pair that was learned first, the leftmost of several.
+   * Pairs wait by their rank, so that even a word of 100,000 letters is cut within seconds.
    * @param {string} word
    * @returns {Piece[]}
    */
@@ -76,19 +77,39 @@ class Tokenizer {
     // Half of a pair of UTF-16 becomes U+FFFD here.
     const parts = Array.from(this.utf8.encode(word), (byte) => this.symbolOf.get(byte) ?? "");
     parts[parts.length - 1] += WORD_END;
-    const rank = (/** @type {number} */ i) =>
-      this.rankOf.get(`${parts[i]} ${parts[i + 1]}`) ?? Infinity;
-    const ranks = parts.map((_, i) => rank(i)); // of the pair that begins at i
-    for (;;) {
-      let first = 0;
-      for (let i = 1; i < ranks.length; i++) if (ranks[i] < ranks[first]) first = i;
-      if (ranks[first] === Infinity) break;
-      parts.splice(first, 2, parts[first] + parts[first + 1]);
-      ranks.splice(first + 1, 1);
-      ranks[first] = rank(first);
-      if (first > 0) ranks[first - 1] = rank(first - 1);
+    const left = parts.map((_, i) => i - 1); // the neighbours of each part that is still there
+    const right = parts.map((_, i) => i + 1);
+    /** @type {Map<number, number[]>} where pairs of a rank begin */
+    const waiting = new Map();
+    const rank = (/** @type {number} */ i) => this.rankOf.get(`${parts[i]} ${parts[right[i]]}`);
+    const wait = (/** @type {number} */ i) => {
+      const its = rank(i);
+      if (its === undefined) return;
+      const places = waiting.get(its);
+      if (places) places.push(i);
+      else waiting.set(its, [i]);
+    };
+    for (let i = 0; i < parts.length; i++) wait(i);
+    while (waiting.size) {
+      let first = Infinity;
+      for (const its of waiting.keys()) first = Math.min(first, its);
+      const places = /** @type {number[]} */ (waiting.get(first)).sort((a, b) => a - b);
+      waiting.delete(first);
+      for (const i of places) {
+        if (rank(i) !== first) continue; // a part of it was joined with another
+        const gone = right[i];
+        parts[i] += parts[gone];
+        parts[gone] = "";
+        right[i] = right[gone];
+        left[right[i]] = i;
+        // What is joined was learned before any pair that it is part of: these come in a later round.
+        wait(left[i]);
+        wait(i);
+      }
     }
-    return parts.map((text) => ({ text, id: /** @type {number} */ (this.idOf.get(text)) }));
+    return parts
+      .filter((text) => text)
+      .map((text) => ({ text, id: /** @type {number} */ (this.idOf.get(text)) }));
   }
 }
 
