@@ -174,7 +174,9 @@ def test_several_words_that_it_never_saw_are_named(place: Place) -> None:
     place.line.fill("one zebra, two yaks and a quokka in Timbuktu")
     place.remark.get_by_text("“zebra”").wait_for()
     said = place.remark.inner_text()
-    assert re.match(r"The model has never seen (“[^”]+”, )+“[^”]+”( and \d+ more)?: to it, these", said)
+    assert re.match(
+        r"The model has never seen (“[^”]+”, )+“[^”]+”( and \d+ more)?: to it, these", said
+    )
 
 
 def test_pieces_show_what_was_typed(place: Place) -> None:
