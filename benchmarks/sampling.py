@@ -2,19 +2,23 @@
 
     python benchmarks/sampling.py             what this machine can: `zoo` and `steps` on one thread
                                               of the CPU; on a GPU `sd14` and `equal` instead
+    python benchmarks/sampling.py means       on a CPU: what each means of `optimise` is worth
     python benchmarks/sampling.py sd14        Stable Diffusion 1.4's shapes, random weights, 512x512
     python benchmarks/sampling.py equal       the zoo's model: how good are pictures of fewer steps?
     python benchmarks/sampling.py --compile   on a CPU also with the UNet compiled: minutes more
 
 The ways: the loop of the notes as they write it, Diffusers' pipeline as it comes, the plain loop of
 `companion.stable_diffusion`, and `companion.autopipeline` optimised, also with guidance in a part
-of the steps only. All draw from the same seeds with the same scheduler and steps. What is measured
-goes to `benchmarks/results` at once; a part that was cut off goes on with the cases that it lacks.
+of the steps only. On a CPU it is optimised in PyTorch alone, and in OpenVINO and ONNX Runtime where
+they are installed; likeness is to Diffusers' pipeline there, on a GPU to the notes' loop. All draw
+from the same seeds with the same scheduler and steps. What is measured goes to `benchmarks/results`
+at once; a part that was cut off goes on with the cases that it lacks.
 """
 
 import argparse
 import copy
 import gc
+import importlib.metadata
 import statistics
 import time
 import traceback
@@ -41,6 +45,9 @@ from companion.autopipeline import (
     scheduler_names,
     sweep,
 )
+from companion.autopipeline.exported import RUNTIMES
+from companion.autopipeline.lean import products_in_bfloat16
+from companion.autopipeline.on_cpu import MEANS
 from companion.metrics import psnr
 from companion.scenes import backgrounds, subset
 from companion.stable_diffusion import Parts, load_parts, text_to_image
@@ -54,6 +61,7 @@ diffusers.utils.logging.disable_progress_bar()
 STEPS = (5, 10, 20, 40)
 LAST = 200
 NOTES = "notes' loop"
+STOCK = "Diffusers' pipeline"
 MIB = 2**20
 Pictures = list[Image.Image]
 
@@ -126,33 +134,56 @@ def stock(pipe: Any, prompts: Sequence[str], seeds: Sequence[int], settings: Any
     return pipe(list(prompts), generator=generators, **settings).images
 
 
-def four_ways(
+@dataclass(frozen=True)
+class Way:
+    """One way of drawing.
+
+    Attributes:
+        draw: draws the pictures.
+        preparing: seconds that it took to make ready, with the first pictures.
+        needs: packages that it takes besides.
+    """
+
+    draw: Callable[[], Pictures]
+    preparing: float | None = None
+    needs: tuple[str, ...] = ()
+
+
+def ways_on_a_cpu(
     make: Callable[[], Parts], count: int, steps: int, guidance_scale: float, compiled: bool
-) -> dict[str, Callable[[], Pictures]]:
+) -> dict[str, Way]:
     """The ways of drawing `count` pictures on a CPU, each with networks of its own."""
     prompts = [f"a {name} on a red background" for name in subset("stable-diffusion").objects]
     prompts, seeds = prompts[:count], list(range(count))
-    notes, plain = make(), make()
-    pipe, quick = assemble(make()), assemble(make())
-    print(optimise(quick))
+    notes, plain, pipe = make(), make(), assemble(make())
     settings = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
-    ways: dict[str, Callable[[], Pictures]] = {
-        NOTES: lambda: notes_loop(notes, prompts, seeds, steps, guidance_scale),
-        "Diffusers' pipeline": lambda: stock(pipe, prompts, seeds, settings),
-        "our plain loop": lambda: text_to_image(plain, prompts, seeds=seeds, **settings),
-        "optimised": lambda: draw(quick, prompts, seeds=seeds, **settings),
-        "optimised, guided=0.7": lambda: draw(quick, prompts, seeds=seeds, guided=0.7, **settings),
-    }
-    if compiled:
-        whole = assemble(make())
+
+    def drawing(quick: Any, guided: float = 1.0) -> Callable[[], Pictures]:
+        return lambda: draw(quick, prompts, seeds=seeds, guided=guided, **settings)
+
+    def optimised(*, also_short: bool = False, **how: Any) -> tuple[Any, float]:
+        quick = assemble(make())
         began = time.perf_counter()
-        print(optimise(whole, compile_on_cpu=True))
-        draw(whole, prompts, seeds=seeds, guided=0.7, **settings)  # compiles for these sizes
-        print(f"compiling took {time.perf_counter() - began:.0f} s, with {count} drawn")
-        ways["compiled"] = lambda: draw(whole, prompts, seeds=seeds, **settings)
-        ways["compiled, guided=0.7"] = lambda: draw(
-            whole, prompts, seeds=seeds, guided=0.7, **settings
-        )
+        print(optimise(quick, **how))
+        drawing(quick, 0.7 if also_short else 1.0)()  # what is made for this number of pictures
+        return quick, time.perf_counter() - began
+
+    quick, made = optimised(extras=())
+    ways = {
+        NOTES: Way(lambda: notes_loop(notes, prompts, seeds, steps, guidance_scale)),
+        STOCK: Way(lambda: stock(pipe, prompts, seeds, settings)),
+        "our plain loop": Way(lambda: text_to_image(plain, prompts, seeds=seeds, **settings)),
+        "optimised": Way(drawing(quick), made),
+        "optimised, guided=0.7": Way(drawing(quick, 0.7)),
+    }
+    for extra, runtime in RUNTIMES.items():
+        if runtime.installed():
+            fast, made = optimised(extras=[extra])
+            ways[runtime.title] = Way(drawing(fast), made, (runtime.module, "onnx"))
+    if compiled:
+        whole, made = optimised(extras=(), compile_on_cpu=True, also_short=True)
+        ways["compiled"] = Way(drawing(whole), made)
+        ways["compiled, guided=0.7"] = Way(drawing(whole, 0.7))
     return ways
 
 
@@ -160,12 +191,12 @@ def zoo(options: argparse.Namespace) -> None:
     """One picture and eight of the zoo's model, on one thread: time, peak memory, likeness."""
     small = options.size == "small"
     torch.set_num_threads(1)  # and processor time: others may be at work beside us
-    for count, rounds in ((1, 7), (8, 3)):
+    for count, rounds in ((1, 15), (8, 5)):
         steps = 2 if small else 25
         recorder = Recorder(
             f"sampling-zoo-{count}",
             on_gpu=False,
-            precision="float32, optimised: the UNet in bfloat16",
+            precision="float32; optimised and OpenVINO: the UNet's products in bfloat16",
             settings={
                 "pictures": count,
                 "scheduler": "UniPC",
@@ -179,19 +210,30 @@ def zoo(options: argparse.Namespace) -> None:
         )
         if small and count > 1:
             continue
-        ways = four_ways(zoo_parts, count, steps, 4.0, options.compile)
+        ways = ways_on_a_cpu(zoo_parts, count, steps, 4.0, options.compile)
         print(f"\nzoo, {count} of 64x64, UniPC, {steps} steps, guidance 4, one thread of a CPU:")
-        first = ways[NOTES]()
+        reference = ways[STOCK].draw()
         near, held = {}, {}
         for name, way in ways.items():
-            near[name] = likeness(first, way())
-            held[name] = peak_memory(way, on_gpu=False) / MIB
+            near[name] = likeness(reference, way.draw())
+            held[name] = peak_memory(way.draw, on_gpu=False) / MIB
             print(f"{name:22} {held[name]:7.1f} MiB beside the weights, {near[name]:5.1f} dB")
-        measured = side_by_side(ways, 1 if small else rounds, time.process_time)
+        draws = {name: way.draw for name, way in ways.items()}
+        measured = side_by_side(draws, 1 if small else rounds, time.process_time)
         for name, found in measured.items():
-            like = {} if name == NOTES else {"psnr_db": near[name]}
-            recorder.note(name, seconds=found, memory_mib=held[name], **like)
+            figures: dict[str, Any] = {} if name == STOCK else {"psnr_db": near[name]}
+            if (preparing := ways[name].preparing) is not None:
+                figures["preparing_seconds"] = preparing
+            if needs := ways[name].needs:
+                figures["installed_mb"] = sum(map(installed_mb, needs))
+            recorder.note(name, seconds=found, memory_mib=held[name], **figures)
         recorder.finish()
+
+
+def installed_mb(package: str) -> float:
+    """How much a package takes on the disk."""
+    files = importlib.metadata.files(package) or []
+    return sum(file.size or 0 for file in files) / 1e6
 
 
 @dataclass(frozen=True)
@@ -466,6 +508,31 @@ def schedulers(options: argparse.Namespace) -> None:
         recorder.finish()
 
 
+def means(options: argparse.Namespace) -> None:
+    """PyTorch's means on a CPU, one left out at a time: a call of the UNet; printed only."""
+    torch.set_num_threads(1)
+    stock = zoo_parts().unet
+    networks = {"float32, no means": stock}
+    for left_out in (None, *MEANS):
+        unet = copy.deepcopy(stock)
+        products_in_bfloat16(unet)
+        for one in MEANS:
+            if one is not left_out:
+                one.use(unet)
+        networks[f"without {left_out.name}" if left_out else "all means"] = unet
+    for count in (2, 16):
+        given = torch.randn(count, 4, 16, 16), torch.tensor(500), torch.randn(count, 77, 96)
+        cases = {name: partial(_five_calls, unet, *given) for name, unet in networks.items()}
+        print(f"\n{count} latents, five calls:")
+        side_by_side(cases, 1 if options.size == "small" else 12, time.process_time)
+
+
+@torch.no_grad()
+def _five_calls(unet: Any, noise: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> None:
+    for _ in range(5):  # in a row, as a pipeline does: weights then lie in the processor's cache
+        unet(noise, t, encoder_hidden_states=text)
+
+
 def zoo_parts() -> Parts:
     """The zoo's model with UniPC, in float32, on the CPU."""
     parts = load_parts(folder("stable-diffusion"))
@@ -473,7 +540,7 @@ def zoo_parts() -> Parts:
     return Parts(**{**vars(parts), "scheduler": unipc})
 
 
-PARTS = {"zoo": zoo, "steps": schedulers, "sd14": sd14, "equal": equal}
+PARTS = {"zoo": zoo, "means": means, "steps": schedulers, "sd14": sd14, "equal": equal}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

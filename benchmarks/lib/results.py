@@ -19,7 +19,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 RESULTS = Path(__file__).parents[1] / "results"
-LIBRARIES = ("accelerate", "daam", "diffusers", "numpy", "torch", "transformers")
+LIBRARIES = (
+    "accelerate",
+    "daam",
+    "diffusers",
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "torch",
+    "transformers",
+)
 Size = Literal["full", "small"]
 
 

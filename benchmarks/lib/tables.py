@@ -95,7 +95,10 @@ def sampling_zoo_in_the_chapter(results: dict[str, Results]) -> str:
     one, eight = on_cpu(results, "sampling-zoo-1"), on_cpu(results, "sampling-zoo-8")
     words = {
         "notes' loop": "the notes' loop",
+        "optimised": "optimised, PyTorch alone",
         "optimised, guided=0.7": "and `guided=0.7`",
+        "OpenVINO": "optimised, OpenVINO",
+        "ONNX Runtime": "optimised, ONNX Runtime",
         "compiled": "optimised, and compiled",
         "compiled, guided=0.7": "and `guided=0.7`",
     }
@@ -119,7 +122,31 @@ def sampling_zoo_in_the_chapter(results: dict[str, Results]) -> str:
             ]
         )
     head = ["", "one picture", "eight at once", "memory beside the weights, eight"]
-    return markdown([*head, "how like the notes' pictures"], rows)
+    return markdown([*head, "likeness"], rows)
+
+
+# What pip is asked for.
+EXTRAS = {"OpenVINO": "openvino", "ONNX Runtime": "onnxruntime"}
+
+
+def sampling_zoo_short(results: dict[str, Results]) -> str:
+    """What `optimise` gains, and what each way takes to set up."""
+    one, eight = on_cpu(results, "sampling-zoo-1"), on_cpu(results, "sampling-zoo-8")
+    rows = []
+    for name in ("optimised", *EXTRAS):
+        extra = EXTRAS.get(name)
+        rows.append(
+            [
+                "PyTorch alone" if extra is None else name,
+                "nothing" if extra is None else f"`pip install 'diffusers-notes[{extra}]'`",
+                shown(value(one, name, "installed_mb"), "{:.0f} MB"),
+                shown(value(one, name, "preparing_seconds"), "{:.1f} s"),
+                *(shown(_times(ratio(part, name, NOTES)), "{:.2f}") for part in (one, eight)),
+                shown(value(eight, name, "psnr_db"), "{:.0f} dB"),
+            ]
+        )
+    head = ["the UNet in", "to install", "on the disk", "to prepare", "one picture", "eight"]
+    return markdown([*head, "likeness"], rows)
 
 
 def live(results: dict[str, Results]) -> str:
@@ -430,6 +457,7 @@ def _times(fraction: float | None) -> float | None:
 TABLES: dict[str, Table] = {
     "sampling-zoo": sampling_zoo,
     "sampling-zoo-in-the-chapter": sampling_zoo_in_the_chapter,
+    "sampling-zoo-short": sampling_zoo_short,
     "schedulers": schedulers,
     "live": live,
     "training-loops": training_loops,

@@ -9,9 +9,10 @@ From a task to a picture that is kept:
     save_with_settings("picture.png", picture, pipe, prompt, seed=37)
 """
 
+from .deciding import Decision, Report
 from .drawing import draw
 from .loading import TASKS, load
-from .optimising import Decision, Report, optimise
+from .optimising import optimise
 from .saving import load_settings, save_with_settings
 from .schedulers import make_scheduler, scheduler_names
 from .settings import Settings

@@ -14,24 +14,51 @@ from torch import Tensor
 LARGEST_ERROR = 0.02
 
 
-def try_on_unet(pipe: Any, use: Callable[[], None]) -> float:
-    """Use a means, and undo it if the UNet's answer moves too far, or if there is none.
+class Trial:
+    """Means on trial, one after another, each against the answer of the UNet as it came."""
 
-    Returns:
-        The root mean square of the change, as a part of the answer's own; it may be NaN.
-    """
-    put_back = _remembered(pipe.unet)
-    try:
-        before = _answer(pipe)
-        use()
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self.before: Tensor | None = None
+
+    def on_unet(self, use: Callable[[], None]) -> float:
+        """Use a means, and undo it if the UNet's answer moves too far, or if there is none.
+
+        Returns:
+            As `moved`.
+        """
+        put_back = _remembered(self.pipe.unet)
+        try:
+            self._look_before()
+            use()
+            error = self.moved(self.pipe.unet)
+        except BaseException:  # Ctrl-C in the minutes of compiling among them
+            put_back()
+            raise
+        if not stays(error):
+            put_back()
+        return error
+
+    def moved(self, unet: torch.nn.Module) -> float:
+        """How far a UNet's answer is from the first one.
+
+        Returns:
+            The root mean square of the change, as a part of the answer's own; it may be NaN.
+        """
+        before = self._look_before()
         smallest = torch.finfo(before.dtype).tiny  # an untrained UNet may answer zero
-        error = float((_answer(pipe) - before).norm() / before.norm().clamp(min=smallest))
-    except BaseException:  # Ctrl-C in the minutes of compiling among them
-        put_back()
-        raise
-    if not stays(error):
-        put_back()
-    return error
+        change = (_answer(self.pipe, unet) - before).norm()
+        return float(change / before.norm().clamp(min=smallest))
+
+    def _look_before(self) -> Tensor:
+        if self.before is None:
+            self.before = _answer(self.pipe, self.pipe.unet)
+        return self.before
+
+
+def try_on_unet(pipe: Any, use: Callable[[], None]) -> float:
+    """One means on trial, see `Trial.on_unet`."""
+    return Trial(pipe).on_unet(use)
 
 
 def stays(error: float) -> bool:
@@ -71,9 +98,9 @@ def _remembered(network: torch.nn.Module) -> Callable[[], None]:
 
 
 @torch.no_grad()
-def _answer(pipe: Any) -> Tensor:
-    """What the UNet says of some noise halfway, in float32 on the CPU."""
-    unet, dtype = pipe.unet, pipe.text_encoder.dtype  # that of a pipeline's latents
+def _answer(pipe: Any, unet: Any) -> Tensor:
+    """What a UNet says of some noise halfway, in float32 on the CPU."""
+    dtype = pipe.text_encoder.dtype  # that of a pipeline's latents
     config, generator = unet.config, torch.Generator().manual_seed(0)
     side = config.sample_size
     noise = torch.randn((2, config.in_channels, side, side), generator=generator)
