@@ -20,8 +20,9 @@ PROMPT = "encoder_hidden_states"
 # first steps, which decide what a picture becomes: of 32 pictures the worst came to 45 dB, not 40.
 IN_FLOAT32 = ("conv_in", "conv_out", "time_emb", "class_embedding", "add_embedding")
 # Measured on the zoo's UNet, on one thread: up to so many places oneDNN's convolution spends its
-# time on the weights, and a product of gathered patches is faster.
-FEW_PLACES = 128
+# time on the weights, and a product of gathered patches is faster; one of single pixels, for which
+# nothing is gathered, up to more.
+FEW_PLACES, FEW_PIXELS = 128, 1024
 FEW_KEYS = 32  # up to here torch's fused attention is faster than two products in bfloat16
 WIDTH = 32  # numbers of bfloat16 that AVX-512 holds; a softmax over a multiple takes half the time
 
@@ -57,14 +58,14 @@ class CastConv2d(nn.Conv2d):
 
 
 class ProductConv2d(CastConv2d):
-    """A convolution as one matrix product, where it looks at few places or at one pixel each."""
+    """A convolution as one matrix product, where it looks at few places."""
 
     def forward(self, input: Tensor) -> Tensor:
         """A convolution's answer, its channels last."""
         tall, wide = self.kernel_size
         down, right = self.stride
         alone = (tall, wide, down, right) == (1, 1, 1, 1)
-        if not alone and input[:, 0].numel() > FEW_PLACES * down * right:
+        if input[:, 0].numel() > (FEW_PIXELS if alone else FEW_PLACES * down * right):
             return super().forward(input)
         patches = input.to(self.weight.dtype).permute(0, 2, 3, 1)
         if not alone:
