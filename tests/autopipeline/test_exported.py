@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from companion import profile
-from companion.attention import trace
+from companion.attention import attribute, trace
 from companion.autopipeline import draw, load, load_settings, optimise, save_with_settings, sweep
 from companion.autopipeline.deciding import Machine
 from companion.autopipeline.exported import RUNTIMES, ExportedUNet, Runtime
@@ -207,6 +207,8 @@ def test_attention_maps_are_refused_in_a_sentence(own: Any, echo: ExportedUNet) 
     own.unet = echo
     with pytest.raises(ValueError, match="ExportedUNet cannot be traced"), trace(own):
         pass
+    with pytest.raises(ValueError, match="ExportedUNet cannot be traced"):
+        attribute(own, FROG.image, FROG.caption)
 
 
 def test_a_program_that_is_not_there_is_named_with_the_remedy(

@@ -14,6 +14,7 @@ from companion.door.pictures import as_rgb
 from companion.door.prompts import check_text
 from companion.stable_diffusion import scale_and_shift, seeded
 
+from .layers import find_layers
 from .sums import HeatMaps
 from .tracing import trace
 
@@ -98,6 +99,8 @@ def _check(
 ) -> None:
     unet = uncompiled(getattr(pipe, "unet", None))
     vae = getattr(pipe, "vae", None)
+    if unet is not None:
+        find_layers(unet)  # raises the sentence of `trace` for a UNet that nobody can look into
     if (
         not isinstance(unet, UNet2DConditionModel)
         or vae is None

@@ -6,13 +6,11 @@ very same input comes, and not at all while gradients are recorded or torch comp
 """
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
-from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 PROMPT = "encoder_hidden_states"
@@ -22,8 +20,9 @@ PROMPT = "encoder_hidden_states"
 # first steps, which decide what a picture becomes: of 32 pictures the worst came to 45 dB, not 40.
 IN_FLOAT32 = ("conv_in", "conv_out", "time_emb", "class_embedding", "add_embedding")
 # Measured on the zoo's UNet, on one thread: up to so many places oneDNN's convolution spends its
-# time on the weights, and a product of gathered patches is faster.
-FEW_PLACES = 128
+# time on the weights, and a product of gathered patches is faster; one of single pixels, for which
+# nothing is gathered, up to more.
+FEW_PLACES, FEW_PIXELS = 128, 1024
 FEW_KEYS = 32  # up to here torch's fused attention is faster than two products in bfloat16
 WIDTH = 32  # numbers of bfloat16 that AVX-512 holds; a softmax over a multiple takes half the time
 
@@ -50,52 +49,6 @@ class KeptLinear(CastLinear):
         return self._kept[1]
 
 
-class Joint:
-    """Several products with one input, computed as one when the first of them is asked for.
-
-    The layers' weights become rows of one matrix, so what changes them in place changes it.
-    """
-
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        self.sizes = [layer.out_features for layer in layers]
-        self.weight = torch.cat([layer.weight.detach() for layer in layers])
-        self.weights = self.weight.split(self.sizes)
-        self.bias: Tensor | None = None
-        if layers[0].bias is not None:
-            self.bias = torch.cat([layer.bias.detach() for layer in layers])
-            for layer, rows in zip(layers, self.bias.split(self.sizes), strict=True):
-                layer.bias.data = rows
-        for layer, rows in zip(layers, self.weights, strict=True):
-            layer.weight.data = rows
-        self.input: Tensor | None = None
-        self.products: dict[int, Tensor] = {}
-
-    def part(self, number: int, input: Tensor) -> Tensor:
-        """The product of one layer."""
-        if self.input is not input or number not in self.products:
-            whole = F.linear(input.to(self.weight.dtype), self.weight, self.bias)
-            self.input, self.products = input, dict(enumerate(whole.split(self.sizes, -1)))
-        product = self.products.pop(number)
-        if not self.products:
-            self.input = None  # nothing is held for longer than needed
-        return product
-
-
-class JointLinear(CastLinear):
-    """One of the products of a `Joint`."""
-
-    joint: Joint
-    number: int
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The product; by itself where the weights are not the joint ones any more."""
-        if not _may_keep():
-            return super().forward(input)
-        rows = self.joint.weights[self.number]
-        same = self.weight.data_ptr() == rows.data_ptr() and self.weight.dtype == rows.dtype
-        return self.joint.part(self.number, input) if same else super().forward(input)
-
-
 class CastConv2d(nn.Conv2d):
     """A convolution in the type of its weights."""
 
@@ -105,14 +58,14 @@ class CastConv2d(nn.Conv2d):
 
 
 class ProductConv2d(CastConv2d):
-    """A convolution as one matrix product, where it looks at few places or at one pixel each."""
+    """A convolution as one matrix product, where it looks at few places."""
 
     def forward(self, input: Tensor) -> Tensor:
         """A convolution's answer, its channels last."""
         tall, wide = self.kernel_size
         down, right = self.stride
         alone = (tall, wide, down, right) == (1, 1, 1, 1)
-        if not alone and input[:, 0].numel() > FEW_PLACES * down * right:
+        if input[:, 0].numel() > (FEW_PIXELS if alone else FEW_PLACES * down * right):
             return super().forward(input)
         patches = input.to(self.weight.dtype).permute(0, 2, 3, 1)
         if not alone:
@@ -259,55 +212,13 @@ def prompt_once(unet: nn.Module) -> bool:
         for attention in unet.modules()
         if isinstance(attention, Attention) and attention.is_cross_attention
         for name in ("to_k", "to_v")
-        if type(getattr(attention, name)) in PLAIN
+        if type(getattr(attention, name)) in (nn.Linear, CastLinear)
     ]
     for attention, name in layers:
         _replace(attention, name, KeptLinear)
     if layers:
         unet.register_forward_pre_hook(SamePrompt(), with_kwargs=True)
     return bool(layers)
-
-
-def queries_keys_values_at_once(unet: nn.Module) -> bool:
-    """Compute query, key and value of self-attention in one product."""
-    joined = [
-        _join([(attention, name) for name in ("to_q", "to_k", "to_v")])
-        for attention in unet.modules()
-        if isinstance(attention, Attention) and not attention.is_cross_attention
-    ]
-    return any(joined)
-
-
-def time_once(unet: Any) -> bool:
-    """Compute what all blocks are told of the timestep in one product.
-
-    Each block puts the embedding of the time through the same SiLU, so that is done once too.
-    """
-    blocks = [block for block in unet.modules() if isinstance(block, ResnetBlock2D)]
-    plain = unet.time_embed_act is None and all(
-        not block.skip_time_act and isinstance(block.nonlinearity, nn.SiLU) for block in blocks
-    )
-    if not plain or not _join([(block, "time_emb_proj") for block in blocks]):
-        return False
-    unet.time_embed_act = nn.SiLU()
-    for block in blocks:
-        block.skip_time_act = True
-    return True
-
-
-PLAIN = (nn.Linear, CastLinear)
-
-
-def _join(places: Sequence[tuple[nn.Module, str]]) -> bool:
-    layers = [getattr(parent, name) for parent, name in places]
-    biased = {getattr(layer, "bias", None) is not None for layer in layers}
-    if not layers or len(biased) > 1 or not all(type(layer) in PLAIN for layer in layers):
-        return False
-    joint = Joint(layers)
-    for number, (parent, name) in enumerate(places):
-        layer = _replace(parent, name, JointLinear)
-        layer.joint, layer.number = joint, number
-    return True
 
 
 def _by_head(made: Tensor, heads: int) -> Tensor:

@@ -50,18 +50,6 @@ MEANS = (
         "its keys and values once a picture, not in each step",
         in_bfloat16=False,
     ),
-    Means(
-        "time once",
-        lean.time_once,
-        "one product of the timestep for all blocks",
-        in_bfloat16=False,
-    ),
-    Means(
-        "QKV in one",
-        lean.queries_keys_values_at_once,
-        "query, key and value of self-attention in one product",
-        in_bfloat16=False,
-    ),
 )
 
 
