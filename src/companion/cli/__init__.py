@@ -26,14 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from . import stopping
 
     stopping.listen()
-    from . import console
-
     try:
+        from . import console
+
         console.prepare()
         status = _carry_out(sys.argv[1:])
     except SystemExit as stop:  # argparse has said what it is
         status = stop.code if isinstance(stop.code, int) else 0
     except stopping.Stopped as stop:
+        from . import console  # where the signal came while it was read
+
         console.say(stopping.NOTHING_CHANGED)
         status = stop.status
     except BrokenPipeError:  # of argparse's own help, in some versions of Python
