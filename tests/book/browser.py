@@ -140,10 +140,12 @@ THIN = r"""() => {
   for (const word of again) word.replaceWith(word.textContent);
 }"""
 
-# Colours that change slowly are of no use to axe until they are there.
-SETTLED = (
-    "Promise.allSettled(document.getAnimations().map(change => change.finished)).then(() => null)"
-)
+# Colours that change slowly are of no use to axe until they are there. On a page that was resized
+# meanwhile Chromium now and then never says that they are: after 3 seconds they must be.
+SETTLED = """Promise.race([
+  Promise.allSettled(document.getAnimations().map(change => change.finished)),
+  new Promise(done => setTimeout(done, 3000)),
+]).then(() => null)"""
 
 # Started in both views before the first is waited for: Chromium has a process for each.
 START_AXE = """options => {

@@ -59,6 +59,7 @@ def look(browser: "Browser", page: str) -> Opened:
         tab.page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
         violations += found(tab.page, "dark", RULES_OF_COLOUR)
         tab.page.emulate_media(color_scheme="light")
+        tab.page.wait_for_function("document.documentElement.dataset.theme === 'light'")
         tab.page.set_viewport_size({"width": PHONE.width, "height": PHONE.height})
         violations += found(tab.page, "phone", ALL_RULES)
         return Opened(
