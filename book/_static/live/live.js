@@ -78,6 +78,7 @@ const Live = {
     "controls.js",
     "captions.js",
     "prompt.js",
+    "wish.js",
     "film.js",
     "pieces.js",
     "engine.js",

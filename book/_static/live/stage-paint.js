@@ -2,7 +2,7 @@
 "use strict";
 
 kinds.paint = (stage) => {
-  const { model, settings, figure } = stage;
+  const { model, figure } = stage;
   const painting = new Painting(model.size, model.size / model.latents);
   const { start, mask, tool = "paint" } = figure.dataset;
   const scene = start ? embeddedPixels(start) : null;
@@ -11,28 +11,20 @@ kinds.paint = (stage) => {
   if (mask) painting.mask = embeddedMask(mask, painting);
   painting.past = [];
 
-  const line = new PromptLine("Prompt", settings.prompt, { onType: (text) => chips.read(text) });
-  const chips = new SceneChips(model, (sentence) => {
-    line.value = sentence;
-  });
-  const seed = new Seed(settings.seed, () => draw());
-  const steps = new Slider("Steps", {
-    min: 1,
-    max: 50,
-    value: settings.steps,
-    onMove: () => strength.show(),
-  });
+  const wish = new Wish(
+    stage,
+    () => draw(),
+    () => strength.show(),
+  );
   const strength = new Slider("Strength", {
     min: 0.05,
     max: 1,
     step: 0.05,
     value: stage.strength,
     said: (value) =>
-      `${value.toFixed(2)}: ${Math.floor(steps.value * value)} of ${steps.value} steps`,
+      `${value.toFixed(2)}: ${Math.floor(wish.steps.value * value)} of ${wish.steps.value} steps`,
     onRest: () => draw(),
   });
-  const guidance = new Slider("Guidance", { min: 0, max: 12, step: 0.5, value: settings.guidance });
-  const sampler = samplerChoice(model, settings.sampler);
   const result = new Pane("Result", model.size);
   const film = new Film([result]);
   const plan = el("p", { class: "live-plan" });
@@ -79,7 +71,7 @@ kinds.paint = (stage) => {
       hidden: true,
       onclick: () =>
         result.save(
-          `painted-seed-${seed.value}.png`,
+          `painted-seed-${wish.seed.value}.png`,
           "compositeWithTrainedAlgorithmicMedia", // a model changed a picture that was given
         ),
     },
@@ -108,11 +100,7 @@ kinds.paint = (stage) => {
   const draw = async () => {
     /** @type {Wanted} */
     const wanted = {
-      prompt: line.value,
-      seed: seed.value,
-      steps: steps.value,
-      guidance: guidance.value,
-      sampler: sampler.value,
+      ...wish.settings,
       start: {
         pixels: painting.pixels.slice(), // one may paint on meanwhile
         strength: strength.value,
@@ -136,8 +124,8 @@ kinds.paint = (stage) => {
   };
   stage.onDraw(draw);
   stage.body.append(
-    line.input,
-    line.element,
+    wish.line.input,
+    wish.line.element,
     el(
       "div",
       { class: "live-studio" },
@@ -157,17 +145,9 @@ kinds.paint = (stage) => {
         el("div", { class: "live-buttons" }, goOn, save),
       ),
     ),
-    chips.element,
-    el(
-      "div",
-      { class: "live-fields of-4" },
-      steps.element,
-      guidance.element,
-      seed.element,
-      sampler.element,
-    ),
+    wish.chips.element,
+    el("div", { class: "live-fields of-4" }, ...wish.fields),
   );
-  chips.read(settings.prompt);
   changed();
   if (scene) draw();
 };

@@ -32,29 +32,14 @@ function sentencesOn(words, { pieces, kept }) {
 }
 
 kinds.words = (stage) => {
-  const { model, settings } = stage;
-  const line = new PromptLine("Prompt", settings.prompt, { onType: (text) => chips.read(text) });
-  const chips = new SceneChips(model, (sentence) => {
-    line.value = sentence;
-  });
-  const seed = new Seed(settings.seed, () => draw());
-  const steps = new Slider("Steps", { min: 1, max: 50, value: settings.steps });
-  const guidance = new Slider("Guidance", { min: 0, max: 12, step: 0.5, value: settings.guidance });
-  const sampler = samplerChoice(model, settings.sampler);
-  const lights = new WordLights(model.size);
+  const wish = new Wish(stage, () => draw());
+  const lights = new WordLights(stage.model.size);
   const notLit = el("p", { class: "live-remark" });
 
   const draw = async () => {
     lights.wait();
     notLit.textContent = "";
-    const wanted = {
-      prompt: line.value,
-      seed: seed.value,
-      steps: steps.value,
-      guidance: guidance.value,
-      sampler: sampler.value,
-      heatMaps: true,
-    };
+    const wanted = { ...wish.settings, heatMaps: true };
     const result = await stage.run(wanted, ({ index, of, picture }) => {
       if (picture) lights.pane.show(picture, `after ${index} of ${of} steps`);
     });
@@ -67,8 +52,8 @@ kinds.words = (stage) => {
   };
   stage.onDraw(draw);
   stage.body.append(
-    el("div", { class: "live-bar" }, line.input, stage.button.element),
-    chips.element,
+    el("div", { class: "live-bar" }, wish.line.input, stage.button.element),
+    wish.chips.element,
     el(
       "div",
       { class: "live-view" },
@@ -95,18 +80,10 @@ kinds.words = (stage) => {
           ),
           notLit,
         ),
-        el(
-          "div",
-          { class: "live-fields" },
-          steps.element,
-          guidance.element,
-          seed.element,
-          sampler.element,
-        ),
+        el("div", { class: "live-fields" }, ...wish.fields),
       ),
     ),
     stage.status,
   );
-  chips.read(settings.prompt);
   draw();
 };

@@ -4,7 +4,7 @@
 // - its name in KINDS of companion.figures; a cell shows figures.stage("paint", picture, alt=..., prompt=...);
 // - a file stage-paint.js here, loaded where a page has such a figure. It says
 //       kinds.paint = (stage) => { ...; stage.body.append(...); };
-//   and what it may use: `stage` below, and the parts of parts.js, controls.js, captions.js, prompt.js, film.js
+//   and what it may use: `stage` below, and the parts of parts.js, controls.js, captions.js, prompt.js, wish.js, film.js
 //   (`threePictures` shows all that a run gives, and its slider);
 // - what it draws, it draws with `await stage.run(settings, onStep)`: null means that it was stopped, or failed, and
 //   the reader has been told. stage-draw.js shows all of it.
