@@ -91,7 +91,7 @@ unit: $(STAMP) ## the tests of the package and of the chapters' sources
 	$(call say,running the unit tests)
 	@$(SIDE_BY_SIDE) $(BIN)/pytest -n $(PROCESSES) --dist worksteal -m "($(MARKED)) and not pages and not compiles"
 
-compiled: $(STAMP) ## the tests that really compile, in a process of their own
+compiled: $(STAMP) ## the tests that really compile, and those of other libraries that do, in a process of their own
 	$(call say,running the tests that compile)
 	@$(SIDE_BY_SIDE) $(BIN)/pytest -m compiles $$(grep -rl 'mark.compiles' tests --include='*.py')
 

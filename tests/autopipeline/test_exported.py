@@ -18,6 +18,9 @@ from companion.autopipeline.exported import RUNTIMES, ExportedUNet, Runtime
 from companion.metrics import psnr
 from companion.scenes import scene
 
+# In a process of their own: the tests of training fork, and these libraries have threads.
+pytestmark = pytest.mark.compiles
+
 FROG = scene(7, subset="stable-diffusion")  # "a frog on a brown background"
 SETTINGS: dict[str, Any] = {"num_inference_steps": 4, "guidance_scale": 4.0}
 
