@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from companion.recipes.depth import scene_depths, to_latent_size
-from companion.recipes.latents import LatentTask
+from companion.recipes.latents import NoiseResidualTask
 from companion.recipes.pictures import scene_batch
 from companion.recipes.recipe import Recipe, load_recipe, recipe_names
 from companion.recipes.stored import store
@@ -70,9 +70,9 @@ def test_a_fine_tuned_model_begins_as_the_one_it_comes_from(name: str, tmp_path:
     torch.testing.assert_close(predicted, expected, atol=1e-4, rtol=1e-4)
 
 
-def _fine_tuned(name: str, home: Path) -> LatentTask:
+def _fine_tuned(name: str, home: Path) -> NoiseResidualTask:
     task = _task(_short(name), home)
-    assert isinstance(task, LatentTask)
+    assert isinstance(task, NoiseResidualTask)
     return task
 
 

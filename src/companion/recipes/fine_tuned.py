@@ -18,7 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from companion.scenes import Scene
 from companion.zoo.assembled import folder as embedded
 
-from .latents import LatentTask
+from .latents import NoiseResidualTask
 from .recipe import Recipe
 
 
@@ -45,7 +45,7 @@ def widen(unet: UNet2DConditionModel, channels: int, **config: Any) -> UNet2DCon
     return wide
 
 
-class FineTuned(LatentTask):
+class FineTuned(NoiseResidualTask):
     """The parts of the base model, frozen but for the widened UNet.
 
     Args:

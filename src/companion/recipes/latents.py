@@ -1,5 +1,5 @@
-"""What the tasks that train a UNet in the VAE's latents share: scenes encoded once, captions as
-tokens, and the noise residual.
+"""What the tasks share that train in the VAE's latents: scenes encoded once, captions as tokens; and
+the noise residual, for those that train a UNet.
 
 Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.3.
 """
@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from companion.door import Untrusted
 from companion.scenes import Scene
@@ -24,17 +24,14 @@ Rows = dict[str, Tensor]  # by name; a row for each of the scenes
 
 
 class LatentTask(Task):
-    """Mean squared error of the predicted noise, min-SNR weighted; now and then without the
-    caption.
+    """Latents of scenes and their captions, now and then without the caption.
 
     A subclass builds the parts below, then calls `fill_cache`.
     """
 
     vae: AutoencoderKL
     tokenizer: CLIPTokenizer
-    scheduler: PNDMScheduler
-    unet: UNet2DConditionModel
-    text_encoder: CLIPTextModel
+    text_encoder: CLIPTextModel | CLIPTextModelWithProjection
     cached: Rows
 
     def condition(self, images: Tensor, scenes: list[Scene], generator: torch.Generator) -> Rows:
@@ -47,40 +44,14 @@ class LatentTask(Task):
         """
         return {}
 
-    def words(self, ids: Tensor) -> Tensor:
-        """The text encoder's states of token ids (batch, 77): (batch, 77, width)."""
-        return self.text_encoder(ids.to(self.device)).last_hidden_state
-
-    def unet_inputs(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
-        """What the UNet is given besides timesteps and words, by the names of its arguments.
-
-        Args:
-            noisy: latents with noise, (batch, 4, 16, 16), on the task's device.
-            given: the rows of `condition` that belong to them, on the CPU.
-            generator: for what is random, on the CPU.
-        """
-        return {"sample": noisy}
-
-    def predict(
-        self,
-        noisy: Tensor,
-        timesteps: Tensor,
-        words: Tensor,
-        given: Rows,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """The noise residual in the latents, (batch, 4, 16, 16)."""
-        inputs = self.unet_inputs(noisy, given, generator)
-        return self.unet(timestep=timesteps, encoder_hidden_states=words, **inputs).sample
-
     def tokens(self, captions: list[str]) -> Tensor:
-        """Token ids, (captions, 77)."""
+        """Token ids, (captions, tokens): as many as the tokenizer gives at most, 77 for CLIP's."""
         return self.tokenizer(
-            captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
+            captions, padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids
 
     def fill_cache(self, path: Path) -> None:
-        """Token ids (scenes, 77), scaled latents (scenes, 4, 16, 16) and the rows of `condition`,
+        """Token ids (scenes, tokens), scaled latents (scenes, 4, 16, 16) and the rows of `condition`,
         made once and kept beside the run; made again where the file is damaged or of others."""
         count = self.recipe.settings["cached_scenes"]
         told = {
@@ -109,18 +80,66 @@ class LatentTask(Task):
             self.cached = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
             store(path, self.cached, told)
 
-    def loss(self, step: int, generator: torch.Generator) -> Tensor:
-        """The noise residual of cached latents, with or without their captions."""
-        batch = self.recipe.batch_size
-        chosen = torch.randint(len(self.cached["latents"]), (batch,), generator=generator)
+    def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Rows]:
+        """Cached latents (batch, 4, 16, 16), token ids (batch, tokens), part of them those of "",
+        and the rows of `condition`, on the CPU."""
+        count = self.recipe.batch_size
+        chosen = torch.randint(len(self.cached["latents"]), (count,), generator=generator)
         given = {name: rows[chosen] for name, rows in self.cached.items()}
         latents, ids = given.pop("latents").float(), given.pop("ids")
-        dropped = torch.rand(batch, generator=generator) < self.recipe.settings["caption_dropout"]
+        dropped = torch.rand(count, generator=generator) < self.recipe.settings["caption_dropout"]
         ids[dropped] = self.tokens([""])
+        return latents, ids, {name: rows.float() for name, rows in given.items()}
+
+    def forget_unused_words(self) -> None:
+        """Words that no caption holds stay at zero: they then mean nothing, and the file
+        compresses."""
+        table = self.text_encoder.get_input_embeddings().weight
+        used = torch.zeros(len(table), dtype=torch.bool)
+        used[self.cached["ids"].flatten().unique()] = True
+        with torch.no_grad():
+            table[~used.to(table.device)] = 0
+
+
+class NoiseResidualTask(LatentTask):
+    """Mean squared error of the noise that a UNet predicts, min-SNR weighted."""
+
+    scheduler: PNDMScheduler
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+
+    def words(self, ids: Tensor) -> Tensor:
+        """The text encoder's states of token ids (batch, 77): (batch, 77, width)."""
+        return self.text_encoder(ids.to(self.device)).last_hidden_state
+
+    def unet_inputs(self, noisy: Tensor, given: Rows, generator: torch.Generator) -> Rows:
+        """What the UNet is given besides timesteps and words, by the names of its arguments.
+
+        Args:
+            noisy: latents with noise, (batch, 4, 16, 16), on the task's device.
+            given: the rows of `condition` that belong to them, on the CPU.
+            generator: for what is random, on the CPU.
+        """
+        return {"sample": noisy}
+
+    def predict(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        words: Tensor,
+        given: Rows,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The noise residual in the latents, (batch, 4, 16, 16)."""
+        inputs = self.unet_inputs(noisy, given, generator)
+        return self.unet(timestep=timesteps, encoder_hidden_states=words, **inputs).sample
+
+    def loss(self, step: int, generator: torch.Generator) -> Tensor:
+        """The noise residual of cached latents, with or without their captions."""
+        latents, ids, given = self.batch(generator)
         noise = torch.randn(latents.shape, generator=generator)
-        timesteps = torch.randint(1000, (batch,), generator=generator)
+        timesteps = torch.randint(1000, (len(latents),), generator=generator)
         noisy = self.scheduler.add_noise(latents, noise, timesteps).to(self.device)
-        given = {name: rows.float() for name, rows in given.items()}
         predicted = self.predict(
             noisy, timesteps.to(self.device), self.words(ids), given, generator
         )

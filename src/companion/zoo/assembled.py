@@ -103,8 +103,9 @@ def _sources(model: Entry) -> dict[str, tuple[Path, str]]:
     found = {name: (model.path / name, kept) for name, kept in model.sha256.items()}
     for part, home in model.shared.items():
         for path, kept in registered.items():
-            if path.is_relative_to(WEIGHTS / home):
-                found[f"{part}/{path.relative_to(WEIGHTS / home).as_posix()}"] = (path, kept)
+            if path.is_relative_to(WEIGHTS / home):  # a folder, or one file
+                name = Path(part, path.relative_to(WEIGHTS / home)).as_posix()
+                found[name] = (path, kept)
     missing = [path for path, _ in found.values() if not is_file(path)]
     if missing:
         raise FileNotFoundError(

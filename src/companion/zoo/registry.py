@@ -24,8 +24,8 @@ class Entry:
         path: its folder.
         loads_with: the class whose `from_pretrained` reads the folder.
         sha256: of every file, by its name relative to the folder.
-        shared: parts that it has in common with other models: the name of the part's folder, and
-            where that lies among the weights.
+        shared: parts that it has in common with other models: the name of the part's folder or
+            file, and where that lies among the weights.
         licence: the card's words on it; "" for those of a model that learned from the scenes alone.
     """
 

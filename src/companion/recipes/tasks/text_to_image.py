@@ -23,7 +23,7 @@ from companion.door.labels import Origin
 from companion.figures import sheet
 from companion.zoo.registry import WEIGHTS
 
-from ..latents import LatentTask
+from ..latents import NoiseResidualTask
 from ..recipe import Recipe
 
 HOME = WEIGHTS / "stable-diffusion"
@@ -47,7 +47,7 @@ PROMPTS = (
 )
 
 
-class TextToImage(LatentTask):
+class TextToImage(NoiseResidualTask):
     """The noise residual, given the caption alone; the text encoder learns too."""
 
     origin = Origin.DRAWN
@@ -71,17 +71,8 @@ class TextToImage(LatentTask):
             steps_offset=1,
         )
         self.fill_cache(folder / "latents.safetensors")
-        self._forget_unused_words()
+        self.forget_unused_words()
         self.trained = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
-
-    def _forget_unused_words(self) -> None:
-        """Words that no caption holds stay at zero: they then mean nothing, and the file
-        compresses."""
-        table = self.text_encoder.get_input_embeddings().weight
-        used = torch.zeros(len(table), dtype=torch.bool)
-        used[self.cached["ids"].flatten().unique()] = True
-        with torch.no_grad():
-            table[~used.to(table.device)] = 0
 
     def pipeline(self) -> StableDiffusionPipeline:
         """The parts as stock diffusers puts them together."""
