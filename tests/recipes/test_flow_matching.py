@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.models.attention_processor import JointAttnProcessor2_0
+from torch import nn
+from transformers import CLIPTextModel
 
 from companion.recipes.recipe import load_recipe
 from companion.recipes.tasks import make_task
 from companion.recipes.tasks.flow_matching import FlowMatching
+from companion.zoo import folder
 
 PROMPTS = ["a cat on a blue background", "sushi"]
 
@@ -59,10 +62,6 @@ def test_the_text_encoder_begins_as_that_of_the_zoos_stable_diffusion(tmp_path: 
     short = replace(recipe, settings=recipe.settings | {"cached_scenes": 4})
     task = make_task(short, torch.device("cpu"), tmp_path)
     assert isinstance(task, FlowMatching)
-    from transformers import CLIPTextModel
-
-    from companion.zoo import folder
-
     stock = CLIPTextModel.from_pretrained(
         folder("stable-diffusion") / "text_encoder", dtype=torch.float32
     )
@@ -76,10 +75,8 @@ def test_the_text_encoder_begins_as_that_of_the_zoos_stable_diffusion(tmp_path: 
 def test_the_loss_of_a_network_that_says_nothing_is_the_size_of_the_velocity(
     task: FlowMatching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        task.transformer.proj_out, "weight", torch.nn.Parameter(torch.zeros(16, 192))
-    )
-    monkeypatch.setattr(task.transformer.proj_out, "bias", torch.nn.Parameter(torch.zeros(16)))
+    for name, weight in list(task.transformer.proj_out.named_parameters()):
+        monkeypatch.setattr(task.transformer.proj_out, name, nn.Parameter(torch.zeros_like(weight)))
     task.transformer.set_attn_processor(task.attention)
     loss = task.loss(0, torch.Generator().manual_seed(1)).item()
     generator = torch.Generator().manual_seed(1)
