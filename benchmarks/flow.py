@@ -43,7 +43,9 @@ FIRST = HELD_OUT + 10**6  # no seed that a card was measured on
 CALLS = 10  # a round of the clock
 
 
-def unet_pipeline(scheduler: type) -> StableDiffusionPipeline:
+def unet_pipeline(
+    scheduler: type[DDIMScheduler] | type[UniPCMultistepScheduler],
+) -> StableDiffusionPipeline:
     """The zoo's Stable Diffusion; pure noise belongs to the last timestep, as "linspace" has it."""
     pipeline: StableDiffusionPipeline = load(folder("stable-diffusion"), torch.device("cpu"))
     pipeline.scheduler = scheduler.from_config(
@@ -125,7 +127,7 @@ def cost(folder_of_results: Path, size: str) -> None:
         on_gpu=False,
         precision="float32",
         settings={"threads": 1, "clock": "processor", "calls": CALLS},
-        size=size,  # type: ignore[arg-type]
+        size=size,
         folder=folder_of_results,
     )
     pipelines = {"UNet": unet_pipeline(UniPCMultistepScheduler), "transformer": flow_pipeline(3.0)}
@@ -166,7 +168,7 @@ def quality(folder_of_results: Path, size: str) -> None:
         on_gpu=False,
         precision="float32",
         settings={"pictures": count, "scenes": len(real), "guidance": GUIDANCE},
-        size=size,  # type: ignore[arg-type]
+        size=size,
         folder=folder_of_results,
     )
     for name, (make, numbers) in ways.items():
