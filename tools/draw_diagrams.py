@@ -178,14 +178,14 @@ def joint_block() -> Diagram:
     sheet = Diagram(
         title="One block of the transformer: words and picture meet in one attention",
         words=(
-            "Two streams run side by side from top to bottom, a vector for each token of the words "
-            "and a vector for each patch of the picture. The timestep and the pooled words make "
-            "vectors a, b and g for each layer. Each stream is normed, multiplied by 1 plus a, and b "
-            "is added. Each has its own matrices for query, key and value. Joint attention is one "
-            "softmax over words and patches together. What it finds goes through each stream's own "
-            "output matrix, is multiplied by the gate g, and is added to the stream. Then each "
-            "stream is normed, scaled and shifted again, goes through a feed-forward layer of its "
-            "own, is multiplied by its gate, and is added to the stream."
+            "Two streams run side by side from top to bottom: a vector for each token of the "
+            "words, and a vector for each patch of the picture. The timestep and the pooled words "
+            "make vectors a, b and g for each layer. Each stream is normed, multiplied by 1 plus "
+            "a, and b is added. Each has its own matrices for query, key and value. Joint "
+            "attention is one softmax over words and patches together. What it finds goes through "
+            "each stream's own output matrix, is multiplied by the gate g, and is added to the "
+            "stream. Then each stream is normed, scaled and shifted again, goes through a "
+            "feed-forward layer of its own, is multiplied by its gate, and is added to the stream."
         ),
         height=652,
     )
