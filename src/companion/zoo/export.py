@@ -106,6 +106,10 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
             f"{folder} holds no Stable Diffusion: it has no {part}/{name}. Give the folder of one "
             f"in the Diffusers layout."
         )
+    return _settings(path)
+
+
+def _settings(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -148,7 +152,7 @@ def _tokens(folder: Path) -> int:
                 f"{folder} has no {part}/tokenizer_config.json: save its tokenizers with "
                 f"save_pretrained."
             )
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = _settings(path)
         padding, count = config.get("pad_token"), config.get("model_max_length")
         padding = padding.get("content") if isinstance(padding, dict) else padding
         if padding != END:
