@@ -43,6 +43,8 @@ class Run(ABC):
         self.layers = layers
         self.forward = inspect.signature(type(denoiser).forward)
         self.asked = asked
+        self.pipeline = ""
+        self.guidance: float | None = None
         self.rows: slice | None = None
         self.view: View | None = None
         self.tokens: slice | list[int] = slice(None)
@@ -61,7 +63,7 @@ class Run(ABC):
 
     def step(self, denoiser: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """The denoiser is called."""
-        given = self.forward.bind(denoiser, *args, **kwargs)
+        given = self.forward.bind_partial(denoiser, *args, **kwargs)
         given.apply_defaults()
         self.view = view_of(denoiser, given.arguments)
         self.rows = self.choose(self.view, given.arguments)
@@ -104,6 +106,11 @@ class Run(ABC):
         kept = sorted(positions)
         self.tokens = slice(len(kept)) if kept == list(range(len(kept))) else kept
         self.maps.begin([prompt for prompt in tokens for _ in range(each)], kept)
+        self.maps.settings = {
+            "pipeline": self.pipeline,
+            "negative": self.asked.negative,
+            "guidance_scale": self.guidance,
+        }
 
 
 class InOneBatch(Run):
@@ -114,6 +121,8 @@ class InOneBatch(Run):
     def encoding(self, pipe: Any, denoiser: nn.Module, given: Mapping[str, Any]) -> None:
         """The pipeline is about to encode prompts."""
         self.guided = bool(given["do_classifier_free_guidance"])
+        self.pipeline = type(pipe).__name__
+        self.guidance = getattr(pipe, "guidance_scale", None) if self.guided else None
         negative = self.asked.negative
         if negative and not self.guided:
             raise ValueError(WITHOUT_GUIDANCE)
@@ -182,6 +191,8 @@ class ByVectors(Run):
             name: value[:] if isinstance(value, list) else value for name, value in given.items()
         }
         self.given = prompting_of(pipe, denoiser, given), texts
+        self.pipeline = type(pipe).__name__
+        self.guidance = getattr(pipe, "guidance_scale", None)
 
     def encoded(self, output: Any) -> None:
         """It has."""

@@ -31,7 +31,7 @@ def trace(
 ) -> Iterator[HeatMaps]:
     """Gather which words the pixels attend to, while a pipeline draws.
 
-    Chapter 6, "All steps, all heads, all layers"; chapter 7, "Joint attention against the exact
+    Chapter 6, "All steps, all heads, all layers". Chapter 7, "Joint attention against the exact
     masks".
 
         with trace(pipe) as maps:
