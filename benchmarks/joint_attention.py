@@ -44,12 +44,13 @@ from transformers import logging
 from companion.attention import HeatMaps, attribute, trace
 from companion.attention.agreement import JOINT
 from companion.attention.heat_map import WordHeatMap
-from companion.scenes import HELD_OUT, Scene, scene
+from companion.evaluation.text_to_pictures import one_object_prompts
+from companion.scenes import HELD_OUT, Scene, scene, subset
 from companion.zoo import folder, recognise
 from companion.zoo.segmentation import object_masks
 
 CACHE = Path("runs/joint-attention")
-REAL, DRAWN, TAKEN, CHUNK = 500, 200, 96, 25
+REAL, DRAWN, CHUNK = 500, 500, 25
 STEPS, GUIDANCE = 20, 4.0
 LOOKED_AT = [0, 4, 9, 14, 19]
 EMPTY = 0  # tokens in the place of T5's that say nothing
@@ -289,8 +290,8 @@ def drawn(pipe: StableDiffusion3Pipeline, start: int, stop: int) -> list[Row]:
 
 def taken(pipe: StableDiffusion3Pipeline, start: int, stop: int) -> list[Row]:
     """Pictures for some of a prompt's vectors, and the empty prompt's in place of the others."""
-    alone = [(text, seed) for text, names, seed in prompts(2 * TAKEN) if len(names) == 1]
-    chosen = alone[start:stop]
+    asked = list(enumerate(one_object_prompts(subset(WORLD))))  # seed, (prompt, object, background)
+    chosen = asked[start:stop]
 
     def encode(texts: list[str]) -> Any:
         vectors, _, pooled, _ = pipe.encode_prompt(
@@ -298,10 +299,10 @@ def taken(pipe: StableDiffusion3Pipeline, start: int, stop: int) -> list[Row]:
         )
         return vectors, pooled
 
-    ours, our_pooled = encode([text for text, _ in chosen])
+    ours, our_pooled = encode([text for _, (text, _, _) in chosen])
     empty, empty_pooled = encode([""] * len(chosen))
     words = torch.zeros(ours.shape[:2], dtype=torch.bool)
-    for i, (text, _) in enumerate(chosen):
+    for i, (_, (text, _, _)) in enumerate(chosen):
         words[i, 1 : 1 + len(pipe.tokenizer.tokenize(text))] = True
     rest = ~words
     nothing = torch.zeros_like(words)
@@ -321,13 +322,12 @@ def taken(pipe: StableDiffusion3Pipeline, start: int, stop: int) -> list[Row]:
             negative_pooled_prompt_embeds=empty_pooled,
             num_inference_steps=STEPS,
             guidance_scale=GUIDANCE,
-            generator=[torch.Generator().manual_seed(seed) for _, seed in chosen],
+            generator=[torch.Generator().manual_seed(seed) for seed, _ in chosen],
         ).images
-        for i, ((text, _), seen) in enumerate(zip(chosen, recognise(pictures), strict=True)):
-            name, colour = text.split(" on a")[0].split(" ", 1)[1], text.split()[-2]
-            rows.append(("taken away", f"{method}: object", i, [float(name in seen.objects)]))
+        for (seed, (_, name, colour)), seen in zip(chosen, recognise(pictures), strict=True):
+            rows.append(("taken away", f"{method}: object", seed, [float(name in seen.objects)]))
             right = float(colour == seen.background)
-            rows.append(("taken away", f"{method}: background", i, [right]))
+            rows.append(("taken away", f"{method}: background", seed, [right]))
     return rows
 
 
@@ -340,7 +340,7 @@ def main() -> int:
     flow, sd = load()
     parts = {
         "real": (REAL, partial(real, flow)),
-        "taken": (TAKEN, partial(taken, flow)),
+        "taken": (len(list(one_object_prompts(subset(WORLD)))), partial(taken, flow)),
         "unet": (REAL, partial(unet, sd)),
         "drawn": (DRAWN, partial(drawn, flow)),
         "swapped": (REAL, partial(swapped, flow)),

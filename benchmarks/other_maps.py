@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -109,6 +110,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--write", action="store_true", help=f"also into {JOINT.name}")
     options = parser.parse_args()
+    if find_spec("attention_map_diffusers") is None:
+        print("attention-map-diffusers is not installed; the first lines of this file say how.")
+        return 0
     pipe = load()
     untraced, alone = timed(lambda: draw(pipe))
     found: dict[str, Any] = {"version": version("attention-map-diffusers")}

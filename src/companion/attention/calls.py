@@ -55,7 +55,8 @@ def view_of(denoiser: nn.Module, given: Mapping[str, Any]) -> View:
     if isinstance(denoiser, ZImageTransformer2DModel):
         return _listed(given)
     latents: Tensor = given["sample" if "sample" in given else "hidden_states"]
-    return View(len(latents), *latents.shape[-2:], timestep=_last(given["timestep"]))
+    height, width = latents.shape[-2:]
+    return View(len(latents), height, width, _last(given["timestep"]))
 
 
 def _packed(given: Mapping[str, Any], rows: int, columns: int) -> View:
