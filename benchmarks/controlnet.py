@@ -186,15 +186,18 @@ def jump(found: dict[str, Any]) -> tuple[int, float]:
 
 
 def story(folder: Path) -> Image.Image:
-    """The first scenes of a run, a row for each: mask, what each look drew, the scene itself."""
+    """The scenes of a run whose objects lay worst at first, a row for each: mask, what each look
+    drew, the scene itself."""
+    paths = sorted(folder.glob("look-*.safetensors"))
+    looks = [Image.open(path.with_suffix(".png")) for path in paths]
     scenes = watched_scenes(load_recipe("controlnet").subset)
-    looks = [Image.open(path) for path in sorted(folder.glob("look-*.png"))]
-    rows = []
-    for number, shown in enumerate(scenes[:ROWS]):
+    worst = read(paths[0])[0]["iou"].argsort()[:ROWS].tolist()
+    pictures = []
+    for number in worst:
         box = (64 * number, 0, 64 * number + 64, 64)
-        mask = to_pil(controls([shown]) * 2 - 1)[0]
-        rows += [mask, *(look.crop(box) for look in looks), shown.image]
-    return sheet(rows, len(looks) + 2)
+        mask = to_pil(controls([scenes[number]]) * 2 - 1)[0]
+        pictures += [mask, *(look.crop(box) for look in looks), scenes[number].image]
+    return sheet(pictures, len(looks) + 2)
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from ..drawing import draw
 from ..held_out import held_out
 from .depth_to_image import another, foregrounds, named
 
-COUNT, BATCH, STEPS = 160, 16, 10
+COUNT, BATCH, STEPS = 96, 16, 10
 
 
 def with_controlnet(
