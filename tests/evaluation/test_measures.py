@@ -7,13 +7,16 @@ import pytest
 import torch
 from diffusers import StableDiffusionDepth2ImgPipeline, StableDiffusionUpscalePipeline
 
+from companion.evaluation.drawing import draw
 from companion.evaluation.measures import classifier, measure
+from companion.evaluation.measures.controlnet import with_controlnet
 from companion.evaluation.measures.depth_to_image import foregrounds
 from companion.metrics import iou, peak_signal_noise_ratio
 from companion.recipes.depth import NEAR, scene_depths
 from companion.recipes.pictures import scene_batch
 from companion.recipes.recipe import load_recipe
 from companion.recipes.tasks import TASKS
+from companion.recipes.tasks.controlnet import controls
 from companion.recipes.tasks.upscaling import enlarge, shrink
 from companion.scenes import HELD_OUT, Scene
 from companion.zoo import entries, folder, recognise
@@ -121,3 +124,23 @@ def test_the_depth_estimator_finds_the_objects(
     with torch.no_grad():
         said = depth_pipeline.depth_estimator(pixels.pixel_values).predicted_depth
     assert iou(said > NEAR, scene_depths(world) > NEAR).mean() > 0.8
+
+
+@pytest.mark.slow
+def test_objects_lie_where_the_controlnet_is_told(
+    scenes: tuple[torch.Tensor, list[Scene]],
+) -> None:
+    images, world = scenes
+    pipeline = with_controlnet(
+        folder("stable-diffusion"), folder("controlnet"), torch.device("cpu")
+    )
+    given = controls(world)
+    masks = given[:, 0] > 0.5
+    settings = {"image": given, "num_inference_steps": 10, "guidance_scale": 4.0}
+    captions = [shown.caption for shown in world]
+    drawn = draw(pipeline, captions, 0, **settings)
+    free = draw(pipeline, captions, 0, controlnet_conditioning_scale=0.0, **settings)
+    visible = iou(foregrounds(images), masks) > 0.8
+    assert visible.sum() >= 5
+    placed, by_chance = (iou(foregrounds(each), masks)[visible] for each in (drawn, free))
+    assert placed.mean() > by_chance.mean() + 0.15

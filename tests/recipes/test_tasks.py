@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionDepth2ImgPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    StableDiffusionDepth2ImgPipeline,
+    UNet2DConditionModel,
+)
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -16,6 +21,7 @@ from companion.recipes.pictures import scene_batch
 from companion.recipes.recipe import Recipe, load_recipe, recipe_names
 from companion.recipes.stored import store
 from companion.recipes.tasks import make_task
+from companion.recipes.tasks.controlnet import controls
 from companion.recipes.tasks.upscaling import rescale, shrink
 from companion.recipes.trainer import Task, train
 from companion.zoo import folder
@@ -52,7 +58,7 @@ def test_an_unknown_task_is_refused_with_the_known_ones(tmp_path: Path) -> None:
         _task(replace(load_recipe("ddpm"), task="gan"), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["upscaler", "depth"])
+@pytest.mark.parametrize("name", ["upscaler", "depth", "controlnet"])
 def test_a_fine_tuned_model_begins_as_the_one_it_comes_from(name: str, tmp_path: Path) -> None:
     task = _fine_tuned(name, tmp_path)
     stock = UNet2DConditionModel.from_pretrained(
@@ -97,6 +103,27 @@ def test_training_moves_the_new_weights_of_the_upscaler_and_none_of_the_shared_p
     assert all(
         torch.equal(words[name], weight) for name, weight in task.text_encoder.state_dict().items()
     )
+
+
+def test_training_a_controlnet_moves_what_began_at_zero_and_nothing_of_the_unet(
+    tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _fine_tuned("controlnet", tmp_path)
+    unet = {name: weight.clone() for name, weight in task.unet.state_dict().items()}
+    monkeypatch.setattr(task, "grid", lambda: Image.new("RGB", (8, 8)))
+    train(task)
+    assert all(torch.equal(unet[name], own) for name, own in task.unet.state_dict().items())
+    trained = ControlNetModel.from_pretrained(tmp_path / "model")
+    for part in (trained.controlnet_mid_block, trained.controlnet_cond_embedding.conv_out):
+        assert part.weight.abs().max() > 0
+
+
+def test_a_control_is_white_where_an_object_is() -> None:
+    _, scenes = scene_batch(range(4), "stable-diffusion", 64)
+    white = controls(scenes)
+    assert white.shape == (4, 3, 64, 64)
+    assert set(white.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(white[0, 0] > 0.5, torch.from_numpy(scenes[0].masks.any(axis=0)))
 
 
 def test_a_rescaled_autoencoder_gives_the_same_pictures_and_the_same_scaled_latents() -> None:

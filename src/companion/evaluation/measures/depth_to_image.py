@@ -35,7 +35,7 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
     batches, scenes, others = [], [], []
     for start, images, part in held_out(recipe.subset, COUNT, BATCH):
         depths = scene_depths(part)
-        swapped = [_another(scene, world.objects, start + n) for n, scene in enumerate(part)]
+        swapped = [another(scene, world.objects, start + n) for n, scene in enumerate(part)]
         captions = [scene.caption for scene in part]
         gray = torch.full(images.shape, 0.5)  # `full_like` keeps strides, which round otherwise
         drawn = draw(pipeline, captions, start, image=gray, depth_map=depths, **settings)
@@ -63,7 +63,7 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
         "object against depth, IoU, mean": iou(found, near).mean().item(),
         "the same with another scene's depth": iou(found, near.roll(1, 0)).mean().item(),
         "the same of the scenes themselves": iou(foregrounds(images), near).mean().item(),
-        "every object named, %": percent(map(_named, scenes, seen)),
+        "every object named, %": percent(map(named, scenes, seen)),
         "background right, %": percent(
             scene.background == what.background
             for scene, what in zip(scenes, seen, strict=True)
@@ -75,11 +75,12 @@ def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) ->
     }
 
 
-def _named(scene: Scene, what: Seen) -> bool:
+def named(scene: Scene, what: Seen) -> bool:
+    """Whether the classifier sees every object of the scene on a picture."""
     return {thing.name for thing in scene.objects} <= set(what.objects)
 
 
-def _another(scene: Scene, names: tuple[str, ...], number: int) -> tuple[str, str]:
+def another(scene: Scene, names: tuple[str, ...], number: int) -> tuple[str, str]:
     """A caption with another object before the same background, and the object."""
     rest = [name for name in names if name not in {thing.name for thing in scene.objects}]
     name = rest[number % len(rest)]
