@@ -1,3 +1,10 @@
+from .config import FinetuneConfig as FinetuneConfig
+from .config import load_finetune_config as load_finetune_config
+from .drawing import draw as draw
+from .examples import Examples as Examples
+from .examples import load_examples as load_examples
+from .kohya import load_kohya as load_kohya
+from .kohya import save_kohya as save_kohya
 from .lowrank import LowRank as LowRank
 from .lowrank import add_lora as add_lora
 from .lowrank import drop_lora as drop_lora
@@ -6,3 +13,13 @@ from .lowrank import lora_weights as lora_weights
 from .lowrank import merge_lora as merge_lora
 from .lowrank import put_lora_weights as put_lora_weights
 from .lowrank import scale_lora as scale_lora
+from .remembering import Remembered as Remembered
+from .remembering import forgetting as forgetting
+from .saving import load_finetuned as load_finetuned
+from .saving import save_lora as save_lora
+from .tuning import FinetuneRun as FinetuneRun
+from .tuning import finetune as finetune
+from .tuning import versions as versions
+from .words import NewWords as NewWords
+from .words import add_words as add_words
+from .words import save_words as save_words

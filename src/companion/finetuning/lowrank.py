@@ -44,9 +44,9 @@ class LowRank(nn.Module):
             )
         self.linear = linear.requires_grad_(False)
         self.rank, self.alpha, self.scale = rank, alpha, alpha / rank
-        kept = {"dtype": linear.weight.dtype, "device": linear.weight.device}
-        self.down = nn.Parameter(torch.empty(rank, linear.in_features, **kept))
-        self.up = nn.Parameter(torch.zeros(linear.out_features, rank, **kept))
+        weight = linear.weight  # of whose type and on whose device the matrices are
+        self.down = nn.Parameter(weight.new_empty(rank, linear.in_features))
+        self.up = nn.Parameter(weight.new_zeros(linear.out_features, rank))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as torch begins a linear layer
 
     @property
@@ -126,8 +126,10 @@ def projections(network: nn.Module, layers: str = "all") -> list[str]:
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear)
         and (
-            any(f".{part}." in f".{name}" for part in LAYERS[layers])
-            and name.endswith(PROJECTIONS)
+            (
+                any(f".{part}." in f".{name}" for part in LAYERS[layers])
+                and name.endswith(PROJECTIONS)
+            )
             or name.endswith(OF_THE_WORDS)
         )
     ]
