@@ -281,7 +281,8 @@ def _save(config: FinetuneConfig, learner: Learner, step: int, place: Path, whol
         )
     learner.save(place, whole=whole)
     save_settings(config, step, place)
-    save_card(config, step, sum(weight.numel() for weight in learner.weights), place)
+    count = sum(weight.numel() for weight in learner.weights)
+    save_card(config, step, count, place, learner.unknown_words)
 
 
 def _publish(config: FinetuneConfig, learner: Learner, folder: Path, step: int) -> None:
