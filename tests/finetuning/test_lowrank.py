@@ -115,7 +115,7 @@ def test_weights_of_other_layers_are_refused(pipe: StableDiffusionPipeline) -> N
     cross = lora_weights(pipe.unet)
     drop_lora(pipe.unet)
     add_lora(pipe.unet, 2)
-    with pytest.raises(ValueError, match="do not fit the network: .*attn1.* in one of the two"):
+    with pytest.raises(ValueError, match=r"do not fit the network: .*attn1.* in one of the two"):
         put_lora_weights(pipe.unet, cross)
     drop_lora(pipe.unet)
     add_lora(pipe.unet, 3, layers="cross")
