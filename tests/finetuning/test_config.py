@@ -56,7 +56,7 @@ def test_a_file_gives_settings_and_a_change_goes_before_it(tmp_path: Path) -> No
     config = load_finetune_config(file, rank=6)
     assert (config.dataset_name, config.rank, config.alpha) == ("object:owl", 6, 2)
     file.write_text("ranc = 4\n")
-    with pytest.raises(ValueError, match="unknown setting ranc; did you mean rank?"):
+    with pytest.raises(ValueError, match=r"unknown setting ranc; did you mean rank?"):
         load_finetune_config(file)
 
 

@@ -100,7 +100,7 @@ def test_updates_of_a_text_encoder_that_was_not_given_are_refused(
     file: Path, small_model: Path
 ) -> None:
     other = StableDiffusionPipeline.from_pretrained(small_model)
-    with pytest.raises(ValueError, match="lora_te_.* belongs to another one"):
+    with pytest.raises(ValueError, match=r"lora_te_.* belongs to another one"):
         load_kohya(file, other.unet)
 
 

@@ -58,9 +58,9 @@ def test_old_and_new_are_counted_apart(
 
 
 def test_what_the_classifier_cannot_name_is_refused(pipe: StableDiffusionPipeline) -> None:
-    with pytest.raises(ValueError, match="knows no object 'wolf': choose of .*fox"):
+    with pytest.raises(ValueError, match=r"knows no object 'wolf': choose of .*fox"):
         forgetting(pipe, ["wolf"])
-    with pytest.raises(ValueError, match="knows no background 'beige': choose of .*black"):
+    with pytest.raises(ValueError, match=r"knows no background 'beige': choose of .*black"):
         forgetting(pipe, backgrounds=["beige"])
     with pytest.raises(ValueError, match="Nothing is asked"):
         forgetting(pipe, old=[])

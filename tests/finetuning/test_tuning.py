@@ -169,7 +169,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_there(
     weights = bytearray((newest / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (newest / "model.safetensors").write_bytes(weights)
-    with pytest.raises(ValueError, match="damaged .*one before, checkpoint-00000001"):
+    with pytest.raises(ValueError, match=r"damaged .*one before, checkpoint-00000001"):
         finetune(dataclasses.replace(begun, resume=True, output_dir=str(copy)))
 
 
@@ -210,7 +210,9 @@ def test_the_prior_is_drawn_once_and_kept(tiny: Make, tmp_path: Path) -> None:
         "metadata.jsonl",
     ]
     (prior / "0000.png").unlink()
-    with pytest.raises(ValueError, match="prior/metadata.jsonl names 0000.png, which is not there"):
+    with pytest.raises(
+        ValueError, match=r"prior/metadata.jsonl names 0000.png, which is not there"
+    ):
         finetune(dataclasses.replace(config, resume=True, steps=2))
 
 
@@ -243,6 +245,8 @@ def test_a_loss_that_is_no_number_ends_the_run_and_is_not_saved(
         return loss(self, step) * (float("nan") if step == 3 else 1)
 
     monkeypatch.setattr(learner.Learner, "loss", broken)
-    with pytest.raises(FloatingPointError, match="The loss is nan at step 4 .*checkpoint-00000002"):
+    with pytest.raises(
+        FloatingPointError, match=r"The loss is nan at step 4 .*checkpoint-00000002"
+    ):
         finetune(tiny())
     assert not (tmp_path / "run" / "pytorch_lora_weights.safetensors").exists()

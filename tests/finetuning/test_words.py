@@ -56,12 +56,12 @@ def test_stock_diffusers_reads_the_word(
 
 
 def test_a_word_that_is_there_or_several_tokens_is_refused(pipe: StableDiffusionPipeline) -> None:
-    with pytest.raises(ValueError, match="has the word cat</w> already|has the word cat already"):
+    with pytest.raises(ValueError, match=r"has the word cat</w> already|has the word cat already"):
         add_words(pipe.tokenizer, pipe.text_encoder, "cat</w>")
     with pytest.raises(ValueError, match="initial_word is 'watermelons', which is 2 tokens"):
         add_words(pipe.tokenizer, pipe.text_encoder, "<fox>", initial_word="watermelons")
     add_words(pipe.tokenizer, pipe.text_encoder, "<fox>")
-    with pytest.raises(ValueError, match="has the word <fox> already: .*<my-fox>"):
+    with pytest.raises(ValueError, match=r"has the word <fox> already: .*<my-fox>"):
         add_words(pipe.tokenizer, pipe.text_encoder, "<fox>")
 
 

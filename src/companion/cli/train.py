@@ -19,6 +19,8 @@ from companion.training.config import (
 from .device import check_working_folder
 
 METAVAR = {int: "N", float: "X", str: "NAME"}
+# Defaults that follow from other settings.
+TAUGHT = {"learning_rate": "the method's own", "output_dir": "named after DATA and the method"}
 OF_METHODS = {method: f"--{method.replace('_', '-')}" for method in METHODS}
 ANY_METHOD = " or ".join([", ".join([*OF_METHODS.values()][:-1]), [*OF_METHODS.values()][-1]])
 
@@ -76,8 +78,8 @@ def _add_setting(place: Any, name: str, of: type) -> None:
         place.add_argument(option, action="store_true", default=None, help=meaning)
         return
     shown = [] if default in (None, "") else [f"default: {default}"]
-    taught = getattr(FinetuneConfig, name, default)
-    if taught not in (None, "", default):
+    taught = TAUGHT.get(name, getattr(FinetuneConfig, name, default))
+    if taught != default:
         shown.append(f"with --lora and the like: {taught}")
     choices = CHOICES | {"layers": ("all", "cross", "self")}
     settings: dict[str, Any] = {

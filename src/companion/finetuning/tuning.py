@@ -100,11 +100,12 @@ def finetune(config: FinetuneConfig) -> FinetuneRun:
     examples = load_examples(config)
     _check_prior(config)
     device = processes().device
-    with prepared(config) as folder, generators_kept(device), _memory_in_a_sentence(config):
-        learner = Learner(config, device)
-        prior = _prior(config, learner, folder) if config.prior_weight else None
-        learner.look_at(examples, prior)
-        return _train(config, learner, examples, prior, folder)
+    with generators_kept(device), _memory_in_a_sentence(config):
+        learner = Learner(config, device)  # before anything is written
+        with prepared(config) as folder:
+            prior = _prior(config, learner, folder) if config.prior_weight else None
+            learner.look_at(examples, prior)
+            return _train(config, learner, examples, prior, folder)
 
 
 def _train(
