@@ -221,7 +221,7 @@ def test_the_prior_is_drawn_once_and_kept(tiny: Make, tmp_path: Path) -> None:
     [
         ({"model": "nowhere"}, "no folder nowhere|There is no folder"),
         ({"model": "classifier"}, "holds no model_index.json"),
-        ({"model": "flow"}, "no text-to-image model of the form|could not be loaded as"),
+        ({"model": "depth"}, "'depth' is no text-to-image model of the form of Stable Diffusion"),
         ({"prior_weight": 1.0}, "say with prior_prompt what"),
         ({"mixed_precision": "fp16"}, "needs a CUDA GPU"),
         ({"rank": 9}, "The rank is 9, but of a layer of 8 inputs"),

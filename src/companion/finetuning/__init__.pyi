@@ -5,6 +5,7 @@ from .examples import Examples as Examples
 from .examples import load_examples as load_examples
 from .kohya import load_kohya as load_kohya
 from .kohya import save_kohya as save_kohya
+from .loading import load_finetuned as load_finetuned
 from .lowrank import LowRank as LowRank
 from .lowrank import add_lora as add_lora
 from .lowrank import drop_lora as drop_lora
@@ -15,7 +16,6 @@ from .lowrank import put_lora_weights as put_lora_weights
 from .lowrank import scale_lora as scale_lora
 from .remembering import Remembered as Remembered
 from .remembering import forgetting as forgetting
-from .saving import load_finetuned as load_finetuned
 from .saving import save_lora as save_lora
 from .tuning import FinetuneRun as FinetuneRun
 from .tuning import finetune as finetune

@@ -42,7 +42,7 @@ def save_kohya(file: str | Path, unet: nn.Module, text_encoder: nn.Module | None
     if not found:
         raise ValueError("The networks have no updates of low rank: add_lora makes them.")
     first = next(iter(lora_layers(unet).values()), None)
-    told = {}
+    told: dict[str, str] = {}
     if first is not None:
         told |= {
             "ss_network_module": "networks.lora",

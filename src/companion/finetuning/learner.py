@@ -1,5 +1,6 @@
 """The model that learns, what of it is trained, and the loss of a step."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
 from companion.door.models import check_model_folder
 from companion.door.text import fault_of
@@ -145,7 +147,9 @@ class Learner:
                 parts.text_encoder.set_input_embeddings(self.new_words.table)
             try:
                 if whole:
-                    pipeline_of(parts).save_pretrained(folder, max_shard_size="1TB")
+                    tokenizer = load_tokenizer(config.model) if self.new_words else parts.tokenizer
+                    plain = dataclasses.replace(parts, tokenizer=tokenizer)
+                    pipeline_of(plain).save_pretrained(folder, max_shard_size="1TB")
                 else:
                     parts.unet.save_pretrained(folder / "unet", max_shard_size="1TB")
                     if config.text_encoder:
@@ -211,6 +215,11 @@ def load(model: str, device: torch.device) -> Parts:
             "zoo's stable-diffusion, or a folder in that layout."
         )
     return parts
+
+
+def load_tokenizer(model: str) -> CLIPTokenizer:
+    """The model's tokenizer, without new words."""
+    return CLIPTokenizer.from_pretrained(folder_of(model) / "tokenizer")
 
 
 def folder_of(model: str) -> Path:

@@ -1,22 +1,16 @@
 """What was learned, on the disk: weights that stock Diffusers loads, their card and settings."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from diffusers.utils import convert_state_dict_to_diffusers
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
-from companion.door import Untrusted, is_file, is_folder, printable
-from companion.door.documents import read_json
-from companion.door.models import check_model_folder
+from companion.door import printable
 
 from .config import FinetuneConfig
 from .lowrank import lora_layers, lora_weights
@@ -29,7 +23,7 @@ SETTINGS, CARD = "settings.json", "README.md"
 _OF_THE_CALL = ("output_dir", "resume", "overwrite_output_dir", "progress_bar")
 
 
-def save_lora(folder: Path, unet: nn.Module, text_encoder: nn.Module | None = None) -> None:
+def save_lora(folder: str | Path, unet: nn.Module, text_encoder: nn.Module | None = None) -> None:
     """Write the updates of low rank as `pipe.load_lora_weights(folder)` reads them.
 
     Under the names that Diffusers' training scripts write. Rank, alpha and the layers' names go
@@ -59,9 +53,10 @@ def save_lora(folder: Path, unet: nn.Module, text_encoder: nn.Module | None = No
             f"{name}.lora_alpha": first.alpha,
             f"{name}.target_modules": sorted(layers),
         }
-    folder.mkdir(parents=True, exist_ok=True)
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
     text = json.dumps(told, indent=2, sort_keys=True)
-    write_tensors(folder / LORA, weights, {LORA_ADAPTER_METADATA_KEY: text})
+    write_tensors(place / LORA, weights, {LORA_ADAPTER_METADATA_KEY: text})
 
 
 def save_settings(config: FinetuneConfig, steps: int, folder: Path) -> None:
@@ -119,63 +114,6 @@ def save_card(
         "",
     ]
     (folder / CARD).write_text("\n".join(lines), encoding="utf-8", newline="\n")
-
-
-def load_finetuned(folder: str | Path) -> StableDiffusionPipeline:
-    """The model that a run began with, and what the run taught it, by Diffusers' own loaders.
-
-    Chapter 8, "Loaded by stock Diffusers".
-
-    Args:
-        folder: of a run of `finetune`, or of one of its versions under steps/.
-
-    Returns:
-        The pipeline, in float32 on the CPU; a LoRA is an adapter in it, not merged.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or it holds no run's settings.
-        ValueError: its files are not what a run wrote, or peft is not installed, which Diffusers
-            needs for a LoRA.
-    """
-    place = Path(folder)
-    if not is_file(place / SETTINGS):
-        raise FileNotFoundError(
-            f"The folder {printable(str(folder))} holds no {SETTINGS}: give the folder of a "
-            "finished run, or one of its versions under steps/."
-        )
-    told = read_json(dict[str, Any], place / SETTINGS, f"{printable(str(place))}/{SETTINGS}")
-    told.pop("steps_done", None)
-    try:
-        config = FinetuneConfig(**told)
-    except TypeError as error:
-        raise Untrusted(f"{printable(str(place / SETTINGS))} is not what a run wrote.") from error
-    from .learner import folder_of
-
-    whole = is_file(place / "model_index.json")
-    base = place if whole else folder_of(config.model)
-    check_model_folder(base)
-    pipeline = StableDiffusionPipeline.from_pretrained(base, use_safetensors=True)
-    if not whole:
-        if is_folder(place / "unet"):
-            pipeline.unet = UNet2DConditionModel.from_pretrained(
-                place / "unet", use_safetensors=True
-            )
-        if is_folder(place / "text_encoder"):
-            pipeline.text_encoder = CLIPTextModel.from_pretrained(
-                place / "text_encoder", use_safetensors=True
-            )
-    if is_file(place / LORA):
-        try:
-            pipeline.load_lora_weights(str(place), weight_name=LORA)
-        except ValueError as error:
-            if "PEFT" in str(error):
-                raise ValueError(
-                    "Diffusers loads a LoRA with peft, which is not installed: pip install peft"
-                ) from error
-            raise
-    if is_file(place / EMBEDDINGS):
-        pipeline.load_textual_inversion(str(place / EMBEDDINGS))
-    return pipeline
 
 
 def _told(words: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from companion.door.labels import save_labelled
 from companion.door.numbers import shown
 from companion.figures import sheet
+from companion.training.changes import SOURCE
 from companion.training.checkpoint import Checkpoints, Progress
 from companion.training.config import EVER
 from companion.training.files import explained
@@ -232,15 +233,19 @@ def _describe(config: FinetuneConfig, examples: Examples, prior: Examples | None
             content.update(json.dumps(part.captions).encode())
             content.update(part.pixels.numpy().tobytes())
     told = {name: value for name, value in dataclasses.asdict(config).items() if name not in _FREE}
-    told |= {
-        "learning_rate": config.rate,
-        "content": content.hexdigest(),
-        "lr_scheduler": LambdaLR.__name__,
-        # What the settings of `companion.training` have besides.
-        "num_epochs": EVER,
-        "gradient_accumulation_steps": 1,
-        "kid_samples": 0,
-    }
+    told = (
+        dict.fromkeys(SOURCE)
+        | told
+        | {
+            "learning_rate": config.rate,
+            "content": content.hexdigest(),
+            "lr_scheduler": LambdaLR.__name__,
+            # What the settings of `companion.training` have besides.
+            "num_epochs": EVER,
+            "gradient_accumulation_steps": 1,
+            "kid_samples": 0,
+        }
+    )
     return {name: as_json(value, name) for name, value in told.items()}
 
 

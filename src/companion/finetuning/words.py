@@ -124,6 +124,6 @@ def unknown_words(
     return tuple(found)
 
 
-def save_words(words: NewWords, token: str, folder: Path) -> None:
+def save_words(words: NewWords, token: str, folder: str | Path) -> None:
     """Write what `pipe.load_textual_inversion(folder / EMBEDDINGS)` reads."""
-    write_tensors(folder / EMBEDDINGS, {token: words.rows}, {})
+    write_tensors(Path(folder, EMBEDDINGS), {token: words.rows}, {})
