@@ -150,6 +150,25 @@ def bootstrap(values: np.ndarray, groups: Sequence[int], *, resamples: int = 200
     return Interval(float(values.mean()), float(low), float(high))
 
 
+def wilson(answers: Iterable[bool]) -> Interval:
+    """The share of yes, 0..1, and its 95 % score interval (Wilson 1927): it has a width where all
+    answers are the same, too, and never leaves 0..1.
+
+    Args:
+        answers: independent of each other, at least one.
+
+    Raises:
+        ValueError: there is none.
+    """
+    from scipy.stats import binomtest  # takes a second
+
+    every = [bool(answer) for answer in answers]
+    if not every:
+        raise ValueError("Of no answers there is no share: ask once at least.")
+    found = binomtest(sum(every), len(every)).proportion_ci(method="wilson")
+    return Interval(sum(every) / len(every), float(found.low), float(found.high))
+
+
 def percent(answers: Iterable[bool]) -> float:
     """How many of the answers are yes, 0..100; at least one answer."""
     every = list(answers)
