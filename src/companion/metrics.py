@@ -150,6 +150,25 @@ def bootstrap(values: np.ndarray, groups: Sequence[int], *, resamples: int = 200
     return Interval(float(values.mean()), float(low), float(high))
 
 
+def wilson(answers: Iterable[bool]) -> Interval:
+    """The share of yes, 0..1, and its 95 % score interval (Wilson 1927): it has a width where all
+    answers are the same, too, and never leaves 0..1.
+
+    Args:
+        answers: independent of each other, at least one.
+
+    Raises:
+        ValueError: there is none.
+    """
+    every = [bool(answer) for answer in answers]
+    if not every:
+        raise ValueError("Of no answers there is no share: ask once at least.")
+    n, share, z = len(every), sum(every) / len(every), 1.959964  # 97.5 % of a normal lie below z
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+
+
 def percent(answers: Iterable[bool]) -> float:
     """How many of the answers are yes, 0..100; at least one answer."""
     every = list(answers)

@@ -59,13 +59,75 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 # The same of those that lie above 0, however little.
 ABOVE_0 = {"learning_rate": 1e30, "snr_gamma": 1e12, "max_grad_norm": 1e30}
+MAY_BE_NONE = ("snr_gamma",)
 # Pictures that are there at one time may have this many pixels together: 12 GiB as numbers.
 PIXELS_AT_ONCE = 2**30
 LONGEST_FILE = 2**20  # bytes of a settings file
 
 
+class Settings:
+    """What a dataclass of settings has in common with others: its values are looked at when it is
+    made."""
+
+    def check_types(self) -> None:
+        """Refuse a value of another type: a toml file may hold a text where a number belongs."""
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+            kinds = tuple(get_origin(kind) or kind for kind in options)
+            if int in kinds and isinstance(value, Integral) and not isinstance(value, int):
+                value = int(value)  # numpy's
+                object.__setattr__(self, name, value)
+            # To Python True is a whole number too, and a whole number is no float.
+            fits = isinstance(value, (*kinds, int) if float in kinds else kinds)
+            if isinstance(value, bool):
+                fits = bool in kinds
+            if not fits:
+                wanted = " or ".join(IN_WORDS.get(kind, "a table") for kind in kinds)
+                raise ValueError(f"The setting {name} is {wanted}, but {shown(value)} was given.")
+
+    def check_limits(
+        self, limits: Mapping[str, tuple[float, float]], above_0: Mapping[str, float]
+    ) -> None:
+        """Refuse a number below its lowest or above its highest value, or not above 0."""
+        for name, (lowest, highest) in limits.items():
+            value = getattr(self, name)
+            if value is None:  # where a setting may be
+                continue
+            self.require(name, value >= lowest, f"{lowest:,} or more")
+            self.require(name, value <= highest, f"{highest:,} or less")
+        for name, highest in above_0.items():
+            value, none = getattr(self, name), ", or None" if name in MAY_BE_NONE else ""
+            self.require(name, value is None or value > 0, f"above 0{none}")
+            self.require(name, value is None or value <= highest, f"{highest:,g} or less{none}")
+
+    def check_choices(self, choices: Mapping[str, tuple[str, ...]]) -> None:
+        """Refuse a word that is none of the known ones."""
+        for name, known in choices.items():
+            allowed = "one of " + ", ".join(map(repr, known))
+            self.require(name, getattr(self, name) in known, allowed)
+
+    def check_texts(self, *names: str) -> None:
+        """Refuse texts that are empty, or hold control codes."""
+        for name in names:
+            text = getattr(self, name)
+            if text is not None:
+                self.require(name, bool(text.strip()), "not empty")
+                self.require(name, not any(char < " " for char in text), "without control codes")
+
+    def require(self, name: str, fits: bool, allowed: str) -> None:
+        """Refuse the value of a setting, and say what is allowed.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        if not fits:
+            given = shown(getattr(self, name))
+            raise ValueError(f"The setting {name} is {allowed}, but {given} was given.")
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Settings):
     """Settings of a run. A mistake is a ValueError of one sentence when the object is made.
 
     The first fields are those of the Diffusers tutorial, "Train a diffusion model", under its
@@ -160,51 +222,15 @@ class TrainingConfig:
     scheduler: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._check_types()
-        for name, (lowest, highest) in LIMITS.items():
-            value = getattr(self, name)
-            if value is None:  # where a setting may be
-                continue
-            self._require(name, value >= lowest, f"{lowest:,} or more")
-            self._require(name, value <= highest, f"{highest:,} or less")
-        for name, highest in ABOVE_0.items():
-            value, none = getattr(self, name), ", or None" if name == "snr_gamma" else ""
-            self._require(name, value is None or value > 0, f"above 0{none}")
-            self._require(name, value is None or value <= highest, f"{highest:,g} or less{none}")
-        self._require("ema_decay", self.ema_decay < 1, "0 or more and below 1")
-        self._require("kid_samples", self.kid_samples != 1, "0, or 2 or more")
+        self.check_types()
+        self.check_limits(LIMITS, ABOVE_0)
+        self.require("ema_decay", self.ema_decay < 1, "0 or more and below 1")
+        self.require("kid_samples", self.kid_samples != 1, "0, or 2 or more")
         for name in ("train_batch_size", "eval_batch_size", "kid_samples"):
             most = max(2, PIXELS_AT_ONCE // self.image_size**2)
-            self._require(name, getattr(self, name) <= most, f"{most:,} or less at this image_size")
-        for name, choices in CHOICES.items():
-            allowed = "one of " + ", ".join(map(repr, choices))
-            self._require(name, getattr(self, name) in choices, allowed)
-        for name in ("output_dir", "dataset_name"):
-            text = getattr(self, name)
-            self._require(name, bool(text.strip()), "not empty")
-            self._require(name, not any(char < " " for char in text), "without control codes")
-
-    def _check_types(self) -> None:
-        """A toml file may hold a text where a number belongs."""
-        for name, hint in get_type_hints(type(self)).items():
-            value = getattr(self, name)
-            options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-            kinds = tuple(get_origin(kind) or kind for kind in options)
-            if int in kinds and isinstance(value, Integral) and not isinstance(value, int):
-                value = int(value)  # numpy's
-                object.__setattr__(self, name, value)
-            # To Python True is a whole number too, and a whole number is no float.
-            fits = isinstance(value, (*kinds, int) if float in kinds else kinds)
-            if isinstance(value, bool):
-                fits = bool in kinds
-            if not fits:
-                wanted = " or ".join(IN_WORDS.get(kind, "a table") for kind in kinds)
-                raise ValueError(f"The setting {name} is {wanted}, but {shown(value)} was given.")
-
-    def _require(self, name: str, fits: bool, allowed: str) -> None:
-        if not fits:
-            given = shown(getattr(self, name))
-            raise ValueError(f"The setting {name} is {allowed}, but {given} was given.")
+            self.require(name, getattr(self, name) <= most, f"{most:,} or less at this image_size")
+        self.check_choices(CHOICES)
+        self.check_texts("output_dir", "dataset_name")
 
 
 IN_WORDS = {
@@ -216,9 +242,9 @@ IN_WORDS = {
 }
 
 
-def explanations() -> dict[str, str]:
-    """What each setting means: its lines in the docstring of `TrainingConfig`."""
-    text = inspect.cleandoc(TrainingConfig.__doc__ or "")
+def explanations(kind: type = TrainingConfig) -> dict[str, str]:
+    """What each setting means: its lines in the docstring of the settings' class."""
+    text = inspect.cleandoc(kind.__doc__ or "")
     found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
     return {name: " ".join(lines.split()) for name, lines in found}
 
@@ -239,6 +265,15 @@ def load_config(path: str | Path, **changes: Any) -> TrainingConfig:
         FileNotFoundError: there is no such file.
         ValueError: the file is no toml, or a setting is unknown or wrong.
     """
+    return TrainingConfig(**settings_in(path, TrainingConfig) | changes)
+
+
+def settings_in(path: str | Path, kind: type) -> dict[str, Any]:
+    """What a toml file says of the settings of a class.
+
+    Raises:
+        What `load_config` raises; but the values are not looked at yet.
+    """
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -256,7 +291,7 @@ def load_config(path: str | Path, **changes: Any) -> TrainingConfig:
         raise ValueError(f"The settings file {path} is not toml: nested too deeply.") from error
     except ValueError as error:  # tomllib's, and those of decoding
         raise ValueError(f"The settings file {path} is not toml: {error}.") from error
-    known = [field.name for field in dataclasses.fields(TrainingConfig)]
+    known = [field.name for field in dataclasses.fields(kind)]
     for name in table:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -264,4 +299,4 @@ def load_config(path: str | Path, **changes: Any) -> TrainingConfig:
             raise ValueError(
                 f"The settings file {path} has an unknown setting {printable(name[:60])}{hint}"
             )
-    return TrainingConfig(**{**table, **changes})
+    return table

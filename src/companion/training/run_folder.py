@@ -4,9 +4,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from filelock import FileLock, Timeout
@@ -14,7 +15,6 @@ from filelock import FileLock, Timeout
 from companion.door.locks import acquire
 
 from .checkpoint import all_in
-from .config import TrainingConfig
 from .files import explained, fsync_tree, remove
 from .log import is_log
 
@@ -28,7 +28,14 @@ _WRITTEN = {
     "best/unet": _WEIGHTS,
     "best/scheduler": r"scheduler_config\.json",
     "best": r"model_index\.json",
-    ".": r"best\.json|model_index\.json|log\.csv",
+    # of a run that fine-tunes
+    "vae": _WEIGHTS,
+    "text_encoder": r"config\.json|generation_config\.json|model\.safetensors",
+    "tokenizer": r"(vocab|tokenizer|tokenizer_config|special_tokens_map)\.json|merges\.txt",
+    "prior": r"\d{4,}\.png|metadata\.jsonl",
+    "steps": r"\d{6,}",
+    ".": r"best\.json|model_index\.json|log\.csv|README\.md|settings\.json"
+    r"|pytorch_lora_weights\.safetensors|learned_embeds\.safetensors",
 }
 # What it leaves behind when it is killed: halves of checkpoints, pipelines and files.
 _LEFT = {
@@ -40,7 +47,23 @@ _LEFT = {
 _OF_TENSORBOARD = r"events\.out\.tfevents\..*|hparams\.yml"
 
 
-def run_folder(config: TrainingConfig) -> Path:
+class RunSettings(Protocol):
+    """What settings say of a run's folder."""
+
+    @property
+    def output_dir(self) -> str:
+        """The folder."""
+
+    @property
+    def resume(self) -> bool:
+        """Whether to go on with the run that it holds."""
+
+    @property
+    def overwrite_output_dir(self) -> bool:
+        """Whether to remove it first."""
+
+
+def run_folder(config: RunSettings) -> Path:
     """The folder of the settings, with `~` written out.
 
     Raises:
@@ -55,7 +78,7 @@ def run_folder(config: TrainingConfig) -> Path:
         ) from error
 
 
-def check_folder(config: TrainingConfig) -> None:
+def check_folder(config: RunSettings) -> None:
     """Refuse a folder that a run may not use; nothing is made or removed.
 
     Raises:
@@ -85,7 +108,7 @@ def check_folder(config: TrainingConfig) -> None:
 
 
 @contextmanager
-def prepared(config: TrainingConfig) -> Iterator[Path]:
+def prepared(config: RunSettings) -> Iterator[Path]:
     """Make the folder and keep other runs out of it; an earlier run there is removed where the
     settings say so, and what a killed one left behind in any case.
 
@@ -193,16 +216,31 @@ def save_pipeline(unet: UNet2DModel, noise_scheduler: DDPMScheduler, folder: Pat
     Raises:
         OSError: it could not be written; an earlier pipeline is still there.
     """
-    kept = "an earlier pipeline and the checkpoints are still there"
-    with explained("pipeline", folder, kept):
+    pipeline = DDPMPipeline(unet=unet, scheduler=noise_scheduler)
+    publish(
+        folder, "pipeline", lambda beside: pipeline.save_pretrained(beside, max_shard_size="1TB")
+    )
+
+
+def publish(folder: Path, what: str, write: Callable[[Path], object]) -> None:
+    """Let files be written beside their places, then put them there, each at once.
+
+    Args:
+        folder: where to.
+        what: what they are, for the sentence.
+        write: writes them into a folder that it is given.
+
+    Raises:
+        OSError: they could not be written; earlier ones are still there.
+    """
+    with explained(what, folder, f"an earlier {what} and the checkpoints are still there"):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as beside:
-            pipeline = DDPMPipeline(unet=unet, scheduler=noise_scheduler)
-            pipeline.save_pretrained(beside, max_shard_size="1TB")
+            write(Path(beside))
             fsync_tree(Path(beside))
             files = [path for path in Path(beside).rglob("*") if path.is_file()]
             # model_index.json last: it is what makes a folder a pipeline.
-            for file in sorted(files, key=lambda path: path.name == "model_index.json"):
+            for file in sorted(files, key=lambda path: (path.name == "model_index.json", path)):
                 place = folder / file.relative_to(beside)
-                place.parent.mkdir(exist_ok=True)
+                place.parent.mkdir(parents=True, exist_ok=True)
                 file.replace(place)
