@@ -5,7 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
-from companion.metrics import bootstrap, iou, kid, nearest, peak_signal_noise_ratio, percent, psnr
+from companion.metrics import (
+    bootstrap,
+    iou,
+    kid,
+    nearest,
+    peak_signal_noise_ratio,
+    percent,
+    psnr,
+    wilson,
+)
 from companion.scenes import scene
 
 GREY = Image.new("RGB", (64, 64), "grey")
@@ -109,3 +118,21 @@ def test_bootstrap_does_not_take_two_objects_of_a_picture_for_two_pictures() -> 
 
 def test_percent_is_the_part_of_yes() -> None:
     assert percent([True, False, True, True]) == 75
+
+
+@pytest.mark.parametrize(("yes", "n"), [(10, 10), (0, 10), (5, 10), (81, 263)])
+def test_wilsons_interval_is_where_the_score_is_just_not_refused(yes: int, n: int) -> None:
+    found = wilson([True] * yes + [False] * (n - yes))
+    assert found.mean == yes / n
+    for end, trivial in ((found.low, 0), (found.high, 1)):
+        if end != pytest.approx(trivial):  # Wilson 1927: the score test's limits
+            assert abs(yes / n - end) / (end * (1 - end) / n) ** 0.5 == pytest.approx(
+                1.96, abs=1e-3
+            )
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    assert found.high - found.low > 0.1
+
+
+def test_of_no_answers_there_is_no_share() -> None:
+    with pytest.raises(ValueError, match="Of no answers there is no share"):
+        wilson([])

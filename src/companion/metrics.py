@@ -160,13 +160,13 @@ def wilson(answers: Iterable[bool]) -> Interval:
     Raises:
         ValueError: there is none.
     """
+    from scipy.stats import binomtest  # takes a second
+
     every = [bool(answer) for answer in answers]
     if not every:
         raise ValueError("Of no answers there is no share: ask once at least.")
-    n, share, z = len(every), sum(every) / len(every), 1.959964  # 97.5 % of a normal lie below z
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+    found = binomtest(sum(every), len(every)).proportion_ci(method="wilson")
+    return Interval(sum(every) / len(every), float(found.low), float(found.high))
 
 
 def percent(answers: Iterable[bool]) -> float:

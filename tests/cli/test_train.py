@@ -11,8 +11,11 @@ import pytest
 from datasets import Dataset, concatenate_datasets
 from diffusers import DDPMPipeline
 
+import companion.finetuning
 import companion.training
 from companion.cli import main, train
+from companion.finetuning import FinetuneConfig
+from companion.finetuning.config import ON_THE_COMMAND_LINE as TO_FINETUNE
 from companion.local_hub import LocalHub
 from companion.scenes import dataset, export_imagefolder
 from companion.training import TrainingConfig
@@ -174,12 +177,14 @@ def options() -> dict[str, argparse.Action]:
 
 def test_each_option_comes_from_the_settings() -> None:
     there = options()
-    assert set(there) == {"help", "config", *ON_THE_COMMAND_LINE}
-    for name in ON_THE_COMMAND_LINE:
-        action, default = there[name], getattr(TrainingConfig, name)
-        told, meaning = str(action.help), explanations()[name]
+    of = dict.fromkeys(ON_THE_COMMAND_LINE, TrainingConfig)
+    of |= dict.fromkeys(TO_FINETUNE, FinetuneConfig)
+    assert set(there) == {"help", "config", "method", *of}
+    for name, kind in of.items():
+        action, default = there[name], getattr(kind, name)
+        told, meaning = str(action.help), explanations(kind)[name]
         assert told.startswith(meaning.split("`")[0].rstrip("."))
-        assert default in (None, False) or told.endswith(f"(default: {default})")
+        assert default in (None, False) or f"(default: {default}" in told
     dashed = {option: name for name, action in there.items() for option in action.option_strings}
     for name in ("num_epochs", "train_batch_size", "image_size", "learning_rate", "seed"):
         assert dashed[f"--{name.replace('_', '-')}"] == name
@@ -259,3 +264,81 @@ def test_a_wrong_option_is_one_sentence(
     assert sentence in said[-1]
     assert len(said) == 1 or status == 2  # there the usage stands before it
     assert not trained_with
+
+
+@pytest.fixture
+def taught_with(monkeypatch: pytest.MonkeyPatch) -> list[FinetuneConfig]:
+    """The settings that a command fine-tunes with, which here it does not."""
+    seen: list[FinetuneConfig] = []
+
+    def note(config: FinetuneConfig) -> None:
+        seen.append(config)
+        raise ValueError("Noted.")
+
+    monkeypatch.setattr(companion.finetuning, "finetune", note)
+    return seen
+
+
+def test_a_method_and_its_options_become_settings(
+    taught_with: list[FinetuneConfig], tmp_path: Path
+) -> None:
+    main(["train", "--lora", "object:fox", "--output", "fox", "--rank", "4", "--text-encoder"])
+    assert taught_with[0] == FinetuneConfig(
+        dataset_name="object:fox", output_dir="fox", rank=4, text_encoder=True
+    )
+    file = tmp_path / "mine.toml"
+    file.write_text('prompt = "a photo of <mine>"\ntoken = "<mine>"\nsteps = 50\n')
+    main(["train", "mine", "--textual-inversion", "--config", str(file), "--steps", "60"])
+    found = taught_with[1]
+    assert (found.method, found.token, found.steps) == ("textual_inversion", "<mine>", 60)
+    assert found.output_dir == "mine-textual-inversion"
+    main(["train", "--dreambooth", "style:flat", "--prior-weight", "1", "--model", "here"])
+    found = taught_with[2]
+    assert (found.method, found.prior_weight, found.model) == ("dreambooth", 1.0, "here")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["scenes:pets", "--rank", "4"],
+            "--rank is for teaching a model something new: add --lora",
+        ),
+        (["--lora", "object:fox", "--num-epochs", "4"], "--num-epochs does not go with --lora"),
+        (["--lora", "object:wolf"], "There is no object 'wolf' in the atlas"),
+        (["--lora", "nowhere"], "There is no folder nowhere"),
+        (["--lora", "object:fox", "--rank", "0"], "The setting rank is 1 or more"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *arguments]) == 1
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert len(told.splitlines()) == 1
+
+
+def test_two_methods_at_once_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--lora", "--dreambooth", "object:fox"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_the_zoos_model_is_taught_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("train_batch_size = 1\nnum_pictures = 1\nprogress_bar = false\n")
+    out = tmp_path / "fox"
+    command = ["train", "--lora", "object:fox", "--config", str(file), "--output", str(out)]
+    assert main([*command, "--steps", "1"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("1 steps done, 89,600 weights trained, loss ")
+    assert str(out) in told
+    assert (out / "pytorch_lora_weights.safetensors").is_file()
+    assert main([*command, "--steps", "2"]) == 1
+    assert "holds a training run already" in capsys.readouterr().err
+    assert main([*command, "--steps", "2", "--resume"]) == 0
+    assert capsys.readouterr().out.startswith("2 steps done")
+    assert (out / "log.csv").read_text().splitlines()[-1].startswith("2,")

@@ -86,6 +86,7 @@ SUGGESTIONS: dict[str, Callable[[], Iterable[str]] | str] = {
     "companion fetch what": _wanted,
     "companion train config": FILE,
     "companion train dataset_name": FOLDER,
+    "companion train model": _drawing_models,
     "companion train output_dir": FOLDER,
     "companion zoo train name": entries,
     "companion zoo train device": _devices,

@@ -23,3 +23,4 @@ from .tuning import versions as versions
 from .words import NewWords as NewWords
 from .words import add_words as add_words
 from .words import save_words as save_words
+from .words import unknown_words as unknown_words

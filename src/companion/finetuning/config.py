@@ -15,7 +15,8 @@ CHOICES = {
 }
 # What is measured to draw the zoo's new object well in about a minute: chapter 8 has the tables.
 RATES = {"lora": 2e-3, "textual_inversion": 5e-3, "dreambooth": 1e-4}
-# The settings that `companion train --lora` takes as options; all others stand in a settings file.
+# The settings that `companion train --lora` takes as options besides those that it has for every
+# run; all others stand in a settings file.
 ON_THE_COMMAND_LINE = (
     "model",
     "prompt",
@@ -72,7 +73,8 @@ class FinetuneConfig(Settings):
             zoo's own objects look in that style; or a folder of pictures.
         method: "lora", "textual_inversion" or "dreambooth".
         model: what learns it: a Stable Diffusion of the zoo, or of a folder in that layout (1.x).
-        output_dir: folder of the run: what was learned, checkpoints, samples, the log.
+        output_dir: folder of the run: what was learned, checkpoints, samples, the log; by default
+            named after the pictures and the method.
         prompt: of a folder of pictures, what all of them show; by default each picture's text in
             metadata.jsonl.
         num_pictures: how many pictures of an object or a style.
@@ -114,7 +116,7 @@ class FinetuneConfig(Settings):
     dataset_name: str = "object:fox"
     method: str = "lora"
     model: str = "stable-diffusion"
-    output_dir: str = "fox-lora"
+    output_dir: str = ""
     prompt: str | None = None
     num_pictures: int = 5
     image_size: int = 64
@@ -148,6 +150,9 @@ class FinetuneConfig(Settings):
 
     def __post_init__(self) -> None:
         self.check_types()
+        if not self.output_dir and isinstance(self.dataset_name, str):
+            name = Path(self.dataset_name.rpartition(":")[2]).name.replace(" ", "-")
+            object.__setattr__(self, "output_dir", f"{name}-{self.method.replace('_', '-')}")
         self.check_limits(LIMITS, ABOVE_0)
         self.check_choices(CHOICES)
         self.check_texts(*TEXTS)

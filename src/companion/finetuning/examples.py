@@ -222,6 +222,12 @@ def _captions(folder: Path, pictures: list[Path], prompt: str | None) -> tuple[s
                 )
             said[name] = text
     captions = []
+    names = {path.relative_to(folder).as_posix() for path in pictures}
+    if gone := [name for name in said if name not in names]:
+        raise ValueError(
+            f"{printable(str(file))} names {printable(gone[0])}, which is not there: put the "
+            "picture back, or take its line away."
+        )
     for path in pictures:
         name = path.relative_to(folder).as_posix()
         if name not in said:

@@ -20,7 +20,7 @@ from .drawing import pipeline_of
 from .examples import Examples, token_of
 from .lowrank import add_lora
 from .saving import save_lora
-from .words import NewWords, add_words, save_words, token_names
+from .words import NewWords, add_words, save_words, token_names, unknown_words
 
 
 class Trained(nn.Module):
@@ -43,6 +43,8 @@ class Learner:
         parts: the model's.
         trained: what is trained.
         token: the new word, or None.
+        unknown_words: words of the captions that have no embedding of their own, see
+            `companion.finetuning.unknown_words`; known after `look_at`.
 
     Raises:
         ValueError: there is no such model, or the settings do not fit it.
@@ -78,6 +80,7 @@ class Learner:
             weights["token"] = self.new_words.rows
         self.trained = Trained(weights)
         self._words_change = config.text_encoder or self.new_words is not None
+        self.unknown_words: tuple[str, ...] = ()
         self._encoded: dict[str, Tensor] = {}
         self._noise = DDPMScheduler.from_config(parts.scheduler.config)
 
@@ -92,6 +95,8 @@ class Learner:
 
     def look_at(self, examples: Examples, prior: Examples | None) -> None:
         """Encode all pictures, once: latents of shape (pictures, 4, side / 8, side / 8)."""
+        parts = self.parts
+        self.unknown_words = unknown_words(parts.tokenizer, parts.text_encoder, examples.captions)
         self._latents = self._encode(examples)
         self._captions = [self.expanded(text) for text in examples.captions]
         if prior is not None:

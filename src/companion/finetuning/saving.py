@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ _OF_THE_CALL = ("output_dir", "resume", "overwrite_output_dir", "progress_bar")
 def save_lora(folder: Path, unet: nn.Module, text_encoder: nn.Module | None = None) -> None:
     """Write the updates of low rank as `pipe.load_lora_weights(folder)` reads them.
 
-    Under the names that Diffusers' training scripts write. Rank, alpha and the layers' names go into
-    the file's metadata: without them a loader takes the rank for alpha.
+    Under the names that Diffusers' training scripts write. Rank, alpha and the layers' names go
+    into the file's metadata: without them a loader takes the rank for alpha.
 
     Args:
         folder: where to; the file is called pytorch_lora_weights.safetensors.
@@ -74,8 +75,15 @@ def save_settings(config: FinetuneConfig, steps: int, folder: Path) -> None:
     (folder / SETTINGS).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def save_card(config: FinetuneConfig, steps: int, weights: int, folder: Path) -> None:
-    """Write the model card: what learned what, how, and how to load it."""
+def save_card(
+    config: FinetuneConfig,
+    steps: int,
+    weights: int,
+    folder: Path,
+    unknown_words: Sequence[str] = (),
+) -> None:
+    """Write the model card: what learned what, how, how to load it, and which words of the captions
+    the base model cannot tell from others."""
     method = {
         "lora": f"LoRA of rank {config.rank}, alpha {config.alpha:g}, on {config.layers} attention",
         "textual_inversion": "textual inversion",
@@ -102,6 +110,7 @@ def save_card(config: FinetuneConfig, steps: int, weights: int, folder: Path) ->
         f"{method[0].upper()}{method[1:]}: {weights:,} weights trained in {steps:,} steps of "
         f"{config.train_batch_size} pictures, AdamW at {config.rate:g}, seed {config.seed}.",
         "",
+        *_told(unknown_words),
         "```python",
         *_how_to_load(config),
         "```",
@@ -167,6 +176,19 @@ def load_finetuned(folder: str | Path) -> StableDiffusionPipeline:
     if is_file(place / EMBEDDINGS):
         pipeline.load_textual_inversion(str(place / EMBEDDINGS))
     return pipeline
+
+
+def _told(words: Sequence[str]) -> list[str]:
+    if not words:
+        return []
+    several = len(words) > 1
+    return [
+        f"The base model never met {', '.join(map(printable, words))}: "
+        f"{'these words have' if several else 'this word has'} no embedding of "
+        f"{'their' if several else 'its'} own there, so any other word that it never met draws the "
+        "same. A token of its own would tell them apart.",
+        "",
+    ]
 
 
 def _is_path(model: str) -> bool:

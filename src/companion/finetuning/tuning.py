@@ -100,11 +100,12 @@ def finetune(config: FinetuneConfig) -> FinetuneRun:
     examples = load_examples(config)
     _check_prior(config)
     device = processes().device
-    with prepared(config) as folder, generators_kept(device), _memory_in_a_sentence(config):
-        learner = Learner(config, device)
-        prior = _prior(config, learner, folder) if config.prior_weight else None
-        learner.look_at(examples, prior)
-        return _train(config, learner, examples, prior, folder)
+    with generators_kept(device), _memory_in_a_sentence(config):
+        learner = Learner(config, device)  # before anything is written
+        with prepared(config) as folder:
+            prior = _prior(config, learner, folder) if config.prior_weight else None
+            learner.look_at(examples, prior)
+            return _train(config, learner, examples, prior, folder)
 
 
 def _train(
@@ -281,7 +282,8 @@ def _save(config: FinetuneConfig, learner: Learner, step: int, place: Path, whol
         )
     learner.save(place, whole=whole)
     save_settings(config, step, place)
-    save_card(config, step, sum(weight.numel() for weight in learner.weights), place)
+    count = sum(weight.numel() for weight in learner.weights)
+    save_card(config, step, count, place, learner.unknown_words)
 
 
 def _publish(config: FinetuneConfig, learner: Learner, folder: Path, step: int) -> None:

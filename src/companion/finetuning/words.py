@@ -3,6 +3,7 @@
 Gal et al. 2022, "An Image is Worth One Word", section 4.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -100,6 +101,27 @@ def add_words(
     words = NewWords(table, rows.clone())
     text_encoder.set_input_embeddings(words)
     return words
+
+
+def unknown_words(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Iterable[str]
+) -> tuple[str, ...]:
+    """Words whose embeddings are all zero: to the zoo's Stable Diffusion, which met few words, all
+    others are one word. Chapter 8, "Which word learned it".
+
+    Args:
+        tokenizer: the model's.
+        text_encoder: the model's, with the embedding table of its own.
+        texts: where to look.
+    """
+    table = text_encoder.get_input_embeddings()
+    weights = (table.table if isinstance(table, NewWords) else table).weight.detach()
+    found = []
+    for word in dict.fromkeys(word.strip(",.") for text in texts for word in text.split()):
+        ids = tokenizer(word, add_special_tokens=False).input_ids
+        if ids and max(ids) < len(weights) and not weights[ids].any():
+            found.append(word)
+    return tuple(found)
 
 
 def save_words(words: NewWords, token: str, folder: Path) -> None:

@@ -15,7 +15,9 @@ from companion.door.pictures import REFUSED
 # What tools put among pictures for themselves, beside names that begin with a dot.
 _OF_TOOLS = frozenset({"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN"})
 # What a run writes into its folder.
-_OF_A_RUN = frozenset({"checkpoints", "samples", "logs", "best", "unet", "scheduler"})
+_OF_A_RUN = frozenset(
+    {"checkpoints", "samples", "logs", "best", "unet", "scheduler", "prior", "steps"}
+)
 _METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 _TO_CONVERT = frozenset(
     {".heic", ".heif", ".hif", ".jxl", ".svg", ".eps", ".ps", ".pdf"}
