@@ -42,6 +42,7 @@ from companion.zoo import folder
 Settings = Mapping[str, Any]
 OBJECT, OTHER = "fox", "koala"  # the new thing, and another word that the model never met
 LORA: Settings = {"method": "lora", "rank": 8, "alpha": 8.0, "learning_rate": 2e-3}
+OWN_WORD: Settings = {**LORA, "token": "<fox>", "initial_word": "cat"}
 DREAMBOOTH: Settings = {"method": "dreambooth", "learning_rate": 2e-4}
 # By part, by case: what is set otherwise than in `Lab.config`.
 PARTS: dict[str, dict[str, Settings]] = {
@@ -55,16 +56,16 @@ PARTS: dict[str, dict[str, Settings]] = {
             "learning_rate": 2e-2,
         },
         "DreamBooth, prior kept": {**DREAMBOOTH, "prior_weight": 1.0, "prior_pictures": 32},
-        "LoRA, a word of its own": {**LORA, "token": "<fox>", "initial_word": "cat"},
+        "LoRA, a word of its own": OWN_WORD,
     },
     "layers": {
-        "attention to the words": {**LORA, "layers": "cross"},
-        "attention to the places": {**LORA, "layers": "self"},
-        "both": LORA,
-        "both, text encoder too": {**LORA, "text_encoder": True},
+        "attention to the words": {**OWN_WORD, "layers": "cross"},
+        "attention to the places": {**OWN_WORD, "layers": "self"},
+        "both": OWN_WORD,
+        "both, text encoder too": {**OWN_WORD, "text_encoder": True},
     },
-    "rate": {f"{rate:g}": {**LORA, "learning_rate": rate} for rate in (2e-4, 6e-4, 2e-3, 6e-3)},
-    "rank": {f"{rank}": {**LORA, "rank": rank, "alpha": float(rank)} for rank in (1, 2, 4, 8, 16)},
+    "rate": {f"{rate:g}": {**OWN_WORD, "learning_rate": rate} for rate in (2e-4, 6e-4, 2e-3, 6e-3)},
+    "rank": {f"{rank}": {**OWN_WORD, "rank": rank, "alpha": float(rank)} for rank in (1, 2, 4, 8, 16)},
 }
 SCALES = (-1.0, 0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
@@ -166,8 +167,9 @@ def runs(lab: Lab, part: str) -> None:
     for name, settings in PARTS[part].items():
         if name in recorder or lab.options.limit.over():
             continue
-        if part != "methods" and settings == LORA and "LoRA" in methods:
-            recorder.note(name, **methods.part.cases["LoRA"])
+        same = "LoRA, a word of its own"
+        if part != "methods" and settings == OWN_WORD and same in methods:
+            recorder.note(name, **methods.part.cases[same])
             continue
         run = finetune(
             lab.config({**settings, "save_every": lab.every if part == "methods" else 0})
@@ -193,13 +195,13 @@ def scale(lab: Lab) -> None:
     recorder = lab.recorder("scale")
     missing = [each for each in SCALES if f"{each:g}" not in recorder]
     if missing and not lab.options.limit.over():
-        pipeline = load_finetuned(finetune(lab.config(LORA)).folder)
+        pipeline = load_finetuned(finetune(lab.config(OWN_WORD)).folder)
         (adapter,) = pipeline.get_list_adapters()["unet"]
         for each in missing:
             if lab.options.limit.over():
                 return
             pipeline.set_adapters(adapter, each)
-            recorder.note(f"{each:g}", **lab.ask(pipeline))
+            recorder.note(f"{each:g}", **lab.ask(pipeline, OWN_WORD["token"]))
             print("scale", each, recorder.part.cases[f"{each:g}"], flush=True)
     recorder.finish()
 
