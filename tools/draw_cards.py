@@ -2,10 +2,12 @@
 
     python tools/draw_cards.py
 
-Models of the zoo draw them, on a CPU, in a minute. Writes book/images/card-1.png to card-6.png.
+Models of the zoo draw them, on a CPU, in two minutes: one of them is taught something first. Writes
+book/images/card-1.png and so on.
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from companion import figures
 from companion.attention import trace
 from companion.attention.explorer import light_up
 from companion.door.labels import Origin, save_labelled
+from companion.finetuning import FinetuneConfig, finetune
 from companion.profile import profile
 from companion.scenes import scene
 
@@ -126,6 +129,18 @@ def lit_word(pipe: StableDiffusionPipeline) -> Image.Image:
     return halves(picture, light_up(picture, heat.expand_as(picture).numpy()))
 
 
+def taught(pipe: StableDiffusionPipeline) -> Image.Image:
+    """Chapter 8: a prompt that means nothing to the model, and the same when it was taught."""
+    prompt, seed = "a fox on a purple background", 3
+    before = draw(pipe, prompt, seed)
+    with TemporaryDirectory() as folder:
+        run = finetune(FinetuneConfig(output_dir=folder, overwrite_output_dir=True))
+        pipe.load_lora_weights(run.folder)
+    after = draw(pipe, prompt, seed)
+    pipe.unload_lora_weights()
+    return halves(before, after)
+
+
 def main() -> None:
     """Draw all."""
     disable_progress_bar()
@@ -140,6 +155,7 @@ def main() -> None:
     )
     for number, card in enumerate(cards, 1):
         save_labelled(card, IMAGES / f"card-{number}.png", Origin.BESIDE, optimize=True)
+    save_labelled(taught(pipe), IMAGES / "card-8.png", Origin.BESIDE, optimize=True)
 
 
 if __name__ == "__main__":

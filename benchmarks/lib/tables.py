@@ -488,7 +488,68 @@ def _times(fraction: float | None) -> float | None:
     return None if fraction is None else 1 / fraction
 
 
+def _share(part: Part, case: str, figure: str) -> str:
+    """A share in per cent with its interval."""
+    share, low, high = (value(part, case, figure + end) for end in ("", "_low", "_high"))
+    if share is None or low is None or high is None:
+        return ""
+    return f"{share:.0%} ({low:.0%} to {high:.0%})".replace("%", " %")
+
+
+def _bytes(count: float | None) -> str:
+    if count is None:
+        return ""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def finetuning_methods(results: dict[str, Results]) -> str:
+    """Each method at its end."""
+    part = on_cpu(results, "finetuning-methods")
+    rows = [["before", "", "", "", *(_share(part, "0 steps", w) for w in ("new", "other", "old"))]]
+    for name, figures in part.cases.items():
+        if "weights" in figures:
+            step = ratio(part, name, "LoRA", "step_seconds")
+            rows.append(
+                [
+                    name,
+                    shown(value(part, name, "weights"), "{:,.0f}"),
+                    _bytes(value(part, name, "bytes")),
+                    shown(step, "{:.2f}"),
+                    *(_share(part, name, what) for what in ("new", "other", "old")),
+                ]
+            )
+    head = ["", "numbers trained", "file", "time of a step", "a fox, asked for it"]
+    return markdown([*head, "a fox, asked for a koala", "the 16 old objects"], rows)
+
+
+def _finetuning(name: str, what: str) -> Table:
+    """A table of one setting of a LoRA."""
+
+    def table(results: dict[str, Results]) -> str:
+        part = on_cpu(results, f"finetuning-{name}")
+        sized = name in ("rank", "layers")
+        rows = [
+            [
+                case.replace("-", "−"),
+                *([shown(value(part, case, "weights"), "{:,.0f}")] if sized else []),
+                *([_bytes(value(part, case, "bytes"))] if sized else []),
+                _share(part, case, "new"),
+                _share(part, case, "old"),
+            ]
+            for case in part.cases
+        ]
+        head = [what, *(["numbers", "file"] if sized else [])]
+        return markdown([*head, "a fox, asked for it", "the 16 old objects"], rows)
+
+    return table
+
+
 TABLES: dict[str, Table] = {
+    "finetuning-methods": finetuning_methods,
+    "finetuning-layers": _finetuning("layers", "layers"),
+    "finetuning-rate": _finetuning("rate", "learning rate"),
+    "finetuning-rank": _finetuning("rank", "rank"),
+    "finetuning-scale": _finetuning("scale", "scale"),
     "sampling-zoo": sampling_zoo,
     "sampling-zoo-in-the-chapter": sampling_zoo_in_the_chapter,
     "sampling-zoo-short": sampling_zoo_short,

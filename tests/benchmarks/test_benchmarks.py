@@ -12,6 +12,9 @@ from lib import models
 from lib.results import Results, read
 from lib.time_limit import TimeLimit
 
+import finetuning
+from companion.finetuning.forgotten import TABLE
+
 
 def results_in(folder: Path) -> Results:
     (path,) = folder.glob("*.json")
@@ -109,3 +112,23 @@ def test_training_at_reduced_size(tmp_path: Path) -> None:
     assert part.complete
     assert {"the notes' loop", "ours, bf16", "train_unconditional.py"} <= part.cases.keys()
     assert all(0 < figures["loss"] < 10 for figures in part.cases.values())  # type: ignore[operator]
+
+
+def test_fine_tuning_at_reduced_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(finetuning.PARTS, "rank", {"1": {**finetuning.LORA, "rank": 1}})
+    finetuning.main(["rank", "--size", "small", "--results", str(tmp_path)])
+    part = results_in(tmp_path).parts["finetuning-rank"]
+    figures = part.cases["1"]
+    assert part.complete
+    assert {"new", "new_low", "other", "old", "leaked", "step_seconds"} <= figures.keys()
+    assert figures["bytes"] > 2 * figures["weights"] > 0  # type: ignore[operator]
+
+
+def test_the_chapter_plots_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(finetuning, "TABLE", tmp_path / "forgotten.json")
+    finetuning.main(["--write"])
+    assert (tmp_path / "forgotten.json").read_text(encoding="utf-8") == TABLE.read_text(
+        encoding="utf-8"
+    )
