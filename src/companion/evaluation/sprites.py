@@ -35,7 +35,8 @@ def nearest_sprites(images: Tensor, names: Sequence[str], *, style: str = "3d") 
     True is the object's sprite at any size and place that a scene of one object has, turned to
     either side, on any one plain colour. All of them are compared: the best colour of each place is
     a least squares problem with a closed form, and what it needs of all places at once are
-    correlations, which a Fourier transform gives. It takes 10 to 20 ms a picture on one core, and 60 ms once for each object.
+    correlations, which a Fourier transform gives. On one core it takes 10 to 20 ms a picture, and
+    60 ms once for each object.
 
     The classifier names a rough blob as readily as the sprite; this tells them apart. A true scene
     is at 0.0006, since its pixels are whole shades (of 255 to the range of 2); given back by the
