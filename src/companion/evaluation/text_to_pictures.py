@@ -129,7 +129,7 @@ def _nearness(draw: Draw, world: Subset) -> Figures:
     captions = [scene(seed, subset=world).caption for seed in first]
     drawn = scene_features(as_batch(in_batches(draw, captions, 20_000)))
     real, other = (
-        _features(range(HELD_OUT + start, HELD_OUT + start + COMPARED), world)
+        scenes_features(range(HELD_OUT + start, HELD_OUT + start + COMPARED), world)
         for start in (COMPARED, 2 * COMPARED)
     )
     parts = [
@@ -144,7 +144,7 @@ def _nearness(draw: Draw, world: Subset) -> Figures:
     }
 
 
-def _features(seeds: range, world: Subset) -> Tensor:
+def scenes_features(seeds: range, world: Subset) -> Tensor:
     """The classifier's features of scenes, (scenes, channels)."""
     return torch.cat(
         [

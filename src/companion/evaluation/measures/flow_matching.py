@@ -15,7 +15,7 @@ from ..text_to_pictures import measure_drawing
 
 def measure(recipe: Recipe, home: Path, pictures: Path, device: torch.device) -> Figures:
     """What the classifier names on pictures of prompts, and how near they are to true scenes."""
-    pipeline = load(home, device)
+    pipeline = load(home, device, text_encoder_3=None, tokenizer_3=None)
     scale = recipe.settings["guidance_scale"]
 
     def draw(prompts: list[str], first_seed: int) -> list[Image.Image]:
