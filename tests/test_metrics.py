@@ -1,11 +1,25 @@
 """How alike pictures, masks and samples are, and how sure a mean of them is."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binomtest
 
-from companion.metrics import bootstrap, iou, kid, nearest, peak_signal_noise_ratio, percent, psnr
+from companion.metrics import (
+    bootstrap,
+    clip_score,
+    fid,
+    iou,
+    kid,
+    nearest,
+    peak_signal_noise_ratio,
+    percent,
+    psnr,
+    wilson,
+)
 from companion.scenes import scene
 
 GREY = Image.new("RGB", (64, 64), "grey")
@@ -89,7 +103,78 @@ def test_kid_of_one_distribution_is_near_zero_and_grows_with_distance() -> None:
     assert kid(first, second + 1) > 1
 
 
+def test_fid_of_normal_clouds_is_the_distance_that_can_be_worked_out() -> None:
+    cloud = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    assert fid(cloud, cloud) == pytest.approx(0, abs=1e-9)
+    assert fid(cloud, cloud + 2) == pytest.approx(6 * 2**2)  # only the means differ
+    # Covariances S and 9 S: Tr(S + 9 S - 2 (9 S²)^½) = 4 Tr S.
+    centred = cloud - cloud.mean(0)
+    assert fid(centred, 3 * centred) == pytest.approx(4 * cloud.T.cov().trace().item(), rel=1e-5)
+
+
+def test_fid_falls_with_more_pictures_of_one_kind_and_kid_does_not() -> None:
+    cloud = torch.randn(4000, 20, generator=torch.Generator().manual_seed(0))
+    few, many = [(cloud[:n], cloud[n : 2 * n]) for n in (100, 2000)]
+    assert fid(*few) > 10 * fid(*many) > 0
+    assert min(abs(kid(*few)), abs(kid(*many))) < 0.1
+
+
+def test_fid_of_fewer_pictures_than_features_is_a_number() -> None:
+    first, second = torch.randn(2, 5, 20, generator=torch.Generator().manual_seed(0))
+    assert 0 < fid(first, second) < 100
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (torch.ones(4, 3), torch.ones(4, 2), r"\(4, 3\) and \(4, 2\)"),
+        (torch.ones(4), torch.ones(4), r"\(4,\) and \(4,\)"),
+        (torch.ones(1, 3), torch.ones(4, 3), "at least 2 of each"),
+        (torch.full((4, 3), torch.nan), torch.ones(4, 3), "no finite number"),
+    ],
+)
+@pytest.mark.parametrize("measure", [fid, kid])
+def test_features_that_cannot_be_compared_are_refused(
+    measure: Callable[[torch.Tensor, torch.Tensor], float],
+    first: torch.Tensor,
+    second: torch.Tensor,
+    said: str,
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        measure(first, second)
+
+
+# Texts
+
+
+def test_clip_score_is_the_cosine_stretched_and_cut_off_below() -> None:
+    picture = torch.tensor([[3.0, 4.0], [1.0, 0.0], [1.0, 0.0]])
+    text = torch.tensor([[6.0, 8.0], [1.0, 1.0], [-1.0, 0.0]])
+    assert clip_score(picture, text).tolist() == pytest.approx([2.5, 2.5 / 2**0.5, 0])
+    assert clip_score(picture, text, weight=100)[0] == pytest.approx(100)
+    with pytest.raises(ValueError, match="a text for each picture"):
+        clip_score(picture, text[:1])
+
+
 # Confidence
+
+
+def test_wilsons_interval_is_that_of_scipy() -> None:
+    for yes, total in ((0, 5), (20, 20), (97, 100), (1, 3)):
+        theirs = binomtest(yes, total).proportion_ci(method="wilson")
+        assert wilson(yes, total) == pytest.approx((yes / total, theirs.low, theirs.high), abs=1e-6)
+
+
+def test_wilsons_interval_holds_the_truth_in_95_of_100_trials() -> None:
+    counts = np.random.default_rng(0).binomial(200, 0.97, 2000)
+    held = [one.low <= 0.97 <= one.high for one in (wilson(int(n), 200) for n in counts)]
+    assert 93 < percent(held) < 98
+
+
+@pytest.mark.parametrize(("yes", "total"), [(0, 0), (3, 2), (-1, 5)])
+def test_a_share_of_nothing_is_refused(yes: int, total: int) -> None:
+    with pytest.raises(ValueError, match=f"{yes} of {total} is no share"):
+        wilson(yes, total)
 
 
 def test_bootstrap_contains_the_mean_and_narrows_with_more_pictures() -> None:
