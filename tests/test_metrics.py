@@ -159,22 +159,39 @@ def test_clip_score_is_the_cosine_stretched_and_cut_off_below() -> None:
 # Confidence
 
 
+def _answers(yes: int, total: int) -> list[bool]:
+    return [True] * yes + [False] * (total - yes)
+
+
 def test_wilsons_interval_is_that_of_scipy() -> None:
     for yes, total in ((0, 5), (20, 20), (97, 100), (1, 3)):
         theirs = binomtest(yes, total).proportion_ci(method="wilson")
-        assert wilson(yes, total) == pytest.approx((yes / total, theirs.low, theirs.high), abs=1e-6)
+        ours = wilson(_answers(yes, total))
+        assert ours == pytest.approx((yes / total, theirs.low, theirs.high), abs=1e-6)
 
 
 def test_wilsons_interval_holds_the_truth_in_95_of_100_trials() -> None:
     counts = np.random.default_rng(0).binomial(200, 0.97, 2000)
-    held = [one.low <= 0.97 <= one.high for one in (wilson(int(n), 200) for n in counts)]
-    assert 93 < percent(held) < 98
+    every = [wilson(_answers(int(n), 200)) for n in counts]
+    assert 93 < percent(one.low <= 0.97 <= one.high for one in every) < 98
 
 
-@pytest.mark.parametrize(("yes", "total"), [(0, 0), (3, 2), (-1, 5)])
-def test_a_share_of_nothing_is_refused(yes: int, total: int) -> None:
-    with pytest.raises(ValueError, match=f"{yes} of {total} is no share"):
-        wilson(yes, total)
+@pytest.mark.parametrize(("yes", "n"), [(10, 10), (0, 10), (5, 10), (81, 263)])
+def test_wilsons_interval_is_where_the_score_is_just_not_refused(yes: int, n: int) -> None:
+    found = wilson(_answers(yes, n))
+    assert found.mean == yes / n
+    for end, trivial in ((found.low, 0), (found.high, 1)):
+        if end != pytest.approx(trivial):  # Wilson 1927: the score test's limits
+            assert abs(yes / n - end) / (end * (1 - end) / n) ** 0.5 == pytest.approx(
+                1.96, abs=1e-3
+            )
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    assert found.high - found.low > 0.1
+
+
+def test_of_no_answers_there_is_no_share() -> None:
+    with pytest.raises(ValueError, match="Of no answers there is no share"):
+        wilson([])
 
 
 def test_bootstrap_contains_the_mean_and_narrows_with_more_pictures() -> None:

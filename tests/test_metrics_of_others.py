@@ -1,5 +1,7 @@
 """companion.metrics and torchmetrics give the same numbers of the same pictures."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -46,19 +48,37 @@ def test_kid_is_that_of_torchmetrics(samples: tuple[torch.Tensor, torch.Tensor])
     assert ours == pytest.approx(theirs.compute()[0].item(), rel=1e-4)
 
 
-def test_clip_score_is_that_of_torchmetrics_at_its_weight(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from torchmetrics.functional.multimodal import clip_score as module
+class Embeddings:
+    """Stands for a CLIP and its processor: pictures and texts are embeddings already."""
 
-    generator = torch.Generator().manual_seed(0)
-    pictures, texts = torch.randn(2, 10, 8, generator=generator)
+    config = None
 
-    def features(data: torch.Tensor, *given: object) -> torch.Tensor:
-        return data
+    def to(self, device: torch.device) -> "Embeddings":
+        return self
 
-    theirs = 100 * torch.nn.functional.cosine_similarity(pictures, texts).clamp(min=0)
-    assert clip_score(pictures, texts, weight=100).tolist() == pytest.approx(theirs.tolist())
+    def __call__(self, images: list[torch.Tensor] | None = None, **given: Any) -> dict[str, Any]:
+        if images is not None:
+            return {"pixel_values": torch.stack(images)}
+        numbers = torch.tensor([[float(n) for n in text.split()] for text in given["text"]])
+        return {"input_ids": numbers, "attention_mask": numbers}
+
+    def get_image_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.flatten(1).float()
+
+    def get_text_features(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return ids
+
+
+def test_clip_score_is_that_of_torchmetrics_at_its_weight() -> None:
+    from torchmetrics.functional.multimodal import clip_score as of_torchmetrics
+
+    pictures = torch.rand(10, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    texts = pictures.flatten(1).flip(1)
+    said = [" ".join(map(str, row)) for row in texts.tolist()]
+    stand_in = Embeddings()
+    theirs = of_torchmetrics(pictures, said, lambda: (stand_in, stand_in))
+    ours = clip_score(pictures.flatten(1), texts, weight=100).mean()
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
 def test_the_mean_of_ious_is_that_of_torchmetrics() -> None:

@@ -1,4 +1,4 @@
-"""How alike pictures, masks and samples are, and how sure a figure is."""
+"""How alike pictures, masks and samples are, and how sure a mean of them is."""
 
 from .confidence import Interval, bootstrap, percent, wilson
 from .masks import iou

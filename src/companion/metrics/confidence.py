@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from companion.door.numbers import shown, whole
-
 _Z = 1.959964  # of a normal distribution, 95 % lie so many standard deviations around its middle
 
 
@@ -37,31 +35,27 @@ def bootstrap(values: np.ndarray, groups: Sequence[int], *, resamples: int = 200
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def wilson(yes: int, total: int) -> Interval:
-    """The share of yes among answers, and its 95 % interval: that of Wilson 1927,
+def wilson(answers: Iterable[bool]) -> Interval:
+    """The share of yes, 0..1, and its 95 % score interval: that of Wilson 1927,
 
         (p + z²/2n ± z √(p (1 - p) / n + z²/4n²)) / (1 + z²/n)
 
-    It holds for few answers too, and where all are yes: 20 of 20 is 0.84 to 1, not 1 to 1.
+    It never leaves 0..1, and has a width where all answers are alike, too: 20 yes of 20 is 0.84 to
+    1, not 1 to 1.
 
     "And how good is it?", "Count, and say how sure".
 
     Args:
-        yes: how many answers are yes.
-        total: how many there are, at least 1.
-
-    Returns:
-        Shares, 0..1.
+        answers: independent of each other, at least one.
 
     Raises:
-        ValueError: more than all, fewer than none, or no answers.
+        ValueError: there is none.
     """
-    yes, total = whole("yes", yes), whole("total", total)
-    if total < 1 or not 0 <= yes <= total:
-        raise ValueError(
-            f"{shown(yes)} of {shown(total)} is no share: of at least 1 answer, 0 to all are yes."
-        )
-    share, extra = yes / total, _Z**2 / total
+    every = [bool(answer) for answer in answers]
+    if not every:
+        raise ValueError("Of no answers there is no share: ask once at least.")
+    total = len(every)
+    share, extra = sum(every) / total, _Z**2 / total
     middle = (share + extra / 2) / (1 + extra)
     half = _Z * (share * (1 - share) / total + extra / (4 * total)) ** 0.5 / (1 + extra)
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
