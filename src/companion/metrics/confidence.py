@@ -58,7 +58,8 @@ def wilson(answers: Iterable[bool]) -> Interval:
     share, extra = sum(every) / total, _Z**2 / total
     middle = (share + extra / 2) / (1 + extra)
     half = _Z * (share * (1 - share) / total + extra / (4 * total)) ** 0.5 / (1 + extra)
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+    # Where all are alike an end is 0 or 1, but for the last digit.
+    return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
 def percent(answers: Iterable[bool]) -> float:
