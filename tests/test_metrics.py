@@ -1,12 +1,17 @@
 """How alike pictures, masks and samples are, and how sure a mean of them is."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binomtest
 
 from companion.metrics import (
     bootstrap,
+    clip_score,
+    fid,
     iou,
     kid,
     nearest,
@@ -98,7 +103,95 @@ def test_kid_of_one_distribution_is_near_zero_and_grows_with_distance() -> None:
     assert kid(first, second + 1) > 1
 
 
+def test_fid_of_normal_clouds_is_the_distance_that_can_be_worked_out() -> None:
+    cloud = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    assert fid(cloud, cloud) == pytest.approx(0, abs=1e-9)
+    assert fid(cloud, cloud + 2) == pytest.approx(6 * 2**2)  # only the means differ
+    # Covariances S and 9 S: Tr(S + 9 S - 2 (9 S²)^½) = 4 Tr S.
+    centred = cloud - cloud.mean(0)
+    assert fid(centred, 3 * centred) == pytest.approx(4 * cloud.T.cov().trace().item(), rel=1e-5)
+
+
+def test_fid_falls_with_more_pictures_of_one_kind_and_kid_does_not() -> None:
+    cloud = torch.randn(4000, 20, generator=torch.Generator().manual_seed(0))
+    few, many = [(cloud[:n], cloud[n : 2 * n]) for n in (100, 2000)]
+    assert fid(*few) > 10 * fid(*many) > 0
+    assert min(abs(kid(*few)), abs(kid(*many))) < 0.1
+
+
+def test_fid_of_fewer_pictures_than_features_is_a_number() -> None:
+    first, second = torch.randn(2, 5, 20, generator=torch.Generator().manual_seed(0))
+    assert 0 < fid(first, second) < 100
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (torch.ones(4, 3), torch.ones(4, 2), r"\(4, 3\) and \(4, 2\)"),
+        (torch.ones(4), torch.ones(4), r"\(4,\) and \(4,\)"),
+        (torch.ones(1, 3), torch.ones(4, 3), "at least 2 of each"),
+        (torch.full((4, 3), torch.nan), torch.ones(4, 3), "no finite number"),
+    ],
+)
+@pytest.mark.parametrize("measure", [fid, kid])
+def test_features_that_cannot_be_compared_are_refused(
+    measure: Callable[[torch.Tensor, torch.Tensor], float],
+    first: torch.Tensor,
+    second: torch.Tensor,
+    said: str,
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        measure(first, second)
+
+
+# Texts
+
+
+def test_clip_score_is_the_cosine_stretched_and_cut_off_below() -> None:
+    picture = torch.tensor([[3.0, 4.0], [1.0, 0.0], [1.0, 0.0]])
+    text = torch.tensor([[6.0, 8.0], [1.0, 1.0], [-1.0, 0.0]])
+    assert clip_score(picture, text).tolist() == pytest.approx([2.5, 2.5 / 2**0.5, 0])
+    assert clip_score(picture, text, weight=100)[0] == pytest.approx(100)
+    with pytest.raises(ValueError, match="a text for each picture"):
+        clip_score(picture, text[:1])
+
+
 # Confidence
+
+
+def _answers(yes: int, total: int) -> list[bool]:
+    return [True] * yes + [False] * (total - yes)
+
+
+def test_wilsons_interval_is_that_of_scipy() -> None:
+    for yes, total in ((0, 5), (20, 20), (97, 100), (1, 3)):
+        theirs = binomtest(yes, total).proportion_ci(method="wilson")
+        ours = wilson(_answers(yes, total))
+        assert ours == pytest.approx((yes / total, theirs.low, theirs.high), abs=1e-6)
+
+
+def test_wilsons_interval_holds_the_truth_in_95_of_100_trials() -> None:
+    counts = np.random.default_rng(0).binomial(200, 0.97, 2000)
+    every = [wilson(_answers(int(n), 200)) for n in counts]
+    assert 93 < percent(one.low <= 0.97 <= one.high for one in every) < 98
+
+
+@pytest.mark.parametrize(("yes", "n"), [(10, 10), (0, 10), (5, 10), (81, 263)])
+def test_wilsons_interval_is_where_the_score_is_just_not_refused(yes: int, n: int) -> None:
+    found = wilson(_answers(yes, n))
+    assert found.mean == yes / n
+    for end, trivial in ((found.low, 0), (found.high, 1)):
+        if end != pytest.approx(trivial):  # Wilson 1927: the score test's limits
+            assert abs(yes / n - end) / (end * (1 - end) / n) ** 0.5 == pytest.approx(
+                1.96, abs=1e-3
+            )
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    assert found.high - found.low > 0.1
+
+
+def test_of_no_answers_there_is_no_share() -> None:
+    with pytest.raises(ValueError, match="Of no answers there is no share"):
+        wilson([])
 
 
 def test_bootstrap_contains_the_mean_and_narrows_with_more_pictures() -> None:
@@ -118,21 +211,3 @@ def test_bootstrap_does_not_take_two_objects_of_a_picture_for_two_pictures() -> 
 
 def test_percent_is_the_part_of_yes() -> None:
     assert percent([True, False, True, True]) == 75
-
-
-@pytest.mark.parametrize(("yes", "n"), [(10, 10), (0, 10), (5, 10), (81, 263)])
-def test_wilsons_interval_is_where_the_score_is_just_not_refused(yes: int, n: int) -> None:
-    found = wilson([True] * yes + [False] * (n - yes))
-    assert found.mean == yes / n
-    for end, trivial in ((found.low, 0), (found.high, 1)):
-        if end != pytest.approx(trivial):  # Wilson 1927: the score test's limits
-            assert abs(yes / n - end) / (end * (1 - end) / n) ** 0.5 == pytest.approx(
-                1.96, abs=1e-3
-            )
-    assert 0 <= found.low <= found.mean <= found.high <= 1
-    assert found.high - found.low > 0.1
-
-
-def test_of_no_answers_there_is_no_share() -> None:
-    with pytest.raises(ValueError, match="Of no answers there is no share"):
-        wilson([])

@@ -2,7 +2,7 @@
 
 A docstring of `companion` is plain text: names stand between single backticks, formulas and
 examples are indented, and `Chapter 2, "The timesteps".` names the section that derives a function;
-`"Behind the firewall", "Tokens".` names one of the chapter that has no number.
+`"Behind the firewall", "Tokens".` names one of a chapter that has no number.
 Here it becomes what Sphinx reads: names are code and lead to their entry, sections are links. In
 the chapters a name in the text leads to its entry: a full one (`companion.denoise.ddim`) always, a
 short one that the chapter has imported where it is first named. A section that a page's text names
@@ -29,8 +29,11 @@ API = "book/api/"
 CLOSED = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.raw)
 CODE = re.compile(r"(``.+?``|(?<!`)`[^`]+`(?!`))", re.DOTALL)
 # The chapters without a number, by the title that a docstring calls them.
-UNNUMBERED: dict[int | str, str] = {"Behind the firewall": "book/behind_the_firewall"}
-NAMES = "|".join(str(name).replace(" ", r"\s+") for name in UNNUMBERED)
+UNNUMBERED: dict[int | str, str] = {
+    "Behind the firewall": "book/behind_the_firewall",
+    "And how good is it?": "book/how_good",
+}
+NAMES = "|".join(re.escape(str(name)).replace(r"\ ", r"\s+") for name in UNNUMBERED)
 # In straight quotes as written, in curly ones on a page.
 SECTION = re.compile(rf'(?:Chapter\s+(\d+)|["“]({NAMES})["”]),\s+["“]([^"”]+)["”]')
 CHAPTER = re.compile(r"\bChapter\s+(\d+)\b(?!,)")

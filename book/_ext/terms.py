@@ -20,9 +20,12 @@ from sphinx.transforms import SphinxTransform
 GLOSSARY = "book/glossary"
 # Pages whose words are names and addresses, or the terms themselves.
 LEFT_ALONE = re.compile(r"book/(glossary|references|status|api/.*)$")
-# On these pages the word means something else: what opens the hub, a password.
+# On these pages the word means something else: what opens the hub, a password; a mark for a
+# picture, and what KID compares two pictures with.
 ANOTHER_SENSE = {
-    "token": ("book/01_start", "book/05_training", "book/behind_the_firewall", "book/reliability")
+    "token": ("book/01_start", "book/05_training", "book/behind_the_firewall", "book/reliability"),
+    "score": ("book/how_good",),
+    "kernel": ("book/how_good",),
 }
 # A term in a heading, a link or code is not linked once more.
 CLOSED = (

@@ -20,7 +20,7 @@ NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 TWINS = sorted((BOOK / "text").glob("*.md"))
 # A chapter is numbered, or one of these. The first page is a notebook and no chapter: it has no
 # card, no exercises and no ending, and its install cell does not show.
-UNNUMBERED = {"behind_the_firewall"}
+UNNUMBERED = {"behind_the_firewall", "how_good"}
 
 
 def is_chapter(path: Path) -> bool:

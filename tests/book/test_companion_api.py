@@ -7,6 +7,7 @@ from companion_api import as_rst, paragraphs
 PAGES: dict[int | str, str] = {
     2: "book/02_manual_loop",
     "Behind the firewall": "book/behind_the_firewall",
+    "And how good is it?": "book/how_good",
 }
 
 
@@ -23,9 +24,12 @@ def test_a_section_that_is_named_becomes_a_link_to_it() -> None:
     )
 
 
-def test_a_section_of_the_chapter_without_a_number_becomes_a_link_too() -> None:
+def test_a_section_of_a_chapter_without_a_number_becomes_a_link_too() -> None:
     assert as_rst('"Behind the\n    firewall", "The mirror".', PAGES) == (
         ':section:`"Behind the firewall", "The mirror" <book/behind_the_firewall#The mirror>`.'
+    )
+    assert as_rst('"And how good is it?", "KID".', PAGES) == (
+        ':section:`"And how good is it?", "KID" <book/how_good#KID>`.'
     )
 
 

@@ -1,0 +1,81 @@
+"""How alike two sets of pictures are, told by their features."""
+
+import torch
+from torch import Tensor
+
+
+def fid(first: Tensor, second: Tensor) -> float:
+    """Fréchet inception distance of two sets of features: how far two normal distributions of their
+    means and covariances are apart (Fréchet 1957, Dowson and Landau 1982),
+
+        |μ1 - μ2|² + Tr(Σ1 + Σ2 - 2 (Σ1 Σ2)^½)
+
+    Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
+    Equilibrium", section 3. Biased: fewer samples make it larger. Papers take the features of an
+    Inception network; with others its numbers are others.
+
+    "And how good is it?", "FID: two clouds and their distance".
+
+    Args:
+        first: (samples, features), at least 2 samples.
+        second: (samples, features), at least 2 samples.
+
+    Returns:
+        0 or more, in squared units of the features.
+
+    Raises:
+        ValueError: the shapes are others, or a feature is no finite number.
+    """
+    first, second = _checked(first, second)
+    far = (first.mean(0) - second.mean(0)).square().sum()
+    one, other = first.T.cov(), second.T.cov()
+    # The product has the eigenvalues of this symmetric matrix, whose roots are exact to the end.
+    values, vectors = torch.linalg.eigh(one)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    shared = torch.linalg.eigvalsh(root @ other @ root).clamp(min=0).sqrt().sum()
+    return max(0.0, float(far + one.trace() + other.trace() - 2 * shared))
+
+
+def kid(first: Tensor, second: Tensor) -> float:
+    """Kernel inception distance of two sets of features: their squared maximum mean discrepancy,
+    unbiased.
+
+    Binkowski et al. 2018, "Demystifying MMD GANs", section 4: kernel (x . y / d + 1) ** 3. Near 0
+    (and at times a little below) for two samples of one distribution.
+
+    "And how good is it?", "KID: without the bias".
+
+    Args:
+        first: (samples, features), at least 2 samples.
+        second: (samples, features), at least 2 samples.
+
+    Raises:
+        ValueError: the shapes are others, or a feature is no finite number.
+    """
+
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    first, second = _checked(first, second)
+    m, n = len(first), len(second)
+    within_first, within_second = kernel(first, first), kernel(second, second)
+    return float(
+        (within_first.sum() - within_first.trace()) / (m * (m - 1))
+        + (within_second.sum() - within_second.trace()) / (n * (n - 1))
+        - 2 * kernel(first, second).mean()
+    )
+
+
+def _checked(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both on the CPU, since a Mac's GPU has no float64, and in it."""
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"The features have the shapes {tuple(first.shape)} and {tuple(second.shape)}, but "
+            "both are (samples, features), with equally many features."
+        )
+    if min(len(first), len(second)) < 2:
+        raise ValueError("A set of one picture has no spread: give at least 2 of each.")
+    first, second = first.detach().cpu().double(), second.detach().cpu().double()
+    if not (first.isfinite().all() and second.isfinite().all()):
+        raise ValueError("A feature is no finite number: look at the pictures that it comes from.")
+    return first, second
