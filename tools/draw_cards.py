@@ -2,7 +2,7 @@
 
     python tools/draw_cards.py
 
-Models of the zoo draw them, on a CPU, in a minute. Writes book/images/card-1.png to card-6.png.
+Models of the zoo draw them, on a CPU, in a minute. Writes book/images/card-1.png to card-7.png.
 """
 
 from pathlib import Path
@@ -16,9 +16,9 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from diffusers.utils.logging import disable_progress_bar
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from companion import figures
+from companion import figures, flow
 from companion.attention import trace
 from companion.attention.explorer import light_up
 from companion.door.labels import Origin, save_labelled
@@ -126,6 +126,32 @@ def lit_word(pipe: StableDiffusionPipeline) -> Image.Image:
     return halves(picture, light_up(picture, heat.expand_as(picture).numpy()))
 
 
+def straight_lines() -> Image.Image:
+    """Chapter 7: lines from noise to pictures of two pixels, and what the flow draws."""
+    generator = torch.Generator().manual_seed(0)
+    islands = torch.tensor([[-0.7, 0.7], [0.7, 0.7], [0.0, -0.8]])
+    ends = islands[torch.randint(3, (48,), generator=generator)]
+    lines = torch.stack([torch.randn((48, 2), generator=generator), ends], dim=1)
+    large = 4 * SIDE  # drawn large and reduced, for smooth lines
+    panel = Image.new("RGB", (large, large), "#f4f1ea")
+    brush = ImageDraw.Draw(panel)
+    for number, line in enumerate(large * (0.5 + lines / 5)):
+        colour = ("#2a6f97", "#c8553d", "#5b8e55")[number % 3]
+        brush.line(line.flatten().tolist(), fill=colour, width=6)
+    for x, y in (large * (0.5 + islands / 5)).tolist():
+        brush.ellipse([x - 20, y - 20, x + 20, y + 20], fill="black")
+    parts = flow.load_parts(profile("small").flow)
+    drawn = flow.text_to_image(
+        parts,
+        "a moon above a car on a black background",
+        num_inference_steps=20,
+        guidance_scale=4.0,
+        max_sequence_length=0,
+        seeds=2,
+    )
+    return halves(panel.resize((SIDE, SIDE), Image.Resampling.LANCZOS), drawn[0])
+
+
 def main() -> None:
     """Draw all."""
     disable_progress_bar()
@@ -137,6 +163,7 @@ def main() -> None:
         another_background(pipe),
         flowers(),
         lit_word(pipe),
+        straight_lines(),
     )
     for number, card in enumerate(cards, 1):
         save_labelled(card, IMAGES / f"card-{number}.png", Origin.BESIDE, optimize=True)
