@@ -27,7 +27,7 @@ from transformers import logging
 
 from companion.attention import GlobalHeatMap, HeatMaps, attribute, trace
 from companion.attention.agreement import TABLE, centre_square
-from companion.evaluation.measures.text_to_image import one_object_prompts, two_object_prompts
+from companion.evaluation.text_to_pictures import one_object_prompts, two_object_prompts
 from companion.metrics import bootstrap, iou
 from companion.scenes import HELD_OUT, Scene, scene, subset
 from companion.zoo import folder

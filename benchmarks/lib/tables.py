@@ -180,6 +180,40 @@ def live(results: dict[str, Results]) -> str:
     return markdown(["", "found", "at most"], rows)
 
 
+def flow_call(results: dict[str, Results]) -> str:
+    """A call of the transformer beside one of the UNet."""
+    part = on_cpu(results, "flow-call")
+    rows = [
+        [
+            name,
+            shown(value(part, name, "parameters_million"), "{:.1f} M"),
+            shown(value(part, name, "gflop"), "{:.2f}"),
+            shown(ratio(part, name, "UNet"), "{:.2f}"),
+        ]
+        for name in part.cases
+    ]
+    return markdown(["", "parameters", "GFLOP", "time"], rows)
+
+
+def flow_quality(results: dict[str, Results]) -> str:
+    """Steps against quality, for the UNet and the transformer."""
+    part = on_cpu(results, "flow-quality")
+    numbers = [2, 4, 8, 15, 25]
+    rows = [
+        [
+            name,
+            *(
+                shown(value(part, name, f"objects_percent_{n}"), "{:.0f} %")
+                + shown(value(part, name, f"background_percent_{n}"), ", {:.0f} %")
+                + shown(value(part, name, f"kid_{n}"), ", {:.1f}")
+                for n in numbers
+            ),
+        ]
+        for name in part.cases
+    ]
+    return markdown(["", *(f"{n} steps" for n in numbers)], rows)
+
+
 def schedulers(results: dict[str, Results]) -> str:
     """Steps against quality."""
     part = on_cpu(results, "schedulers-zoo")
@@ -460,6 +494,8 @@ TABLES: dict[str, Table] = {
     "sampling-zoo-short": sampling_zoo_short,
     "schedulers": schedulers,
     "live": live,
+    "flow-call": flow_call,
+    "flow-quality": flow_quality,
     "training-loops": training_loops,
     "training-target": training_target,
     "training-target-in-the-book": training_target_in_the_book,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import flow
 import pytest
 import sampling
 import torch
@@ -51,6 +52,17 @@ def test_sampling_at_reduced_size(tmp_path: Path) -> None:
         "optimised, fp16",
         "optimised, fp16, guided=0.7",
     }
+
+
+@pytest.mark.slow
+def test_flow_at_reduced_size(tmp_path: Path) -> None:
+    flow.main(["--size", "small", "--results", str(tmp_path)])
+    parts = results_in(tmp_path).parts
+    assert parts.keys() == {"flow-call", "flow-quality"}
+    assert all(part.complete and part.size == "small" for part in parts.values())
+    calls = parts["flow-call"].cases
+    assert calls["transformer"]["parameters_million"] == pytest.approx(7.8, abs=0.1)
+    assert "kid_2" in parts["flow-quality"].cases["UNet, DDIM"]
 
 
 def test_a_way_that_fails_leaves_the_others(

@@ -25,8 +25,9 @@ def test_zoo_list_names_every_model_and_says_that_it_is_whole(
         "upscaler",
         "depth-estimator",
         "depth",
+        "flow",
     ]
-    assert printed.count("files whole") == 7
+    assert printed.count("files whole") == 8
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,9 @@ def test_a_model_that_nobody_has_trained_yet_says_so(
 
 LOADS = """
 import importlib, json, sys, torch
-for name, (library, loader, place) in json.loads(sys.argv[1]).items():
+for name, (library, loader, place, absent) in json.loads(sys.argv[1]).items():
     model = getattr(importlib.import_module(library), loader).from_pretrained(
-        place, dtype=torch.float16
+        place, dtype=torch.float16, **dict.fromkeys(absent)
     )
     parts = getattr(model, "components", {"model": model}).values()
     weights = [w for part in parts if hasattr(part, "parameters") for w in part.parameters()]
@@ -77,7 +77,8 @@ assert not any(module.startswith("companion") for module in sys.modules)
 def kinds_of_stock_libraries() -> dict[str, list[str]]:
     """The types of each model's weights, loaded in one Python that knows nothing of ours."""
     models = {
-        name: (*entry.loads_with.split("."), str(folder(name))) for name, entry in entries().items()
+        name: (*entry.loads_with.split("."), str(folder(name)), entry.absent)
+        for name, entry in entries().items()
     }
     command = [sys.executable, "-c", LOADS, json.dumps(models)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)

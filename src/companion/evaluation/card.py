@@ -74,12 +74,15 @@ def _named(world: Subset) -> str:
 
 
 def _loading(entry: Entry) -> str:
+    loader = f"`{entry.loads_with}.from_pretrained`"
+    if entry.absent:
+        loader += f" and {', '.join(f'`{part}=None`' for part in entry.absent)}"
     if not entry.shared:
-        return f"Load it with `{entry.loads_with}.from_pretrained`."
-    parts = ", ".join(f"`{part}`" for part in entry.shared)
+        return f"Load it with {loader}."
+    parts = ", ".join(f"`{part}`" for part in dict.fromkeys(p.split("/")[0] for p in entry.shared))
     return (
         f'Load the folder that `companion.zoo.folder("{entry.name}")` puts together with '
-        f"`{entry.loads_with}.from_pretrained`: other models' parts belong to it ({parts})."
+        f"{loader}: parts that lie elsewhere belong to it ({parts})."
     )
 
 

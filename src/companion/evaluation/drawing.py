@@ -8,9 +8,17 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 
-def load(home: Path, device: torch.device) -> DiffusionPipeline:
-    """The pipeline in that folder, in float32, without its progress bar."""
-    pipeline = DiffusionPipeline.from_pretrained(home, dtype=torch.float32, use_safetensors=True)
+def load(home: Path, device: torch.device, **parts: None) -> DiffusionPipeline:
+    """The pipeline in that folder, in float32, without its progress bar.
+
+    Args:
+        home: the folder.
+        device: where it is to draw.
+        parts: those that the folder does not hold, None by name.
+    """
+    pipeline = DiffusionPipeline.from_pretrained(
+        home, dtype=torch.float32, use_safetensors=True, **parts
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

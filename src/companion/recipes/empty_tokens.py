@@ -1,8 +1,8 @@
 """Many tokens that say nothing, at the price of one.
 
-A pipeline of the SD3 layout without its T5 encoder puts zeros in the place of that encoder's tokens,
-256 of them. Tokens that are equal stay equal in every layer, since nothing tells their positions,
-and n equal keys weigh as much as one whose score is higher by log n.
+A pipeline of the SD3 layout without its T5 encoder puts zeros in the place of its tokens, 256 of
+them. Tokens that are equal stay equal in every layer, since nothing tells their positions, and n
+equal keys weigh as much as one whose score is higher by log n.
 """
 
 import math

@@ -1,5 +1,5 @@
-"""What the tasks share that train in the VAE's latents: scenes encoded once, captions as tokens; and
-the noise residual, for those that train a UNet.
+"""What the tasks share that train in the VAE's latents: scenes encoded once, captions as tokens;
+and the noise residual, for those that train a UNet.
 
 Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.3.
 """
@@ -51,8 +51,9 @@ class LatentTask(Task):
         ).input_ids
 
     def fill_cache(self, path: Path) -> None:
-        """Token ids (scenes, tokens), scaled latents (scenes, 4, 16, 16) and the rows of `condition`,
-        made once and kept beside the run; made again where the file is damaged or of others."""
+        """Token ids (scenes, tokens), scaled latents (scenes, 4, 16, 16) and the rows of
+        `condition`, made once and kept beside the run; made again where the file is damaged or of
+        others."""
         count = self.recipe.settings["cached_scenes"]
         told = {
             "scenes": f"{count} of {self.recipe.subset}, seed {self.recipe.seed}",

@@ -26,6 +26,8 @@ class Entry:
         sha256: of every file, by its name relative to the folder.
         shared: parts that it has in common with other models: the name of the part's folder or
             file, and where that lies among the weights.
+        absent: parts that its pipeline has and it has not: `from_pretrained` wants None for each, by
+            name.
         licence: the card's words on it; "" for those of a model that learned from the scenes alone.
     """
 
@@ -35,6 +37,7 @@ class Entry:
     loads_with: str
     sha256: dict[str, str]
     shared: dict[str, str]
+    absent: tuple[str, ...] = ()
     licence: str = ""
 
     @property
@@ -57,6 +60,7 @@ def entries() -> dict[str, Entry]:
             loads_with=entry["loads_with"],
             sha256=hashes.get(name, {}),
             shared=entry.get("shared", {}),
+            absent=tuple(entry.get("absent", ())),
             licence=entry.get("licence", ""),
         )
         for name, entry in table.items()

@@ -1,8 +1,8 @@
 """Trains text to image by flow matching: a text encoder and a transformer of the SD3 layout.
 
 Esser et al. 2024, "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis". There
-the text encoders are pretrained and frozen; here there is one, it begins as that of the zoo's Stable
-Diffusion and learns on, and it stands in the place of both of SD3's CLIP models.
+the text encoders are pretrained and frozen; here there is one, it begins as that of the zoo's
+Stable Diffusion and learns on, and it stands in the place of both of SD3's CLIP models.
 """
 
 from pathlib import Path
@@ -85,9 +85,8 @@ class FlowMatching(LatentTask):
         encoded = self.text_encoder(ids.to(self.device), output_hidden_states=True)
         words = torch.cat([encoded.hidden_states[-2]] * 2, dim=-1)
         pooled = torch.cat([encoded.text_embeds] * 2, dim=-1)
-        return torch.cat(
-            [words, words.new_zeros(len(words), empty, words.shape[-1])], dim=1
-        ), pooled
+        nothing = words.new_zeros(len(words), empty, words.shape[-1])
+        return torch.cat([words, nothing], dim=1), pooled
 
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
         """The velocity at a place of the path, with or without the caption.
