@@ -173,7 +173,65 @@ def stable_diffusion() -> Diagram:
     return sheet
 
 
-DIAGRAMS: dict[str, Callable[[], Diagram]] = {"stable-diffusion": stable_diffusion}
+def joint_block() -> Diagram:
+    """A block of a transformer with joint attention: chapter 7."""
+    sheet = Diagram(
+        title="One block of the transformer: words and picture meet in one attention",
+        words=(
+            "Two streams run side by side from top to bottom: a vector for each token of the "
+            "words, and a vector for each patch of the picture. The timestep and the pooled words "
+            "make vectors a, b and g for each layer. Each stream is normed, multiplied by 1 plus "
+            "a, and b is added. Each has its own matrices for query, key and value. Joint "
+            "attention is one softmax over words and patches together. What it finds goes through "
+            "each stream's own output matrix, is multiplied by the gate g, and is added to the "
+            "stream. Then each stream is normed, scaled and shifted again, goes through a "
+            "feed-forward layer of its own, is multiplied by its gate, and is added to the stream."
+        ),
+        height=652,
+    )
+    middle, width, step = WIDTH / 2, 150, 18
+    half = 16.5  # of the small box with a plus
+    foot = sheet.box(
+        middle, 4, 360, "Knobs", "timestep and pooled words make a, b, g", colour=LEARNED
+    )
+    top = foot + 56
+    # A stream: its middle, and the way around its layers.
+    for name, vectors, x, side in (
+        ("words", "a vector a token", 105, 14),
+        ("picture", "a vector a patch", 315, WIDTH - 14),
+    ):
+        outer = half if side > x else -half
+        sheet.text(x, foot + 24, name, large=True)
+        sheet.text(x, foot + 24 + LINE, vectors)
+        y = top
+        for first in (True, False):
+            begin = y
+            sheet.arrow((x, y - 8), (x, y + step))
+            y = sheet.box(x, y + step, width, "Norm", "× (1 + a) + b")
+            if first:
+                sheet.arrow((x, y), (x, y + step))
+                y = sheet.box(x, y + step, width, "Q, K, V", "own matrices", colour=LEARNED)
+                sheet.arrow((x, y), (x, y + step))
+                y += step + 50
+                sheet.arrow((x, y), (x, y + step))
+                y = sheet.box(x, y + step, width, "Output × g", colour=LEARNED)
+            else:
+                sheet.arrow((x, y), (x, y + step))
+                y = sheet.box(x, y + step, width, "Feed-forward × g", colour=LEARNED)
+            sheet.arrow((x, y), (x, y + step))
+            plus = y + step + half
+            sheet.arrow((x, begin), (side, begin), (side, plus), (x + outer, plus))
+            y = sheet.box(x, y + step, 2 * half, "+") + 8
+        sheet.arrow((x, y - 8), (x, y + step))
+        sheet.text(x, y + step + 18, name, large=True)
+    sheet.box(middle, top + 154, 360, "Joint attention", "one softmax over words and patches")
+    return sheet
+
+
+DIAGRAMS: dict[str, Callable[[], Diagram]] = {
+    "joint-block": joint_block,
+    "stable-diffusion": stable_diffusion,
+}
 
 
 if __name__ == "__main__":
