@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sphinx.application import Sphinx
 
 ENGINE = Path(__file__).parents[1] / "_static" / "live" / "engine"
@@ -23,15 +24,25 @@ SCRIPTS = (
     "levels",
     "samplers",
     "schedulers",
+    "flow_matching",
     "tensors",
     "layers",
     "network",
+    "transformer",
     "heat_maps",
     "denoise",
     "pipeline",
+    "stable_diffusion",
+    "stable_diffusion_3",
     "worker",
 )
 MODEL = "stable-diffusion"
+FLOW = "flow"  # for the stages that ask for it
+# The files of each model, besides those that all need; weights that are the same travel once.
+MODELS = {
+    MODEL: {"model": "model", "weights": ["vae", "weights"]},
+    FLOW: {"model": "flow-model", "weights": ["vae", "flow-weights"]},
+}
 PIECE = 2**20  # signs of base64
 DEFAULTS = {"steps": 15, "guidance": 4, "sampler": "unipc"}
 SAMPLERS = ("ddpm", "ddim", "unipc", "dpm++2m")
@@ -45,23 +56,33 @@ def engine() -> str:
 
 def packed_files() -> dict[str, bytes]:
     """What the worker is given, by name."""
+    from safetensors.numpy import load_file, save
+
     from companion.zoo import folder
     from companion.zoo.export import MERGES, WEIGHTS, export
     from companion.zoo.export import MODEL as CONFIGURATION
 
     with tempfile.TemporaryDirectory() as scratch:
-        files = export(folder(MODEL), Path(scratch))
+        first, second = (export(folder(name), Path(scratch) / name) for name in MODELS)
+        weights, of_flow = (load_file(files[WEIGHTS]) for files in (first, second))
+        vae = {name: weights.pop(name) for name in sorted(weights) if name.startswith("vae.")}
+        for name, array in vae.items():
+            if np.array_equal(of_flow.get(name), array):
+                del of_flow[name]
         return {
             "engine": engine().encode(),
             "kernels": (ENGINE / "kernels.wasm").read_bytes(),
-            "model": files[CONFIGURATION].read_bytes(),
-            "merges": files[MERGES].read_bytes(),
-            "weights": files[WEIGHTS].read_bytes(),
+            "merges": first[MERGES].read_bytes(),
+            "vae": save(vae),
+            "model": first[CONFIGURATION].read_bytes(),
+            "weights": save(weights),
+            "flow-model": second[CONFIGURATION].read_bytes(),
+            "flow-weights": save(of_flow),
         }
 
 
-def about_the_model(configuration: bytes) -> dict[str, Any]:
-    """What a stage offers: the words that the model was trained on, and how one draws with it."""
+def about_the_model(configuration: bytes, of_flow: bytes) -> dict[str, Any]:
+    """What a stage offers: the words that the models were trained on, and how one draws."""
     from companion.scenes import backgrounds, subset
     from companion.scenes.captions import RELATIONS
 
@@ -74,7 +95,7 @@ def about_the_model(configuration: bytes) -> dict[str, Any]:
         "objects": subset(MODEL).objects,
         "backgrounds": list(backgrounds()),
         "relations": RELATIONS,
-        "defaults": DEFAULTS,
+        "defaults": {**DEFAULTS, "shift": json.loads(of_flow)["scheduler"]["shift"]},
     }
 
 
@@ -83,28 +104,33 @@ def write_pieces(to: Path) -> int:
     to.mkdir(parents=True, exist_ok=True)
     files = packed_files()
     about: dict[str, Any] = {}
-    total = 0
     version = hashlib.sha256()
     for name, content in files.items():
         text = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
         pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+        size = 0
         for number, piece in enumerate(pieces):
             script = f"Live.piece({json.dumps(name)}, {number}, {json.dumps(piece)});\n"
             (to / f"{name}-{number}.js").write_text(script, encoding="ascii")
-            total += len(script)
-        about[name] = {"pieces": len(pieces), "bytes": len(content), "base64": len(text)}
+            size += len(script)
+        about[name] = {
+            "pieces": len(pieces),
+            "bytes": len(content),
+            "base64": len(text),
+            "size": size,
+        }
         version.update(content)
     for path in sorted(ENGINE.parent.glob("*.js")):  # they are loaded with the same version
         version.update(path.read_bytes())
     manifest = {
         "files": about,
-        "total": total,
+        "models": MODELS,
         "version": version.hexdigest()[:12],
-        "model": about_the_model(files["model"]),
+        "model": about_the_model(files["model"], files["flow-model"]),
     }
     script = f"Live.manifest({json.dumps(manifest)});\n"
     (to / "manifest.js").write_text(script, encoding="ascii")
-    return total
+    return sum(one["size"] for one in about.values())
 
 
 def pack(app: Sphinx, exception: Exception | None) -> None:

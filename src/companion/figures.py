@@ -38,7 +38,7 @@ DIAGRAMS = Path(__file__).parent / "diagrams"  # tools/draw_diagrams.py draws th
 # Where the book's pages are: `baseurl` in _config.yml, and Documentation in pyproject.toml.
 PAGES = "https://diffusers-notes.github.io/diffusers-notes/"
 # What a stage may be; each has its script book/_static/live/stage-KIND.js.
-KINDS = ("draw", "samplers", "guidance", "tokens", "paint", "words")
+KINDS = ("draw", "samplers", "guidance", "tokens", "paint", "words", "flow")
 
 
 def to_pil(images: Tensor) -> Any:
@@ -283,7 +283,7 @@ def stage(
     """Give a place where the reader draws: in the book's pages, in the browser, without a kernel.
 
     Args:
-        kind: "draw", "samplers", "guidance", "tokens", "paint" or "words".
+        kind: "draw", "samplers", "guidance", "tokens", "paint", "words" or "flow".
         picture: what stands there until the reader draws, and everywhere else: a picture drawn with
             the same settings. A stage for tokens needs none.
         alt: what the picture shows, for readers who do not see it.
@@ -292,8 +292,8 @@ def stage(
             ground.
         mask: white where that picture is repainted; by default nothing is marked.
         **settings: what the stage opens with: prompt, negative_prompt, seed, steps, guidance,
-            sampler ("ddpm", "ddim", "unipc" or "dpm++2m"), strength, tool ("paint" or "mask").
-            What is left out is the page's own choice.
+            sampler ("ddpm", "ddim", "unipc" or "dpm++2m"), strength, tool ("paint" or "mask"),
+            shift. What is left out is the page's own choice.
 
     Returns:
         An object that a notebook shows. It is a figure without a script; the book's pages have
@@ -338,6 +338,7 @@ SETTINGS: Mapping[str, Any] = {
     "sampler": str,
     "strength": int | float,
     "tool": str,
+    "shift": int | float,
 }
 SIDE = 64  # of the pictures that the page draws, in pixels
 

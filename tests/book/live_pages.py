@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from browser import Quiet
+from flow_pictures import FlowWish
 from pictures import Wish
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ class Tab:
         names = [urlsplit(url).path.rpartition(PIECES)[2] for url in self.asked if PIECES in url]
         return [name for name in names if name != "manifest.js"]
 
-    def engines_picture(self, wish: Wish) -> np.ndarray:
+    def engines_picture(self, wish: Wish | FlowWish) -> np.ndarray:
         """What the engine of the page draws, once the stage is open."""
         return picture_of(self.page.evaluate(DRAW, wish.settings())["data"])
 

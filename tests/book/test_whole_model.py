@@ -11,10 +11,8 @@ from companion.zoo import folder
 from companion.zoo.export import export
 
 PAGE = (Path(__file__).parents[2] / "book" / "whole_model.md").read_text(encoding="utf-8")
-SHOWN = {"kernels.c": "c", "tensors.js": "javascript", "layers.js": "javascript"} | {
-    "network.js": "javascript",
-    "denoise.js": "javascript",
-}
+COUNTED = ("kernels.c", "tensors.js", "layers.js", "network.js", "denoise.js")
+SHOWN = (*COUNTED, "transformer.js")
 
 
 def lines(name: str) -> int:
@@ -27,7 +25,7 @@ def lines(name: str) -> int:
 
 
 def test_the_page_counts_the_lines_right() -> None:
-    c, script = lines("kernels.c"), sum(lines(name) for name in SHOWN if name.endswith(".js"))
+    c, script = lines("kernels.c"), sum(lines(name) for name in COUNTED if name.endswith(".js"))
     said = re.search(
         r"draws is (\d+) lines: (\d+) of C, .*?and (\d+) of JavaScript", PAGE, re.DOTALL
     )
@@ -36,6 +34,8 @@ def test_the_page_counts_the_lines_right() -> None:
         round(count, -1) for count in (c + script, c, script)
     ]
     assert c + script <= 900
+    (more,) = re.findall(r"in the UNet's place: it takes (\d+) lines more", PAGE)
+    assert int(more) == round(lines("transformer.js"), -1)
 
 
 @pytest.mark.parametrize("name", SHOWN)

@@ -9,11 +9,12 @@ const own = (bytes) => bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + b
 const kernels = () =>
   own(fs.readFileSync(path.join(__dirname, "../../book/_static/live/engine/kernels.wasm")));
 
-/** @param {(name: string) => Buffer} read */
-const files = (read) => ({
-  model: own(read("model.json")),
-  weights: own(read("model.safetensors")),
-  merges: own(read("merges.txt")),
+/** @param {(name: string) => Buffer} read @param {string} [folder] of the model, in that of the vectors */
+const files = (read, folder = "") => ({
+  kernels: kernels(),
+  model: own(read(`${folder}model.json`)),
+  weights: [own(read(`${folder}model.safetensors`))],
+  merges: own(read(`${folder}merges.txt`)),
 });
 
 module.exports = { files, kernels };

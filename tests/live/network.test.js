@@ -9,8 +9,8 @@ const { StableDiffusion, padded, roomNeeded, rowsOf } = load(readJson("scripts")
   "roomNeeded",
   "rowsOf",
 ]);
-const { files, kernels } = require("./files.js");
-const model = new StableDiffusion({ kernels: kernels(), ...files(read) });
+const { files } = require("./files.js");
+const model = new StableDiffusion(files(read));
 const { memory, textEncoder, unet, vae } = model;
 const latents = readArray("latents");
 
@@ -72,10 +72,5 @@ test("weights that do not take what comes in are named, not read beyond their en
 });
 
 test("the scratch is large enough for the heads of a text encoder wider than the UNet", () => {
-  const config = {
-    unet: { block_out_channels: [32], sample_size: 8 },
-    vae: { block_out_channels: [8] },
-    text_encoder: { max_position_embeddings: 77, hidden_size: 1024 },
-  };
-  assert.ok(roomNeeded(config) >= 80 * (2 * 1024 + 32));
+  assert.ok(roomNeeded([32, 8, 1024], 77) >= 80 * (2 * 1024 + 32));
 });

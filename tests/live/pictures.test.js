@@ -4,10 +4,10 @@ const fs = require("node:fs");
 const path = require("node:path");
 const { test } = require("node:test");
 const { load, read, readJson } = require("./engine.js");
-const { files, kernels } = require("./files.js");
+const { files } = require("./files.js");
 
-const { StableDiffusion } = load(readJson("scripts"), ["StableDiffusion"]);
-const model = new StableDiffusion({ kernels: kernels(), ...files(read) });
+const { made } = load(readJson("scripts"), ["made"]);
+const model = made(files(read));
 
 test("draws what is asked for, and leaves the pictures for Python to look at", async () => {
   const drawn = [];

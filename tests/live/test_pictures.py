@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from flow_pictures import FLOW_WISHES
 from live_stage import SCRIPTS
 from node_runner import Node
 from pictures import WISHES, Wish, farthest, pipeline, psnr
@@ -18,9 +19,11 @@ from companion.zoo.export import export
 SOME = [wish for wish in WISHES if wish.steps <= 20 and wish.seed in (0, 3, 4, 5, 7)]
 
 
-def drawn(node: Node, settings: list[dict[str, object]]) -> list[dict[str, object]]:
+def drawn(
+    node: Node, settings: list[dict[str, object]], model: str = "stable-diffusion"
+) -> list[dict[str, object]]:
     """What the engine answers to settings."""
-    export(folder("stable-diffusion"), node.folder)
+    export(folder(model), node.folder)
     node.write_json("scripts", SCRIPTS)
     node.write_json("settings", settings)
     node.run("pictures.test.js")
@@ -33,6 +36,16 @@ def test_the_pictures_are_diffusers_own(node: Node) -> None:
     for wish, result in zip(SOME, found, strict=True):
         ours = np.array(result["data"], dtype=np.uint8).reshape(64, 64, 4)
         assert (ours[..., 3] == 255).all()
+        theirs = wish.draw()
+        assert psnr(ours[..., :3], theirs) > 70, wish
+        assert farthest(ours[..., :3], theirs) <= 1, wish
+
+
+def test_the_pictures_of_the_flow_are_diffusers_own(node: Node) -> None:
+    found = drawn(node, [wish.settings() for wish in FLOW_WISHES], "flow")
+    assert len(found) == len(FLOW_WISHES)
+    for wish, result in zip(FLOW_WISHES, found, strict=True):
+        ours = np.array(result["data"], dtype=np.uint8).reshape(64, 64, 4)
         theirs = wish.draw()
         assert psnr(ours[..., :3], theirs) > 70, wish
         assert farthest(ours[..., :3], theirs) <= 1, wish

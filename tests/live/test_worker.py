@@ -9,5 +9,6 @@ from companion.zoo.export import export
 
 def test_the_worker_answers(node: Node) -> None:
     export(folder("stable-diffusion"), node.folder)
+    export(folder("flow"), node.folder / "flow")
     node.write_json("scripts", SCRIPTS)
     node.run("worker.test.js")

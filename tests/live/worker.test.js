@@ -17,6 +17,11 @@ const SETTINGS = {
   heatMaps: false,
 };
 
+const MODELS = () => ({
+  "stable-diffusion": files(read),
+  flow: files(read, "flow/"),
+});
+
 /** A worker, and what it said so far. */
 function started() {
   /** @type {any[]} */
@@ -47,7 +52,7 @@ function started() {
 
 async function loaded() {
   const worker = started();
-  worker.ask({ id: 0, task: "load", files: { kernels: kernels(), ...files(read) } });
+  worker.ask({ id: 0, task: "load", models: MODELS() });
   const { done } = await worker.heard((message) => message.id === 0);
   assert.ok(done.bytes > 2 ** 20);
   return worker;
@@ -110,16 +115,42 @@ test("tokens are told at once, while it draws, with those that training never me
   assert.equal(long.done.kept, 75);
 });
 
+test("both models draw in turns, each with its own number of tokens", {
+  timeout: 60_000,
+}, async () => {
+  const worker = await loaded();
+  const pictures = [];
+  for (const [id, model] of ["flow", "stable-diffusion", "flow"].entries()) {
+    worker.ask({ id: 1 + id, task: "draw", settings: { ...SETTINGS, model } });
+    const { done } = await worker.heard((message) => message.done && message.id === 1 + id);
+    pictures.push(done.picture.data);
+  }
+  const steps = worker.said.filter((message) => message.id === 1 && message.step);
+  assert.deepEqual(
+    steps.map(({ step }) => [step.index, step.of]),
+    [0, 1, 2, 3, 4, 5].map((index) => [index, 6]),
+  );
+  assert.deepEqual(pictures[0], pictures[2]);
+  assert.notDeepEqual(pictures[0], pictures[1]);
+  for (const [id, model, kept] of [
+    [8, "stable-diffusion", 75],
+    [9, "flow", 22],
+  ]) {
+    worker.ask({ id, task: "tokens", model, prompt: "cat ".repeat(200) });
+    assert.equal((await worker.heard((message) => message.id === id)).done.kept, kept);
+  }
+});
+
 test("what cannot be done is told in a sentence, and the worker goes on", {
   timeout: 60_000,
 }, async () => {
   const worker = started();
   worker.ask({ id: 1, task: "draw", settings: SETTINGS });
   assert.match((await worker.heard((message) => message.id === 1)).error, /not loaded yet/);
-  const wrong = { kernels: kernels().slice(0, 5000), ...files(read) };
-  worker.ask({ id: 2, task: "load", files: wrong });
+  const wrong = { ...files(read), kernels: kernels().slice(0, 5000) };
+  worker.ask({ id: 2, task: "load", models: { "stable-diffusion": wrong } });
   assert.ok((await worker.heard((message) => message.id === 2)).error);
-  worker.ask({ id: 3, task: "load", files: { kernels: kernels(), ...files(read) } });
+  worker.ask({ id: 3, task: "load", models: MODELS() });
   await worker.heard((message) => message.id === 3 && message.done);
   const start = { pixels: new Uint8ClampedArray(4), strength: 0.5, mask: null };
   const cases = [
@@ -131,6 +162,17 @@ test("what cannot be done is told in a sentence, and the worker goes on", {
     [{ seed: -1 }, /seed/],
     [{ sampler: "toString" }, /sampler/],
     [{ prompt: null }, /prompt/],
+    [{ model: "toString" }, /not loaded/],
+    [{ model: "flow", steps: 1001 }, /steps/],
+    [{ model: "flow", shift: 0 }, /shift/],
+    [{ model: "flow", shift: NaN }, /shift/],
+    [
+      {
+        model: "flow",
+        start: { ...start, pixels: new Uint8ClampedArray(64 * 64 * 4) },
+      },
+      /from noise alone/,
+    ],
     [{ start }, /another size/],
     [
       { start: { ...start, pixels: new Uint8ClampedArray(64 * 64 * 4), strength: 0.1 } },

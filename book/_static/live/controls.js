@@ -132,13 +132,12 @@ class Choice {
  * The sampler to choose of those that the engine has.
  * @param {Model} model
  * @param {string} value
+ * @param {string} [name]
+ * @param {() => void} [onChange]
  */
-function samplerChoice({ samplers }, value) {
-  return new Choice(
-    "Sampler",
-    Object.fromEntries(samplers.map((name) => [name, SAMPLERS[name] ?? name])),
-    value,
-  );
+function samplerChoice({ samplers }, value, name = "Sampler", onChange) {
+  const options = samplers.map((sampler) => [sampler, SAMPLERS[sampler] ?? sampler]);
+  return new Choice(name, Object.fromEntries(options), value, onChange);
 }
 
 /** *Draw*, which is *Stop* while something is drawn. */

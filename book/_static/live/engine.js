@@ -10,7 +10,7 @@
  * @typedef {{pieces: Piece[], kept: number}} Tokens
  * @typedef {{pixels: Uint8ClampedArray, strength: number, mask: Uint8Array | null}} Start
  * @typedef {{prompt: string, negativePrompt: string, seed: number, steps: number, guidance: number, sampler: string,
- *   start: Start | null, watch: boolean, heatMaps: boolean}} Settings
+ *   start: Start | null, watch: boolean, heatMaps: boolean, model?: string, shift?: number}} Settings
  * @typedef {{resolve: (answer: any) => void, reject: (error: Error) => void, onStep?: (step: Step) => void}} Question
  */
 
@@ -101,10 +101,11 @@ class Engine {
 
   /**
    * @param {string} prompt
+   * @param {string} [model] whose tokens they are
    * @returns {Promise<Tokens>}
    */
-  tokens(prompt) {
-    return this.ask({ task: "tokens", prompt }).answer;
+  tokens(prompt, model) {
+    return this.ask({ task: "tokens", prompt, model }).answer;
   }
 }
 
@@ -138,12 +139,18 @@ async function readyEngine(onProgress) {
 /** @returns {Promise<Engine>} */
 async function startEngine() {
   const manifest = /** @type {Manifest} */ (Live.packed);
-  const { engine: program, ...files } = await loadFiles(manifest, (part) => {
+  const { engine: program, ...files } = await loadFiles(Live.files(), (part) => {
     for (const tell of waiting) tell(part);
+  });
+  const models = Live.models().map((name) => {
+    const { model, weights } = manifest.models[name];
+    const own = { model: files[model], weights: weights.map((one) => files[one]) };
+    return [name, { kernels: files.kernels, merges: files.merges, ...own }];
   });
   const engine = new Engine(program, manifest.model);
   try {
-    await engine.ask({ task: "load", files }, Object.values(files)).answer;
+    const question = { task: "load", models: Object.fromEntries(models) };
+    await engine.ask(question, Object.values(files)).answer;
   } catch (error) {
     engine.end(BROKE_DOWN);
     throw error;

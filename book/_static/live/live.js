@@ -3,11 +3,13 @@
 "use strict";
 
 /**
- * @typedef {{pieces: number, bytes: number, base64: number}} Packed a file in pieces: bytes when unpacked
- * @typedef {{steps: number, guidance: number, sampler: string}} Defaults
+ * @typedef {{pieces: number, bytes: number, base64: number, size: number}} Packed a file in pieces: bytes when unpacked,
+ *   size of its scripts
+ * @typedef {{model: string, weights: string[]}} Parts the files of a model, besides those that all need
+ * @typedef {{steps: number, guidance: number, sampler: string, shift: number}} Defaults
  * @typedef {{size: number, latents: number, samplers: string[], objects: string[], backgrounds: string[], relations: string[],
  *   defaults: Defaults}} Model
- * @typedef {{files: Record<string, Packed>, total: number, version: string, model: Model}} Manifest
+ * @typedef {{files: Record<string, Packed>, models: Record<string, Parts>, version: string, model: Model}} Manifest
  */
 
 const Live = {
@@ -90,6 +92,29 @@ const Live = {
   OWN: {
     paint: ["palette.js", "picks.js", "painting.js", "sheet.js", "easel.js", "paint-box.js"],
     words: ["heat.js", "word-lights.js"],
+    flow: ["path.js"],
+  },
+
+  /** The models that one kind draws with, where it is not the zoo's Stable Diffusion alone.
+   * @type {Record<string, string[]>} */
+  MODELS: {
+    flow: ["stable-diffusion", "flow"],
+  },
+
+  /** The models that the stages of this page draw with: one engine is for all of them. */
+  models() {
+    const kinds = Array.from(document.querySelectorAll(".companion-stage"), (figure) =>
+      figure.getAttribute("data-stage"),
+    );
+    return [...new Set(kinds.flatMap((kind) => Live.MODELS[kind ?? ""] ?? ["stable-diffusion"]))];
+  },
+
+  /** The packed files that this page needs, by name. */
+  files() {
+    const { files, models } = /** @type {Manifest} */ (Live.packed);
+    const parts = Live.models().flatMap((name) => [models[name].model, ...models[name].weights]);
+    const names = new Set(["engine", "kernels", "merges", ...parts]);
+    return Object.fromEntries([...names].map((name) => [name, files[name]]));
   },
 
   /**
@@ -135,10 +160,10 @@ const Live = {
     const button = document.createElement("button");
     const status = document.createElement("p");
     const progress = document.createElement("progress");
-    const size = ((Live.packed?.total ?? 0) / 1e6).toFixed(1);
+    const bytes = Object.values(Live.files()).reduce((sum, { size }) => sum + size, 0);
     button.type = "button";
     button.className = "live-open";
-    button.textContent = `${Live.invitation(figure)} (${size} MB)`;
+    button.textContent = `${Live.invitation(figure)} (${(bytes / 1e6).toFixed(1)} MB)`;
     status.className = "live-status";
     status.setAttribute("role", "status");
     progress.setAttribute("aria-label", "How much of the model is loaded");

@@ -41,12 +41,12 @@ async function unpacked(name, { pieces, bytes }) {
 }
 
 /**
- * Loads and unpacks all files of the manifest.
- * @param {Manifest} manifest
+ * Loads and unpacks files.
+ * @param {Record<string, Packed>} files of the manifest
  * @param {(part: number) => void} onProgress how much is here, from 0 to 1
  * @returns {Promise<Record<string, ArrayBuffer>>}
  */
-async function loadFiles({ files }, onProgress) {
+async function loadFiles(files, onProgress) {
   const all = Object.values(files).reduce((sum, file) => sum + file.base64, 0);
   let here = 0;
   onArrived = (characters) => {

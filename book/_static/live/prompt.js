@@ -73,11 +73,12 @@ class PromptLine {
   /**
    * @param {string} name
    * @param {string} value
-   * @param {{ids?: boolean, show?: boolean, onType?: (text: string) => void}} [look]
-   *   ids: the pieces show their numbers; show: there are pieces
+   * @param {{ids?: boolean, show?: boolean, model?: string, onType?: (text: string) => void}} [look]
+   *   ids: the pieces show their numbers; show: there are pieces; model: that reads them
    */
-  constructor(name, value, { ids = false, show = true, onType = () => {} } = {}) {
+  constructor(name, value, { ids = false, show = true, model, onType = () => {} } = {}) {
     this.ids = ids;
+    this.model = model;
     this.shows = show;
     this.onType = onType;
     this.timer = 0;
@@ -121,7 +122,7 @@ class PromptLine {
   async look() {
     const asked = this.value;
     const tokens = await Live.ready()
-      .then((engine) => engine.tokens(asked))
+      .then((engine) => engine.tokens(asked, this.model))
       .catch(() => null);
     if (!tokens || asked !== this.value) return; // somebody types on
     this.pieces.replaceChildren(

@@ -19,7 +19,8 @@ class Stage {
   /** @param {HTMLElement} figure */
   constructor(figure) {
     const { model } = /** @type {Manifest} */ (Live.packed);
-    const { prompt, negativePrompt, seed, steps, guidance, sampler, strength } = figure.dataset;
+    const { prompt, negativePrompt, seed, steps, guidance, sampler, strength, shift } =
+      figure.dataset;
     this.figure = figure;
     this.model = model;
     /** @type {Settings} those of the figure, or else the model's */
@@ -35,6 +36,7 @@ class Stage {
       heatMaps: false,
     };
     this.strength = Number(strength ?? 0.6);
+    this.shift = Number(shift ?? model.defaults.shift);
     /** @type {{stop: () => void} | null} what is drawn now */
     this.current = null;
     /** A form, so that the Enter key draws. */

@@ -80,6 +80,16 @@ EXPORT void quick_gelu(float* x, int count) {
     store(x + i, load(x + i) * sigmoid(1.702f * load(x + i)));
 }
 
+// The GELU of SD3: x Phi(x), with the tanh that stands for Phi (Hendrycks
+// and Gimpel 2016, section 2); (1 + tanh(z)) / 2 is sigmoid(2z).
+EXPORT void gelu(float* x, int count) {
+  for (int i = 0; i < count; i += 4) {
+    floats value = load(x + i);
+    floats cubic = value + 0.044715f * value * value * value;
+    store(x + i, value * sigmoid(1.5957691216f * cubic));
+  }
+}
+
 // Rows of 2C become rows of C: the first half times the GELU of the
 // second (Shazeer 2020, "GEGLU").
 EXPORT void geglu(const float* x, float* y, int rows, int C) {
@@ -444,4 +454,12 @@ EXPORT void concatenate(const float* a, int Ca, const float* b, int Cb,
     for (int c = 0; c < Ca; c += 4, a += 4, y += 4) store(y, load(a));
     for (int c = 0; c < Cb; c += 4, b += 4, y += 4) store(y, load(b));
   }
+}
+
+// y = x + gate h: how much of h counts, each channel says for itself.
+EXPORT void gated(const float* x, const float* h, const float* gate,
+                  float* y, int rows, int C) {
+  for (int row = 0; row < rows; row++)
+    for (int c = 0; c < C; c += 4, x += 4, h += 4, y += 4)
+      store(y, load(x) + load(gate + c) * load(h));
 }

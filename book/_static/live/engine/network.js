@@ -16,39 +16,43 @@ class ClipTextEncoder {
     this.row = new Map(known.map((id, i) => [id, i]));
   }
 
-  /** Whether training ever met a token. @param {number} id */
-  knows(id) {
-    return this.row.has(id);
-  }
-
-  /** Ids of n texts, 77 each, to embeddings, n times 77 rows.
-   * @param {ArrayLike<number>} ids */
-  encode(ids) {
-    const { layers, memory } = this;
-    const { num_attention_heads: heads, layer_norm_eps: epsilon } =
-      this.config;
-    return memory.scoped(() => {
-      let x = this.embed(ids);
-      for (const name of layers.list("encoder.layers")) {
-        let h = layers.layerNorm(x, `${name}.layer_norm1`, epsilon);
-        h = layers.linear(h, `${name}.self_attn.to_qkv`);
-        h = layers.selfAttention(h, heads, true);
-        x = layers.linear(h, `${name}.self_attn.out_proj`, x);
-
-        h = layers.layerNorm(x, `${name}.layer_norm2`, epsilon);
-        h = layers.linear(h, `${name}.mlp.fc1`);
-        memory.kernels.quick_gelu(h.at, rowsOf(h) * h.channels);
-        x = layers.linear(h, `${name}.mlp.fc2`, x);
-      }
-      return layers.layerNorm(x, "final_layer_norm", epsilon);
+  /** Ids of n texts, so many each, to embeddings, a row for each.
+   * @param {ArrayLike<number>} ids @param {number} length */
+  encode(ids, length = 77) {
+    return this.memory.scoped(() => {
+      let x = this.embed(ids, length);
+      for (const name of this.layers.list("encoder.layers"))
+        x = this.layer(x, name);
+      return this.lastNorm(x);
     });
   }
 
-  /** A row for the token, plus a row for its place in the text.
-   * @param {ArrayLike<number>} ids */
-  embed(ids) {
-    const { hidden_size: wide, max_position_embeddings: length } =
+  /** @param {Tensor} x @param {string} name */
+  layer(x, name) {
+    const { layers, memory } = this;
+    const { num_attention_heads: heads, layer_norm_eps: epsilon } =
       this.config;
+    let h = layers.layerNorm(x, `${name}.layer_norm1`, epsilon);
+    h = layers.linear(h, `${name}.self_attn.to_qkv`);
+    h = layers.selfAttention(h, heads, true);
+    const seen = layers.linear(h, `${name}.self_attn.out_proj`, x);
+
+    h = layers.layerNorm(seen, `${name}.layer_norm2`, epsilon);
+    h = layers.linear(h, `${name}.mlp.fc1`);
+    memory.kernels.quick_gelu(h.at, rowsOf(h) * h.channels);
+    return layers.linear(h, `${name}.mlp.fc2`, seen);
+  }
+
+  /** @param {Tensor} x */
+  lastNorm(x) {
+    const epsilon = this.config.layer_norm_eps;
+    return this.layers.layerNorm(x, "final_layer_norm", epsilon);
+  }
+
+  /** A row for the token, plus a row for its place in the text.
+   * @param {ArrayLike<number>} ids @param {number} length */
+  embed(ids, length) {
+    const wide = this.config.hidden_size;
     const table = (/** @type {string} */ name) =>
       this.layers.weight(`embeddings.${name}_embedding.weight`);
     const [tokens, places] = [table("token"), table("position")];
@@ -148,21 +152,14 @@ class UNet {
     return residuals;
   }
 
-  /** Waves of many lengths say what t is (Vaswani et al. 2017, section
-   * 3.5), and two layers read them. @param {number} t */
+  /** Two layers read the waves that say what t is. @param {number} t */
   timeEmbedding(t) {
     const { layers, memory } = this;
     const { block_out_channels, flip_sin_to_cos, freq_shift } =
       this.config;
-    const half = block_out_channels[0] / 2;
-    const waves = new Float32Array(2 * half);
-    const [cosines, sines] = flip_sin_to_cos ? [0, half] : [half, 0];
-    for (let i = 0; i < half; i++) {
-      const angle = t * 10000 ** (-i / (half - freq_shift));
-      waves[cosines + i] = Math.cos(angle);
-      waves[sines + i] = Math.sin(angle);
-    }
-    let time = memory.put(waves, 2 * half, 1, 1);
+    const size = block_out_channels[0];
+    const said = waves(t, size, flip_sin_to_cos, freq_shift);
+    let time = memory.put(said, size, 1, 1);
     for (const name of ["linear_1", "linear_2"]) {
       time = layers.linear(time, `time_embedding.${name}`);
       memory.kernels.silu(time.at, time.channels);
@@ -237,6 +234,21 @@ class UNet {
       context.maps.set(name, { at, heads, tokens, side: 0 });
     }
   }
+}
+
+/** A timestep as waves of many lengths (Vaswani et al. 2017, section
+ * 3.5). @param {number} t @param {number} size how many
+ * @param {boolean} cosinesFirst @param {number} shift */
+function waves(t, size, cosinesFirst, shift) {
+  const half = size / 2;
+  const said = new Float32Array(size);
+  const [cosines, sines] = cosinesFirst ? [0, half] : [half, 0];
+  for (let i = 0; i < half; i++) {
+    const angle = t * 10000 ** (-i / (half - shift));
+    said[cosines + i] = Math.cos(angle);
+    said[sines + i] = Math.sin(angle);
+  }
+  return said;
 }
 
 /** Pictures to latents and back (Rombach et al. 2022, section 3.1). */

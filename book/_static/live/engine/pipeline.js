@@ -1,5 +1,4 @@
-// One idea: the parts put together, as Diffusers' pipelines do it for text to image, image to image and
-// inpainting, with the same random numbers in the same order.
+// One idea: what all pipelines share: the parts put together, what the reader sees of each step, and what is refused.
 "use strict";
 
 /** What a reader asked to stop. */
@@ -10,29 +9,28 @@ class Stopped extends Error {}
  * @typedef {{pixels: Uint8ClampedArray, strength: number, mask: Uint8Array | null}} Start a picture to
  *   begin with, RGBA, and what of it is repainted (1) or stays (0)
  * @typedef {{prompt: string, negativePrompt: string, seed: number, steps: number, guidance: number,
- *   sampler: string, start: Start | null, watch: boolean, heatMaps: boolean}} Settings
+ *   sampler: string, start: Start | null, watch: boolean, heatMaps: boolean, model?: string, shift?: number}} Settings
+ *   model: the zoo's Stable Diffusion where it is left out; shift: of flow matching, or else its configuration's
  * @typedef {{index: number, of: number, timestep: number, picture: Picture, x0: Picture,
- *   residual: Picture}} StepSeen
+ *   residual: Picture}} StepSeen residual: what the network said, the noise or the velocity
+ * @typedef {{kernels: ArrayBuffer, model: ArrayBuffer, weights: ArrayBuffer[], merges: ArrayBuffer}} Files
+ * @typedef {(step: StepSeen | null) => Promise<void>} OnStep null where nobody watches; throws to stop
  */
 
-class StableDiffusion {
-  /** @param {{kernels: ArrayBuffer, model: ArrayBuffer, weights: ArrayBuffer, merges: ArrayBuffer}} files */
+class Pipeline {
+  /** @param {Files} files */
   constructor({ kernels, model, weights, merges }) {
     const text = (/** @type {ArrayBuffer} */ file) => new TextDecoder().decode(file);
     this.config = JSON.parse(text(model));
     this.tokenizer = new Tokenizer(text(merges));
     this.memory = new Memory(kernels, weights);
-    this.textEncoder = new ClipTextEncoder(
-      this.memory,
-      this.config.text_encoder,
-      this.config.known_tokens,
-    );
-    this.unet = new UNet(this.memory, this.config.unet);
     this.vae = new AutoencoderKL(this.memory, this.config.vae);
-    this.memory.setRoom(roomNeeded(this.config));
-    this.side = this.config.unet.sample_size;
+    this.network = this.config.unet ?? this.config.transformer; // its configuration
+    this.side = this.network.sample_size;
     this.factor = 2 ** (this.config.vae.block_out_channels.length - 1);
     this.size = this.side * this.factor;
+    this.mostTokens = this.config.tokens ?? MOST_TOKENS;
+    this.known = new Set(this.config.known_tokens);
   }
 
   /** The pieces of a prompt, which of them training ever met, and how many are read.
@@ -40,106 +38,38 @@ class StableDiffusion {
   tokens(prompt) {
     const pieces = this.tokenizer
       .encode(prompt)
-      .map((piece) => ({ ...piece, known: this.textEncoder.knows(piece.id) }));
-    return { pieces, kept: Math.min(pieces.length, MOST_TOKENS - 2) };
+      .map((piece) => ({ ...piece, known: this.known.has(piece.id) }));
+    return { pieces, kept: Math.min(pieces.length, this.mostTokens - 2) };
   }
 
-  /** Draw a picture.
-   * @param {Settings} settings
-   * @param {(step: StepSeen | null) => Promise<void>} onStep null where nobody watches; throws to stop */
-  async draw(settings, onStep) {
-    check(settings, this.size);
-    const { memory } = this;
-    const before = memory.top;
-    try {
-      const context = this.read(settings);
-      if (settings.heatMaps) this.unet.watch(context);
-      const generator = new Generator(settings.seed);
-      const scheduler = makeScheduler(settings.sampler, this.config.scheduler, settings.steps);
-      const { latents, begin, blend } = this.begin(settings, scheduler, generator);
-      const steps = {
-        timesteps: scheduler.timesteps,
-        step: (
-          /** @type {Float32Array} */ noise,
-          /** @type {number} */ i,
-          /** @type {Float32Array} */ x,
-        ) => blend(scheduler.step(noise, i, x, generator), i),
-      };
-      const predictNoise = (/** @type {Float32Array} */ x, /** @type {number} */ t) => {
-        const [unconditional, conditional] = this.unet.predictNoise(x, t, context);
-        return conditional ? guided(unconditional, conditional, settings.guidance) : unconditional;
-      };
-      const watch = async (
-        /** @type {number} */ i,
-        /** @type {Float32Array} */ x,
-        /** @type {Float32Array} */ noise,
-      ) => {
-        if (!settings.watch) return onStep(null);
-        await onStep({
-          index: i - begin,
-          of: scheduler.timesteps.length - begin,
-          timestep: scheduler.timesteps[i],
-          picture: this.decoded(x),
-          x0: this.decoded(scheduler.predictX0(noise, i, x)),
-          residual: falseColours(noise, this.side),
-        });
-      };
-      const drawn = await denoise(predictNoise, steps, latents, watch, begin);
-      return {
-        picture: this.decoded(drawn),
-        steps: scheduler.timesteps.length - begin,
-        heatMaps: settings.heatMaps ? this.heatMaps(settings.prompt, context) : null,
-      };
-    } finally {
-      memory.top = before;
-    }
-  }
-
-  /** What the texts say to the UNet: with guidance both, the negative prompt first.
+  /** Token ids of what is asked for; with guidance of both texts, the negative prompt first.
    * @param {Settings} settings */
-  read({ prompt, negativePrompt, guidance }) {
+  ids({ prompt, negativePrompt, guidance }) {
     const texts = guidance > 1 ? [negativePrompt, prompt] : [prompt];
-    const ids = texts.flatMap((text) => [...padded(this.tokenizer.encode(text))]);
-    return this.unet.listen(this.textEncoder.encode(ids));
+    return texts.flatMap((text) => [...padded(this.tokenizer.encode(text), this.mostTokens)]);
   }
 
-  /** The latents that the loop begins with, the step it begins at, and what is put back after each step.
-   * @param {Settings} settings @param {any} scheduler @param {Generator} generator
-   * @returns {{latents: Float32Array, begin: number, blend: (x: Float32Array, i: number) => Float32Array}} */
-  begin({ start, steps }, scheduler, generator) {
-    const numbers = this.config.unet.in_channels * this.side ** 2;
-    const asIs = (/** @type {Float32Array} */ x) => x;
-    if (!start) return { latents: generator.randn(numbers), begin: 0, blend: asIs };
+  /** Pure noise. @param {Generator} generator */
+  noise(generator) {
+    return generator.randn(this.network.in_channels * this.side ** 2);
+  }
 
-    const begin = firstStep(steps, start.strength);
-    scheduler.startAt(begin);
-    const clean = this.encoded(start.pixels, generator);
-    const noise = generator.randn(numbers);
-    const noisy = scheduler.addNoise(clean, noise, scheduler.timesteps[begin]);
-    if (!start.mask) return { latents: noisy, begin, blend: asIs };
-
-    // Diffusers encodes the masked picture too, and draws for it, before it sees that nobody needs it.
-    generator.randn(numbers);
-    const repaint = this.latentMask(start.mask);
-    const blend = (/** @type {Float32Array} */ x, /** @type {number} */ i) => {
-      const next = scheduler.timesteps[i + 1];
-      const own = next === undefined ? clean : scheduler.addNoise(clean, noise, next);
-      return x.map((value, k) => (repaint[k % repaint.length] ? value : own[k]));
+  /** Tells the reader of each step, before it is taken.
+   * @param {Settings} settings @param {{timesteps: number[], predictX0: Function}} scheduler
+   * @param {OnStep} onStep @param {number} begin
+   * @returns {(i: number, x: Float32Array, predicted: Float32Array) => Promise<void>} */
+  watcher(settings, scheduler, onStep, begin = 0) {
+    return async (i, x, predicted) => {
+      if (!settings.watch) return onStep(null);
+      await onStep({
+        index: i - begin,
+        of: scheduler.timesteps.length - begin,
+        timestep: scheduler.timesteps[i],
+        picture: this.decoded(x),
+        x0: this.decoded(scheduler.predictX0(predicted, i, x)),
+        residual: falseColours(predicted, this.side),
+      });
     };
-    return { latents: start.strength === 1 ? noise : noisy, begin, blend };
-  }
-
-  /** Latents of a picture, drawn from what the VAE says of them.
-   * @param {Uint8ClampedArray} pixels RGBA @param {Generator} generator */
-  encoded(pixels, generator) {
-    const count = this.size ** 2;
-    const planes = new Float32Array(3 * count);
-    for (let i = 0; i < count; i++)
-      for (let c = 0; c < 3; c++) planes[c * count + i] = (pixels[4 * i + c] / 255) * 2 - 1;
-    const { mean, std } = this.vae.encode(planes, this.size);
-    const noise = generator.randn(mean.length);
-    const { scale, shift } = this.vae;
-    return mean.map((value, i) => (value + std[i] * noise[i] - shift) * scale);
   }
 
   /** @param {Float32Array} latents @returns {Picture} */
@@ -150,25 +80,6 @@ class StableDiffusion {
     for (let i = 0; i < count; i++)
       for (let c = 0; c < 3; c++) data[4 * i + c] = (planes[c * count + i] / 2 + 0.5) * 255;
     return { data, width: this.size, height: this.size };
-  }
-
-  /** A mask in the latents' size: each takes what stands at its first pixel.
-   * @param {Uint8Array} mask */
-  latentMask(mask) {
-    const at = (/** @type {number} */ i) =>
-      (Math.floor(i / this.side) * this.size + (i % this.side)) * this.factor;
-    return Uint8Array.from({ length: this.side ** 2 }, (_, i) => mask[at(i)]);
-  }
-
-  /** @param {string} prompt @param {Context} context */
-  heatMaps(prompt, context) {
-    const pieces = this.tokenizer.encode(prompt).slice(0, MOST_TOKENS - 2);
-    const maps = tokenMaps(this.memory, context, pieces.length + 1, this.side);
-    return {
-      words: wordMaps(maps, pieces, this.side, this.size),
-      width: this.size,
-      height: this.size,
-    };
   }
 }
 
@@ -181,15 +92,10 @@ function falseColours(latents, side) {
   return { data, width: side, height: side };
 }
 
-/** Scratch for the largest layer, in floats: see `room` in kernels.c. @param {any} config */
-function roomNeeded({ unet, vae, text_encoder }) {
-  const channels = [
-    ...unet.block_out_channels,
-    ...vae.block_out_channels,
-    text_encoder.hidden_size,
-  ];
+/** Scratch for the largest layer, in floats: see `room` in kernels.c.
+ * @param {number[]} channels of all layers @param {number} places that look at each other */
+function roomNeeded(channels, places) {
   const widest = 2 * Math.max(...channels); // a skip connection's stand behind those of the way up
-  const places = Math.max(unet.sample_size ** 2, text_encoder.max_position_embeddings);
   return Math.max(16 * 32 * 2 * widest, 64 * 9 * widest, byEights(places) * (2 * widest + 32));
 }
 

@@ -18,8 +18,8 @@ const rowsOf = (x) => x.n * x.height * x.width;
 class Memory {
   /**
    * @param {ArrayBuffer} wasm kernels.wasm
-   * @param {ArrayBuffer} weights a safetensors file, all of it in half
-   * precision
+   * @param {ArrayBuffer[]} weights safetensors files, all of them in
+   * half precision
    */
   constructor(wasm, weights) {
     this.memory = new WebAssembly.Memory({ initial: 256 });
@@ -34,7 +34,7 @@ class Memory {
     /** @type {Map<string, {at: number, shape: number[]}>} */
     this.weights = new Map();
     this.room = 0;
-    this.loadWeights(weights);
+    for (const file of weights) this.loadWeights(file);
   }
 
   /** One scratch for all layers: the kernels leave nothing in it between
@@ -179,7 +179,7 @@ class Memory {
 const product = (numbers) => numbers.reduce((a, b) => a * b, 1);
 
 /** Embeddings are looked up, not multiplied. @param {string} name */
-const isTable = (name) => name.endsWith("embedding.weight");
+const isTable = (name) => /(embedding\.weight|pos_embed)$/.test(name);
 
 /** 3x3 convolutions, but for those that leave out every second pixel.
  * @param {string} name @param {number[]} shape */

@@ -136,14 +136,15 @@ function words(text) {
 }
 
 /**
- * What the text encoder reads: always 77 numbers. What does not fit between start and end is cut off.
+ * What the text encoder reads: always as many numbers. What does not fit between start and end is cut off.
  * @param {Piece[]} pieces
+ * @param {number} length of what is read
  */
-function padded(pieces) {
-  const ids = new Int32Array(MOST_TOKENS).fill(END_ID);
+function padded(pieces, length = MOST_TOKENS) {
+  const ids = new Int32Array(length).fill(END_ID);
   ids[0] = START_ID;
   ids.set(
-    pieces.slice(0, MOST_TOKENS - 2).map((piece) => piece.id),
+    pieces.slice(0, length - 2).map((piece) => piece.id),
     1,
   );
   return ids;

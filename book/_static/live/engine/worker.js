@@ -3,8 +3,8 @@
 
 /** Begins to listen. @param {any} scope the worker's global scope */
 function serve(scope) {
-  /** @type {StableDiffusion | null} */
-  let model = null;
+  /** @type {Map<string, StableDiffusion | StableDiffusion3>} by name, the one for all first */
+  let models = new Map();
   /** @type {Set<number>} */
   const stopped = new Set();
   /** @type {Promise<void>} one job after another: they share one memory */
@@ -24,9 +24,12 @@ function serve(scope) {
   /** @param {any} job */
   async function answer(job) {
     if (job.task === "load") {
-      model = new StableDiffusion(job.files);
-      return { bytes: model.memory.memory.buffer.byteLength };
+      models = new Map(Object.entries(job.models).map(([name, files]) => [name, made(files)]));
+      const sizes = [...models.values()].map(({ memory }) => memory.memory.buffer.byteLength);
+      return { bytes: sizes.reduce((all, size) => all + size, 0) };
     }
+    const [first] = models.keys();
+    const model = models.get(job.model ?? job.settings?.model ?? first);
     if (!model) throw new Error("The model is not loaded yet: load it first.");
     if (job.task === "tokens") return model.tokens(job.prompt);
     const start = performance.now();
@@ -57,6 +60,12 @@ function serve(scope) {
       work(data); // needs no memory, so it need not wait
     else last = last.then(() => work(data));
   };
+}
+
+/** The pipeline that a model's configuration asks for. @param {Files} files */
+function made(files) {
+  const { transformer } = JSON.parse(new TextDecoder().decode(files.model));
+  return transformer ? new StableDiffusion3(files) : new StableDiffusion(files);
 }
 
 /** @param {unknown} error */
