@@ -349,7 +349,10 @@ def test_euler_says_what_is_wrong(
         (lambda: flow.logit_normal(0), "at least 1"),
         (lambda: flow.logit_normal(4, std=0), "std is 0"),
         (lambda: flow.ddpm_velocity(None, DDIMScheduler()), "predict is None"),  # type: ignore[arg-type]
-        (lambda: flow.ddpm_velocity(print, FlowMatchEulerDiscreteScheduler()), "a table of ᾱ"),
+        (
+            lambda: flow.ddpm_velocity(lambda x, t: x, FlowMatchEulerDiscreteScheduler()),
+            "a table of ᾱ",
+        ),
         (lambda: flow.load_parts(""), "is no model"),
         (lambda: flow.load_parts("x", device="tpu9"), "device is 'tpu9'"),
         (lambda: flow.straightness(torch.ones(3, 1, 2), torch.ones(3)), "2 steps, but 3"),
