@@ -11,43 +11,45 @@ out. daam 0.2.0 draws each of those pictures anew, one at a time.
 """
 
 import argparse
-import json
 import random
-import re
-import time
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from diffusers.utils.logging import disable_progress_bar
+from lib.agreement import (
+    SIZE,
+    THRESHOLDS,
+    TIMESTEPS,
+    WORLD,
+    Row,
+    as_text,
+    at_each,
+    baselines,
+    collect,
+    prompts,
+    show,
+    summarise,
+)
 from transformers import logging
 
 from companion.attention import GlobalHeatMap, HeatMaps, attribute, trace
-from companion.attention.agreement import TABLE, centre_square
-from companion.evaluation.text_to_pictures import one_object_prompts, two_object_prompts
-from companion.metrics import bootstrap, iou
-from companion.scenes import HELD_OUT, Scene, scene, subset
+from companion.attention.agreement import TABLE
+from companion.scenes import HELD_OUT, Scene, scene
 from companion.zoo import folder
 from companion.zoo.segmentation import object_masks
 
 CACHE = Path("runs/attention")
-THRESHOLDS = [round(0.05 * n, 2) for n in range(1, 20)]
-PAPER_THRESHOLD = 0.4
 # mIoU in the abstract of arXiv:2210.04885v3: Stable Diffusion's pictures for COCO's captions, and
 # for an open vocabulary. The truth there was drawn by people, on pictures of everyday scenes.
 PUBLISHED = {"DAAM's paper, COCO captions": 0.610, "DAAM's paper, open vocabulary": 0.515}
-TIMESTEPS = [50, 200, 350, 500, 650, 800, 950]
 STEPS, GUIDANCE = 25, 4.0  # as the zoo's card
 LOOKED_AT = [0, 4, 8, 12, 16, 20, 24]
 PICTURES, CHUNK = 500, 25
-WORLD = "stable-diffusion"
-SIZE = 64
-
-# (group, method, number of the picture, IoU at each threshold)
-Row = tuple[str, str, int, list[float]]
 
 
 def load() -> StableDiffusionPipeline:
@@ -61,11 +63,6 @@ def load() -> StableDiffusionPipeline:
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def at_each(heat: np.ndarray, mask: np.ndarray) -> list[float]:
-    """A map's IoU with a mask at each threshold."""
-    return iou(heat > np.array(THRESHOLDS)[:, None, None], mask).round(5).tolist()
 
 
 def score(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> list[float]:
@@ -83,15 +80,6 @@ def selections(maps: HeatMaps, steps: Sequence[int], name: str) -> Iterator[tupl
     for number, layer in enumerate(maps.layers):
         block, index, rest = layer.split(".", 2)
         yield f"layer {block.split('_')[0]} {index}.{rest.split('.')[1]}", {"layer_idx": number}
-
-
-def baselines(masks: np.ndarray) -> Iterator[tuple[str, int, list[float]]]:
-    """The whole picture and squares in its middle: one IoU, whatever the threshold."""
-    for side in (SIZE, 48, 40, 32, 24):
-        name = "whole picture" if side == SIZE else f"centre square, side {side}"
-        guess = centre_square(SIZE, side)
-        for number, mask in enumerate(masks):
-            yield name, number, at_each(guess, mask)
 
 
 def lift(heats: GlobalHeatMap, word: str, picture: object, mask: np.ndarray) -> float:
@@ -180,24 +168,9 @@ def next_other(scenes: list[Scene], i: int) -> Scene:
     raise ValueError("No two scenes of the chunk are different enough: make it larger.")
 
 
-def prompts() -> list[tuple[str, list[str], int]]:
-    """Prompt, names of the objects in its order, and seed: those of the zoo's card."""
-    world = subset(WORLD)
-    single = list(one_object_prompts(world)) * 2
-    alone = [(text, [name], seed) for seed, (text, name, _) in enumerate(single)]
-    double = enumerate(two_object_prompts(world, 200))
-    pairs = [
-        (text, sorted(names, key=text.index), 10_000 + number)
-        for number, (text, names, _) in double
-    ]
-    # Alternately, so that any first part holds both kinds.
-    alternating = (prompt for both in zip(alone, pairs, strict=False) for prompt in both)
-    return [*alternating, *alone[200:]][:PICTURES]
-
-
 def generated(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
     """Pictures that the model draws, traced while it does."""
-    chosen = prompts()[start:stop]
+    chosen = prompts(PICTURES)[start:stop]
     with trace(pipe, by=("step", "layer")) as maps:
         pictures = pipe(
             [text for text, _, _ in chosen],
@@ -225,7 +198,7 @@ def by_daam(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
     import daam
 
     rows: list[Row] = []
-    for number, (text, names, seed) in enumerate(prompts()[start:stop], start):
+    for number, (text, names, seed) in enumerate(prompts(PICTURES)[start:stop], start):
         with torch.no_grad(), daam.trace(pipe) as tracer:
             generator = torch.Generator().manual_seed(seed)
             options = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE}
@@ -241,75 +214,6 @@ def by_daam(pipe: StableDiffusionPipeline, start: int, stop: int) -> list[Row]:
     return rows
 
 
-PARTS = {"real": real, "generated": generated, "daam": by_daam}
-
-
-def collect(minutes: float | None) -> list[Row] | None:
-    """All rows, made or read from the cache; None if time ran out."""
-    began, rows = time.monotonic(), []
-    pipe = load()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    for name, part in PARTS.items():
-        for start in range(0, PICTURES, CHUNK):
-            file = CACHE / f"{name}-{start:04d}.json"
-            if not file.exists():
-                if minutes is not None and time.monotonic() - began > 60 * minutes:
-                    print(f"{name}: {start} of {PICTURES} done; run again to go on.")
-                    return None
-                unfinished = file.with_suffix(".part")
-                unfinished.write_text(json.dumps(part(pipe, start, start + CHUNK)))
-                unfinished.replace(file)
-            rows += json.loads(file.read_text())
-    return rows
-
-
-def summarise(rows: list[Row]) -> dict[str, dict[str, dict]]:
-    """Mean and 95 % interval of each group and method, at each threshold."""
-    gathered: dict[str, dict[str, tuple[list[int], list[list[float]]]]] = {}
-    for group, method, number, values in rows:
-        numbers, found = gathered.setdefault(group, {}).setdefault(method, ([], []))
-        numbers.append(number)
-        found.append(values)
-    table: dict[str, dict[str, dict]] = {}
-    for group, methods in gathered.items():
-        for method, (numbers, found) in methods.items():
-            intervals = [bootstrap(column, numbers) for column in np.array(found).T]
-            table.setdefault(group, {})[method] = {
-                "objects": len(found),
-                "mean": [round(interval.mean, 4) for interval in intervals],
-                "low": [round(interval.low, 4) for interval in intervals],
-                "high": [round(interval.high, 4) for interval in intervals],
-            }
-    return table
-
-
-def show(table: dict[str, dict[str, dict]]) -> None:
-    """Print mIoU at the paper's threshold and at the best."""
-    at = THRESHOLDS.index(PAPER_THRESHOLD)
-    for group, methods in table.items():
-        print(f"\n{group}")
-        print(f"{'':30}{'objects':>8}{'mIoU at 0.4, 95 %':>22}{'best':>7}{'at':>6}")
-        for method, found in methods.items():
-            if len(found["mean"]) == 1:
-                mean, low, high = (found[key][0] for key in ("mean", "low", "high"))
-                print(f"{method:30}{found['objects']:8}{mean:8.3f} [{low:.3f}, {high:.3f}]")
-                continue
-            mean, low, high = (100 * found[key][at] for key in ("mean", "low", "high"))
-            best = int(np.argmax(found["mean"]))
-            print(
-                f"{method:30}{found['objects']:8}{mean:8.1f} [{low:5.1f},{high:5.1f}]"
-                f"{100 * found['mean'][best]:7.1f}{THRESHOLDS[best]:6.2f}"
-            )
-    for name, value in PUBLISHED.items():
-        print(f"{name:38}{100 * value:8.1f}   (published, other pictures)")
-
-
-def as_text(found: dict) -> str:
-    """JSON with each list on a line, to be read and compared by people too."""
-    text = json.dumps(found, ensure_ascii=False, indent=1)
-    return re.sub(r"\[[^\[\]]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
-
-
 def main() -> int:
     """Measure, print, and perhaps write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -317,11 +221,16 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"also into {TABLE.name}")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)  # daam's autocast
-    rows = collect(options.minutes)
+    pipe = load()
+    parts = {"real": real, "generated": generated, "daam": by_daam}
+    each = {name: (PICTURES, partial(part, pipe)) for name, part in parts.items()}
+    rows = collect(each, CACHE, CHUNK, options.minutes)
     if rows is None:
         return 0
     table = summarise(rows)
     show(table)
+    for name, value in PUBLISHED.items():
+        print(f"{name:38}{100 * value:8.1f}   (published, other pictures)")
     if options.write:
         found = {
             "command": "python benchmarks/attention.py --write",

@@ -92,6 +92,11 @@ heat_map = maps.compute_global_heat_map()
 assert_type(heat_map, GlobalHeatMap)
 assert_type(heat_map.compute_word_heat_map("cat"), WordHeatMap)
 
+# Chapter 7.
+with trace(pipe, by=(), direction="picture to picture") as within:
+    pipe("a cat on a blue background")
+assert_type(within.compute_place_heat_map((3, 4)), WordHeatMap)
+
 try:
     zoo.verify("ddpm")
 except Untrusted as untrusted:

@@ -1,6 +1,6 @@
 """What was measured of chapter 6's maps, and the guess that does not look."""
 
-from companion.attention.agreement import centre_square, measured
+from companion.attention.agreement import centre_square, measured, measured_joint
 
 
 def test_centre_square_lies_in_the_middle() -> None:
@@ -31,3 +31,32 @@ def test_the_stored_maps_beat_both_baselines() -> None:
     for methods in table["groups"].values():
         for guess in ("whole picture", "centre square, side 40"):
             assert methods["all"]["low"][at] > methods[guess]["high"][at]
+
+
+def test_the_stored_table_of_joint_attention_is_of_the_same_scenes_in_every_direction() -> None:
+    joint, unet = measured_joint()["groups"], measured()["groups"]
+    starts = (
+        "text to picture: all",
+        "picture to text: all",
+        "picture to picture, from the peak: all",
+    )
+    for group, methods in joint.items():
+        if group == "taken away":
+            continue
+        counts = {methods[start]["objects"] for start in starts}
+        assert len(counts) == 1
+        if group.startswith("real"):
+            assert counts == {unet[group]["all"]["objects"]}
+        for start in starts:
+            edges = (methods[start][key] for key in ("low", "mean", "high"))
+            for low, mean, high in zip(*edges, strict=True):
+                assert 0 <= low <= mean <= high <= 1
+
+
+def test_the_stored_maps_of_joint_attention_beat_a_guess() -> None:
+    table = measured_joint()
+    at = table["thresholds"].index(0.4)
+    for group, methods in table["groups"].items():
+        if group != "taken away":
+            found, guess = methods["text to picture: all"], methods["centre square, side 40"]
+            assert found["low"][at] > guess["high"][at]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload
-from diffusers import FluxTransformer2DModel, UNet2DConditionModel
+from diffusers import PixArtTransformer2DModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, SlicedAttnProcessor
 from peft import LoraConfig
 from torch import nn
@@ -243,17 +243,49 @@ def test_a_unet_without_words_is_refused(pipe: Any) -> None:
         pass
 
 
+def test_words_do_not_read_in_a_unet(pipe: Any) -> None:
+    for direction in ("picture to text", "text to text"):
+        with (
+            pytest.raises(ValueError, match="Words do not read in a UNet"),
+            trace(pipe, direction=direction),
+        ):
+            pass
+
+
+def test_places_of_a_unet_read_from_places(pipe: Any, draw: Draw) -> None:
+    layer = pipe.unet.get_submodule("up_blocks.2.attentions.0.transformer_blocks.0.attn1")
+    read: list[torch.Tensor] = []
+
+    def keep(module: Any, inputs: Any, output: Any) -> None:
+        queries, keys = (
+            project(inputs[0][1]).unflatten(-1, (module.heads, -1)).transpose(0, 1)
+            for project in (module.to_q, module.to_k)
+        )
+        read.append((queries @ keys.mT * module.scale).softmax(-1))
+
+    handle = layer.register_forward_hook(keep)
+    untraced = draw(pipe)
+    handle.remove()
+    with unchanged(pipe), trace(pipe, direction="picture to picture") as maps:
+        assert np.array_equal(draw(pipe), untraced)
+    number = maps.layers.index("up_blocks.2.attentions.0.transformer_blocks.0")
+    ours = maps.compute_place_heat_map((3, 5), layer_idx=number).heatmap
+    expected = sum(read)[:, 3 * 16 + 5].mean(0).unflatten(0, (16, 16))  # type: ignore[index]
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+    assert len(maps.layers) == 6
+
+
 def test_another_kind_of_transformer_is_refused(pipe: Any) -> None:
-    pipe.unet = FluxTransformer2DModel(
+    pipe.unet = PixArtTransformer2DModel(
         num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
         num_attention_heads=2,
-        joint_attention_dim=8,
-        pooled_projection_dim=8,
-        axes_dims_rope=(4, 4, 8),
+        attention_head_dim=8,
+        in_channels=4,
+        cross_attention_dim=16,
+        caption_channels=8,
+        sample_size=8,
     )
-    with pytest.raises(ValueError, match="A FluxTransformer2DModel cannot be traced"), trace(pipe):
+    with pytest.raises(ValueError, match="A PixArtTransformer2DModel cannot be tr"), trace(pipe):
         pass
 
 

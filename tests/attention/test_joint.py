@@ -1,6 +1,7 @@
 """A joint-attention transformer, in Stable Diffusion 3's layout, tiny, with random weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from diffusers.models.attention_processor import Attention
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from companion.attention import load, save, trace
+from companion.attention import DIRECTIONS, attribute, load, save, trace
 from companion.zoo import folder
 
 Draw = Callable[..., np.ndarray]
@@ -83,7 +85,7 @@ def sd3(request: pytest.FixtureRequest, tiny_text_encoder: Any) -> StableDiffusi
 
 
 class JointRecorder:
-    """SD3's attention with the softmax written out; keeps what pixels give to words."""
+    """SD3's attention with the softmax written out; keeps the sum over the steps, pixels first."""
 
     def __init__(self) -> None:
         self.summed: Any = 0
@@ -115,7 +117,7 @@ class JointRecorder:
             )
         )
         weights = (queries @ keys.mT * attn.scale).softmax(-1)
-        self.summed = self.summed + weights[:, :, :pixels, pixels:]
+        self.summed = self.summed + weights
         mixed = (weights @ values).transpose(1, 2).flatten(2)
         words = mixed[:, pixels:]
         if not attn.context_pre_only:
@@ -123,23 +125,33 @@ class JointRecorder:
         return attn.to_out[0](mixed[:, :pixels]), words
 
 
-def test_maps_are_those_of_the_softmax_written_out(sd3: Any, draw: Draw) -> None:
-    recorders = [JointRecorder() for _ in sd3.transformer.transformer_blocks]
-    before = [block.attn.processor for block in sd3.transformer.transformer_blocks]
-    for block, recorder in zip(sd3.transformer.transformer_blocks, recorders, strict=True):
+@contextmanager
+def recording(sd3: Any) -> Iterator[list[JointRecorder]]:
+    """Give each block a recorder, and its own processor back after."""
+    blocks = sd3.transformer.transformer_blocks
+    recorders = [JointRecorder() for _ in blocks]
+    before = [block.attn.processor for block in blocks]
+    for block, recorder in zip(blocks, recorders, strict=True):
         block.attn.set_processor(recorder)
     try:
-        with trace(sd3) as maps:
-            draw(sd3, [CAT, ROCKET], height=32, width=64)
+        yield recorders
     finally:
-        for block, processor in zip(sd3.transformer.transformer_blocks, before, strict=True):
+        for block, processor in zip(blocks, before, strict=True):
             block.attn.set_processor(processor)
-    found = [
-        F.interpolate(
-            recorder.summed[3].mT.unflatten(-1, (4, 8)), size=(8, 16), mode="bicubic"
-        ).clamp(min=0)
-        for recorder in recorders
-    ]
+
+
+PLACES = 4 * 8
+
+
+def sized(of: Tensor) -> Tensor:
+    """Maps (heads, items, places) as those of the latents, (heads, items, 8, 16)."""
+    return F.interpolate(of.unflatten(-1, (4, 8)), size=(8, 16), mode="bicubic").clamp(min=0)
+
+
+def test_maps_are_those_of_the_softmax_written_out(sd3: Any, draw: Draw) -> None:
+    with recording(sd3) as recorders, trace(sd3) as maps:
+        draw(sd3, [CAT, ROCKET], height=32, width=64)
+    found = [sized(recorder.summed[3, :, :PLACES, PLACES:].mT) for recorder in recorders]
     expected = torch.cat(found).mean(0)
     ours = maps.compute_global_heat_map(image_idx=1)
     places = [token.position for token in ours.tokens.tokens]
@@ -149,6 +161,89 @@ def test_maps_are_those_of_the_softmax_written_out(sd3: Any, draw: Draw) -> None
         ours.compute_word_heat_map("moon").heatmap, expected[moon].mean(0), atol=1e-6, rtol=1e-5
     )
     assert maps.factors() == [2]
+
+
+def test_the_other_directions_are_those_of_the_same_softmax(sd3: Any, draw: Draw) -> None:
+    with (
+        recording(sd3) as recorders,
+        trace(sd3, direction="picture to text") as to_text,
+        trace(sd3, direction="picture to picture") as within,
+        trace(sd3, direction="text to text") as words,
+    ):
+        draw(sd3, [CAT, ROCKET], height=32, width=64)
+    read = [recorder.summed[3] for recorder in recorders]
+    # What words read in the last block, nobody uses.
+    assert (len(to_text.layers), len(within.layers), len(words.layers)) == (2, 3, 2)
+    maps = to_text.compute_global_heat_map(image_idx=1)
+    at = PLACES + torch.tensor([token.position for token in maps.tokens.tokens])
+    expected = torch.cat([sized(shares[:, at, :PLACES]) for shares in read[:2]]).mean(0)
+    torch.testing.assert_close(maps.heat_maps, expected, atol=1e-6, rtol=1e-5)
+    expected = torch.cat([sized(shares[:, 8 + 3 : 8 + 4, :PLACES]) for shares in read]).mean(0)[0]
+    for place in ((2, 6), (3, 7)):  # both are in row 1 and column 3 of the patches
+        ours = within.compute_place_heat_map(place, image_idx=1).heatmap
+        torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+    table = torch.cat([shares[:, at][:, :, at] for shares in read[:2]]).mean(0)
+    torch.testing.assert_close(words.compute_token_table(image_idx=1), table, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_shares_can_be_among_the_sources_alone(sd3: Any, draw: Draw, direction: str) -> None:
+    source, reader = DIRECTIONS[direction]
+    with (
+        recording(sd3) as recorders,
+        trace(sd3, "layer", direction=direction, among_sources=True) as maps,
+    ):
+        draw(sd3, CAT, num_inference_steps=1, height=32, width=64)
+    part = {"picture": slice(PLACES), "text": slice(PLACES, None)}
+    shares = recorders[0].summed[1][:, part[reader], part[source]]
+    shares = (shares / shares.sum(-1, keepdim=True)).sum(0)
+    positions = list(maps.positions)
+    if reader == "text":
+        shares = shares[positions]
+    if source == "text":
+        shares = shares[:, positions]
+    if direction == "text to picture":
+        shares = shares.mT
+    (ours,) = (summed for key, summed in maps.sums.items() if key.layer == 0)
+    torch.testing.assert_close(ours[0, 0].flatten(1), shares, atol=1e-6, rtol=1e-5)
+
+
+def test_each_direction_has_its_own_question(sd3: Any, draw: Draw) -> None:
+    with trace(sd3, direction="picture to picture") as within, trace(sd3) as maps:
+        draw(sd3, CAT)
+    with pytest.raises(ValueError, match="but this one is from picture to picture"):
+        within.compute_global_heat_map()
+    with pytest.raises(ValueError, match="compute_place_heat_map needs a trace with direction='pi"):
+        maps.compute_place_heat_map((0, 0))
+    for place in ((16, 0), (0, -1), "middle", 3):
+        with pytest.raises(ValueError, match="a row below 16 and a column below 16"):
+            within.compute_place_heat_map(place)  # type: ignore[arg-type]
+    for other in ("picture", 3, None):
+        with (
+            pytest.raises(ValueError, match="it is one of: 'text to picture', 'picture to text'"),
+            trace(sd3, direction=other),  # type: ignore[arg-type]
+        ):
+            pass
+
+
+def test_a_picture_that_exists_is_noised_on_the_straight_path(sd3: Any) -> None:
+    picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    seen: list[Any] = []
+    handle = sd3.transformer.register_forward_pre_hook(
+        lambda module, args, given: seen.append(given), with_kwargs=True
+    )
+    maps = attribute(
+        sd3, picture, CAT, [0, 250, 1000 - 1], by="step", direction="picture to text",
+        max_sequence_length=8,
+    )  # fmt: skip
+    handle.remove()
+    clean, quarter, _ = (given["hidden_states"] for given in seen)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(quarter, 0.75 * clean + 0.25 * noise)
+    assert [float(given["timestep"][0]) for given in seen] == [0, 250, 999]
+    assert seen[0]["encoder_hidden_states"].shape[1] == 77 + 8
+    assert maps.timesteps == [0, 250, 999]
+    assert maps.compute_global_heat_map(step_idx=1).words == CAT.split()
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])

@@ -1,5 +1,5 @@
-"""How well chapter 6's maps agree with where the objects are: what was measured, on the whole and
-by a guess that does not look."""
+"""How well the maps of chapters 6 and 7 agree with where the objects are: what was measured, on the
+whole and by a guess that does not look."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 TABLE = Path(__file__).with_name("agreement.json")
+JOINT = Path(__file__).with_name("joint_agreement.json")
 
 
 def measured() -> dict[str, Any]:
@@ -18,6 +19,17 @@ def measured() -> dict[str, Any]:
         picture and by method `objects`, and `mean`, `low` and `high` at each threshold.
     """
     found: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return found
+
+
+def measured_joint() -> dict[str, Any]:
+    """What `benchmarks/joint_attention.py --write` measured last, on the zoo's flow.
+
+    Returns:
+        `command`, `thresholds`, and `groups` as `measured`; a method's name begins with its
+        direction.
+    """
+    found: dict[str, Any] = json.loads(JOINT.read_text(encoding="utf-8"))
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler, SD3Transformer2DModel, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
@@ -14,6 +14,8 @@ from companion.door.pictures import as_rgb
 from companion.door.prompts import check_text
 from companion.stable_diffusion import scale_and_shift, seeded
 
+from .calls import NOISES
+from .directions import TO_PICTURE, Direction, direction_of
 from .layers import find_layers
 from .sums import HeatMaps
 from .tracing import trace
@@ -28,29 +30,36 @@ def attribute(
     *,
     seeds: int | Sequence[int] = 0,
     by: Iterable[str] = ("layer", "head"),
+    direction: str = TO_PICTURE.name,
+    among_sources: bool = False,
+    max_sequence_length: int | None = None,
 ) -> HeatMaps:
     """Gather which words the pixels of real pictures attend to.
 
     Chapter 6, "A picture that nobody generated".
 
-    Each picture is encoded, noised to a timestep as in training, and given to the UNet once with
-    its prompt, without guidance; with several timesteps, once for each.
+    Each picture is encoded, noised to a timestep as in training, and given to the denoiser once
+    with its prompt, without guidance; with several timesteps, once for each.
 
     Args:
-        pipe: a Stable Diffusion pipeline, 1, 2 or XL.
+        pipe: a Stable Diffusion pipeline, 1, 2, XL or 3.
         image: a picture of any mode, or several of one size; turned as its EXIF data say, on
             white where it is transparent.
         prompt: what is on it: a text for each picture.
-        timesteps: how far to noise, from 0 to 999 as a rule; with much noise on it the UNet sees
-            little of a picture. Each is a step of the maps.
+        timesteps: how far to noise, from 0 to 999 as a rule; with much noise on it the denoiser
+            sees little of a picture. Each is a step of the maps.
         seeds: of the noise: one for each picture, or one for all.
         by: as for `trace`; with "step", the timesteps are kept apart.
+        direction: as for `trace`.
+        among_sources: as for `trace`.
+        max_sequence_length: for Stable Diffusion 3, how many tokens of T5 there are; by default as
+            many as the pipeline takes by itself.
 
     Returns:
         The maps, `image_idx` counting the pictures and `step_idx` the timesteps.
 
     Raises:
-        ValueError: a pipeline without such a UNet, not as many prompts or seeds as pictures,
+        ValueError: a pipeline without such a denoiser, not as many prompts or seeds as pictures,
             pictures of several sizes, or a timestep that the model was not trained on.
     """
     given = listed(image)
@@ -63,31 +72,63 @@ def attribute(
     times = [whole("A timestep", timestep) for timestep in listed(timesteps)]
     per_picture = listed(seeds) if is_several(seeds) else [seeds] * len(images)
     generators = [seeded(seed) for seed in per_picture]
-    _check(pipe, images, prompts, times, len(generators))
+    asked = direction_of(direction)
+    _check(pipe, images, prompts, times, len(generators), asked)
     device = pipe._execution_device
     latents = _encode(pipe, images, device)
     noise = torch.cat(
         [torch.randn(latents[:1].shape, generator=generator) for generator in generators]
     ).to(latents)
-    # What the UNet was trained to see, whatever scheduler the pipeline samples with.
-    training = DDPMScheduler.from_config(pipe.scheduler.config)
-    with trace(pipe, by) as maps:
+    with trace(pipe, by, direction=direction, among_sources=among_sources) as maps:
         embeddings = pipe.encode_prompt(
             prompt=prompts,
             device=device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=False,
+            **_of_sd3(pipe, max_sequence_length),
         )
-        conditions = _conditions(pipe, embeddings, images[0])
         for time in times:
             t = torch.full((len(images),), time, device=device)
-            pipe.unet(
-                training.add_noise(latents, noise, t).to(pipe.unet.dtype),
-                t,
-                encoder_hidden_states=embeddings[0],
-                **conditions,
-            )
+            _look(pipe, latents, noise, t, embeddings, images[0])
     return maps
+
+
+def _of_sd3(pipe: Any, max_sequence_length: int | None) -> dict[str, Any]:
+    """What only Stable Diffusion 3 is told to encode a prompt."""
+    if not isinstance(uncompiled(_denoiser(pipe)), SD3Transformer2DModel):
+        return {}
+    length = {} if max_sequence_length is None else {"max_sequence_length": max_sequence_length}
+    return {"prompt_2": None, "prompt_3": None, **length}
+
+
+def _denoiser(pipe: Any) -> Any:
+    unet = getattr(pipe, "unet", None)  # a compiled one has no truth value
+    return getattr(pipe, "transformer", None) if unet is None else unet
+
+
+def _look(
+    pipe: Any, latents: Tensor, noise: Tensor, t: Tensor, embeddings: Any, image: Image.Image
+) -> None:
+    """One call of the denoiser, on what it was trained to see, whatever the pipeline samples
+    with."""
+    denoiser = _denoiser(pipe)
+    if isinstance(uncompiled(denoiser), UNet2DConditionModel):
+        training = DDPMScheduler.from_config(pipe.scheduler.config)
+        denoiser(
+            training.add_noise(latents, noise, t).to(denoiser.dtype),
+            t,
+            encoder_hidden_states=embeddings[0],
+            **_conditions(pipe, embeddings, image),
+        )
+        return
+    # Esser et al. 2024, section 2: x_t = (1 - t) x_0 + t ε
+    part = (t / NOISES).view(-1, 1, 1, 1)
+    denoiser(
+        hidden_states=((1 - part) * latents + part * noise).to(denoiser.dtype),
+        timestep=t,
+        encoder_hidden_states=embeddings[0],
+        pooled_projections=embeddings[2],
+    )
 
 
 def _check(
@@ -96,19 +137,20 @@ def _check(
     prompts: Sequence[str],
     times: Sequence[int],
     seeds: int,
+    direction: Direction,
 ) -> None:
-    unet = uncompiled(getattr(pipe, "unet", None))
+    denoiser = uncompiled(_denoiser(pipe))
     vae = getattr(pipe, "vae", None)
-    if unet is not None:
-        find_layers(unet)  # raises the sentence of `trace` for a UNet that nobody can look into
+    if denoiser is not None:
+        find_layers(denoiser, direction)  # raises the sentence of `trace`
     if (
-        not isinstance(unet, UNet2DConditionModel)
+        not isinstance(denoiser, UNet2DConditionModel | SD3Transformer2DModel)
         or vae is None
-        or unet.config.in_channels != vae.config.latent_channels
+        or denoiser.config.in_channels != vae.config.latent_channels
     ):
         raise ValueError(
             f"The denoiser of a {type(pipe).__name__} does not take noised latents alone: "
-            f"attribute needs a text-to-image pipeline of Stable Diffusion 1, 2 or XL."
+            f"attribute needs a text-to-image pipeline of Stable Diffusion 1, 2, XL or 3."
         )
     if not images or len(prompts) != len(images) or seeds != len(images):
         raise ValueError(

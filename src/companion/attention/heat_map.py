@@ -211,9 +211,10 @@ class GlobalHeatMap:
 
     def _token(self, word_idx: int) -> int:
         word_idx = whole("word_idx", word_idx)
-        if not 0 <= word_idx < len(self.heat_maps) - 1:
+        spelled = self.tokens.is_word()
+        first = spelled.index(True) if True in spelled else 1  # some tokenizers put no start before
+        if not 0 <= word_idx < len(self.heat_maps) - first:
             raise ValueError(
-                f"word_idx={word_idx}, but the prompt has {sum(self.tokens.is_word())} tokens, "
-                f"counted from 0."
+                f"word_idx={word_idx}, but the prompt has {sum(spelled)} tokens, counted from 0."
             )
-        return word_idx + 1
+        return first + word_idx

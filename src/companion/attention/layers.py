@@ -1,90 +1,70 @@
-"""The layers whose attention is watched, and the probabilities in each.
+"""The layers whose attention is watched.
 
 Nothing of a layer is replaced. Hooks take note of the queries and keys that it makes for itself, so
 that whatever attention processor it carries stays, and the picture is the same.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-from diffusers import SD3Transformer2DModel, UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
+from diffusers import (
+    Flux2Transformer2DModel,
+    FluxTransformer2DModel,
+    QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    ZImageTransformer2DModel,
+)
 from torch import Tensor, nn
 
-# Scores that are held at one time, unless a single head has more: what stays in a CPU's cache.
-# Elsewhere 64 MiB, as a GPU takes as long to be told of a few heads as of all.
-CHUNK_ON_CPU, CHUNK = 2**20, 2**24
+from .directions import Direction
+from .queries import CROSS, DOUBLE, FUSED, JOINED, WITHIN, Kind
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that lets pixels look at words.
+    """A layer that lets pixels look at words, and perhaps words at pixels.
 
     Attributes:
         name: where in the denoiser it is, such as "up_blocks.1.attentions.0.transformer_blocks.0".
         attention: the module.
-        joint: pixels look at words and at each other in one softmax (SD3), not at words alone.
+        kind: what it makes its queries and keys of.
     """
 
     name: str
-    attention: Attention
-    joint: bool = False
+    attention: Any
+    kind: Kind
 
     @property
     def heads(self) -> int:
         """How many heads it has."""
-        return self.attention.heads
+        heads: int = self.attention.heads
+        return heads
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a layer made of its input, for the whole batch.
+def find_layers(denoiser: nn.Module, direction: Direction) -> list[Layer]:
+    """The layers to watch, in the order in which they run; a UNet's in daam's: up, then down.
 
-    Attributes:
-        queries: of the pixels, (batch, pixels, heads * width).
-        keys: of the words, (batch, tokens, heads * width).
-        pixel_keys: of the pixels in a joint layer, (batch, pixels, heads * width).
-        bias: added to the scores of the words, (batch, 1, tokens), where the model masks some.
-    """
-
-    queries: Tensor
-    keys: Tensor
-    pixel_keys: Tensor | None = None
-    bias: Tensor | None = None
-
-
-def find_layers(denoiser: nn.Module) -> list[Layer]:
-    """The layers to watch, in daam's order: a UNet's way up, then its way down.
-
-    The block in the middle, coarse and far from the pixels, stays out, as it does in daam.
+    The block in the middle of a UNet, coarse and far from the pixels, stays out, as it does in
+    daam. What the words read in a transformer's last block nobody looks at any more, so where words
+    are the readers that block stays out.
 
     Raises:
-        ValueError: a kind of denoiser that cannot be watched, or one whose projections are fused.
+        ValueError: a kind of denoiser that cannot be watched, or not in that direction, or one
+            whose projections are fused.
     """
     if isinstance(denoiser, UNet2DConditionModel):
-        layers = [
-            Layer(f"{side}.{name}", module.attn2)
-            for side in ("up_blocks", "down_blocks")
-            for name, module in getattr(denoiser, side).named_modules()
-            if getattr(getattr(module, "attn2", None), "is_cross_attention", False)
-        ]
-    elif isinstance(denoiser, SD3Transformer2DModel):
-        layers = [
-            Layer(f"transformer_blocks.{i}", block.attn, joint=True)
-            for i, block in enumerate(denoiser.transformer_blocks)
-        ]
+        layers = _of_unet(denoiser, direction)
     else:
-        raise ValueError(
-            f"A {type(denoiser).__name__} cannot be traced: a UNet2DConditionModel with "
-            f"cross-attention (Stable Diffusion 1, 2, XL) and SD3Transformer2DModel can."
-        )
-    if not layers:
-        raise ValueError("The UNet has no cross-attention on its way down or up: nothing to trace.")
+        layers = _of_transformer(denoiser)
+        if direction.reader == "text":
+            layers = layers[:-1]
+            if not layers:
+                raise ValueError("What words read in the only block is not used: nothing to trace.")
     for layer in layers:
         if getattr(layer.attention, "fused_projections", False):
             raise ValueError(
@@ -94,12 +74,60 @@ def find_layers(denoiser: nn.Module) -> list[Layer]:
     return layers
 
 
+def _of_unet(unet: UNet2DConditionModel, direction: Direction) -> list[Layer]:
+    if direction.reader == "text":
+        raise ValueError(
+            f"Words do not read in a UNet, so there is nothing from {direction.name}: 'text to "
+            f"picture' and 'picture to picture' can be traced."
+        )
+    crosses = direction.source == "text"
+    part, kind = ("attn2", CROSS) if crosses else ("attn1", WITHIN)
+    layers = [
+        Layer(f"{side}.{name}", getattr(module, part), kind)
+        for side in ("up_blocks", "down_blocks")
+        for name, module in getattr(unet, side).named_modules()
+        if getattr(getattr(module, part, None), "is_cross_attention", None) is crosses
+    ]
+    if not layers:
+        what = "cross-attention" if crosses else "self-attention"
+        raise ValueError(f"The UNet has no {what} on its way down or up: nothing to trace.")
+    return layers
+
+
+def _of_transformer(denoiser: nn.Module) -> list[Layer]:
+    single = JOINED if isinstance(denoiser, FluxTransformer2DModel) else FUSED
+    if isinstance(denoiser, SD3Transformer2DModel | QwenImageTransformer2DModel):
+        lists = {"transformer_blocks": ("attn", DOUBLE)}
+    elif isinstance(denoiser, FluxTransformer2DModel | Flux2Transformer2DModel):
+        lists = {
+            "transformer_blocks": ("attn", DOUBLE),
+            "single_transformer_blocks": ("attn", single),
+        }
+    elif isinstance(denoiser, ZImageTransformer2DModel):
+        lists = {"layers": ("attention", JOINED)}
+    else:
+        raise ValueError(
+            f"A {type(denoiser).__name__} cannot be traced: a UNet2DConditionModel with "
+            f"cross-attention (Stable Diffusion 1, 2, XL) can, and the transformers of Stable "
+            f"Diffusion 3, FLUX, FLUX.2, Qwen-Image and Z-Image."
+        )
+    if getattr(denoiser.config, "use_layer3d_rope", False):
+        raise ValueError("Qwen-Image's model for layers draws several pictures as one: not traced.")
+    return [
+        Layer(f"{name}.{i}", getattr(block, part), kind)
+        for name, (part, kind) in lists.items()
+        for i, block in enumerate(getattr(denoiser, name))
+    ]
+
+
+Notify = Callable[[dict[str, Tensor], Mapping[str, Any]], None]
+
+
 @contextmanager
-def watched(layer: Layer, notify: Callable[[Seen], None]) -> Iterator[None]:
-    """Call back with what the layer has seen, each time that it has run."""
+def watched(layer: Layer, notify: Notify) -> Iterator[None]:
+    """Call back with what the layer has made and was given, each time that it has run."""
     attention = layer.attention
-    names = ("to_q", "to_k", "add_k_proj") if layer.joint else ("to_q", "to_k")
-    projections = {name: getattr(attention, name) for name in names}
+    projections = {name: getattr(attention, name) for name in layer.kind.projections}
     made: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -116,11 +144,13 @@ def watched(layer: Layer, notify: Callable[[Seen], None]) -> Iterator[None]:
                 f"{layer.name} carries a {type(attention.processor).__name__}, which does not use "
                 f"the layer's own queries and keys, so its attention cannot be traced."
             )
-        queries, keys = made.pop("to_q"), made.pop("to_k")
-        if layer.joint:
-            notify(Seen(queries, made.pop("add_k_proj"), pixel_keys=keys))
-        else:
-            notify(Seen(queries, keys, bias=arguments.get("attention_mask")))
+        if arguments.get("kv_cache_mode") is not None:
+            raise RuntimeError(
+                "This pipeline keeps keys from one step to the next, so what its words and pixels "
+                "look at cannot be seen: use the pipeline without such a cache."
+            )
+        notify(dict(made), arguments)
+        made.clear()
 
     with ExitStack() as hooks:
         for name, projection in projections.items():
@@ -129,53 +159,6 @@ def watched(layer: Layer, notify: Callable[[Seen], None]) -> Iterator[None]:
         handle = attention.register_forward_hook(done, with_kwargs=True)
         hooks.callback(handle.remove)
         yield
-
-
-@torch.no_grad()
-def probabilities(
-    layer: Layer, seen: Seen, rows: slice, tokens: slice | list[int]
-) -> Iterator[tuple[slice, Tensor]]:
-    """Of each pixel's attention, the part that each token gets: softmax(QK^T / sqrt(d)).
-
-    Chapter 6, "Query, key, softmax".
-
-    Args:
-        layer: the layer.
-        seen: its queries and keys.
-        rows: which of the batch.
-        tokens: which tokens to give; all take part in the softmax.
-
-    Yields:
-        Some heads, and their probabilities in float32, (rows, heads, tokens, pixels). Their sum
-        over all tokens is 1 for a pixel, or, in a joint layer, what pixels leave to the words.
-    """
-    with torch.autocast(seen.queries.device.type, enabled=False):
-        attention = layer.attention
-        queries = _split(layer, seen.queries[rows], attention.norm_q)
-        if layer.joint:
-            words = _split(layer, seen.keys[rows], attention.norm_added_k)
-            pixels = _split(layer, seen.pixel_keys[rows], attention.norm_k)  # type: ignore[index]
-            keys = torch.cat([words, pixels], dim=2)
-        else:
-            keys = _split(layer, seen.keys[rows], attention.norm_k)
-        scores_per_head = keys.shape[0] * keys.shape[2] * queries.shape[2]
-        chunk = CHUNK_ON_CPU if queries.device.type == "cpu" else CHUNK
-        for heads in _chunks(layer.heads, max(1, chunk // scores_per_head)):
-            # Vaswani et al. 2017, equation 1: A = softmax(Q K^T / √d), tokens before pixels here
-            scores = (keys[:, heads] * attention.scale) @ queries[:, heads].transpose(2, 3)
-            if seen.bias is not None:
-                scores += seen.bias[rows].float().unsqueeze(-1)
-            yield heads, scores.softmax(dim=2)[:, :, tokens]
-
-
-def _split(layer: Layer, projected: Tensor, norm: nn.Module | None) -> Tensor:
-    """From (batch, items, heads * width) to (batch, heads, items, width), in float32."""
-    split = projected.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
-    return (split if norm is None else norm(split)).float()
-
-
-def _chunks(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def grid(pixels: int, height: int, width: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from companion.door.numbers import is_several, listed, whole
 from companion.door.paths import file_path
 from companion.door.prompts import LONGEST
 
+from .directions import DIRECTIONS, TO_PICTURE
 from .sums import HeatMaps, Key
 from .words import PromptTokens
 
@@ -49,6 +50,7 @@ def save(
         raise ValueError(f"maps are those of a trace, but {type(maps).__name__} was given.")
     described = {
         "by": sorted(maps.by),
+        "direction": maps.direction,
         "layers": maps.layers,
         "heads": maps.heads,
         "height": maps.height,
@@ -137,7 +139,7 @@ def load(path: str | Path) -> HeatMaps:
         fault = "some of its numbers are no attention, which is 0 or more"
     if fault:
         raise Untrusted(f"{what} is damaged: {printable(fault)}.")
-    maps = HeatMaps(described.by, described.layers, described.heads)
+    maps = HeatMaps(described.by, described.layers, described.heads, described.direction)
     maps.begin(described.prompts, described.positions)
     for timestep in described.timesteps:
         maps.next_step(timestep, described.height, described.width)
@@ -152,6 +154,7 @@ def load(path: str | Path) -> HeatMaps:
 Index = Annotated[int, Field(ge=0, le=10**6)]
 Side = Annotated[int, Field(ge=1, le=1024)]  # of latents: pictures of 8,192 pixels
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+DirectionName = Annotated[str, Field(pattern="^(" + "|".join(DIRECTIONS) + ")$")]
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ class _Described:
     prompts: list[PromptTokens | None]
     sums: list[tuple[Index | None, Index | None, Side, Side, list[Index]]]
     settings: dict[str, Any]
+    direction: DirectionName = TO_PICTURE.name  # all that files of before there were others hold
 
 
 def _fault(described: _Described) -> str:
@@ -191,7 +195,10 @@ def _fault(described: _Described) -> str:
             or len(set(members)) < len(members)
         ):
             return f"sum {i} is of a step or of layers that it does not have"
-        if height > described.height or width > described.width:
+        if described.direction == "text to text":
+            if (height, width) != (1, len(described.positions)):
+                return f"sum {i} is not of its tokens"
+        elif height > described.height or width > described.width:
             return f"sum {i} is larger than the latents"
     if len({tuple(entry[:4]) for entry in described.sums}) < len(described.sums):
         return "a sum stands twice in it"
@@ -228,7 +235,9 @@ def _tensor_fault(described: _Described, file: Any) -> str:
         return f"it has {len(names)} tensors for {len(described.sums)} sums"
     for i, (_, _, height, width, members) in enumerate(described.sums):
         rows = max(described.heads[layer] for layer in members) if "head" in described.by else 1
-        shape = [len(described.prompts), rows, len(described.positions), height, width]
+        within = described.direction == "picture to picture"
+        readers = height * width if within else len(described.positions)
+        shape = [len(described.prompts), rows, readers, height, width]
         found = file.get_slice(str(i))
         if found.get_shape() != shape or found.get_dtype() != "F32":
             return f"sum {i} is {found.get_dtype()} of {found.get_shape()}, and not F32 of {shape}"

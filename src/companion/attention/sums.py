@@ -13,7 +13,8 @@ from companion.door.numbers import shown, whole
 from companion.door.prompts import check_text
 from companion.stable_diffusion import LARGEST_SIDE
 
-from .heat_map import GlobalHeatMap
+from .directions import TO_PICTURE, direction_of
+from .heat_map import GlobalHeatMap, WordHeatMap
 from .words import PromptTokens
 
 AXES = ("step", "layer", "head")
@@ -25,8 +26,8 @@ class Key(NamedTuple):
     Attributes:
         step: number of the denoiser's call, or None where steps are summed up.
         layer: number of the layer, or None where the layers of one size are summed up.
-        height: of the layer.
-        width: of the layer.
+        height: of the layer; from text to text, 1.
+        width: of the layer; from text to text, the number of tokens.
     """
 
     step: int | None
@@ -36,23 +37,32 @@ class Key(NamedTuple):
 
 
 class HeatMaps:
-    """The attention that each token of each picture got, summed over what was not kept apart.
+    """The attention between tokens and places of each picture, summed over what was not kept apart.
 
     Attributes:
         by: which of "step", "layer", "head" are kept apart.
+        direction: who gives and who reads, such as "text to picture".
         prompts: for each picture its prompt, as tokens; None where embeddings were given instead.
         layers: the layers' names; `layer_idx` counts them.
         heads: how many heads each has.
         height: of the latents.
         width: of the latents.
         sums: by `Key`, float32 of shape (pictures, heads, tokens, height, width); one head where
-            heads are summed up.
+            heads are summed up. From picture to picture, a map for each place that reads, row by
+            row, in place of tokens; from text to text, a row for each token that reads.
         members: the numbers of the layers in each sum.
         positions: which of all the tokens the sums hold: the prompts', not the padding behind.
         settings: what is worth knowing of the run besides, which `save` writes along.
     """
 
-    def __init__(self, by: Iterable[str], layers: Sequence[str], heads: Sequence[int]) -> None:
+    def __init__(
+        self,
+        by: Iterable[str],
+        layers: Sequence[str],
+        heads: Sequence[int],
+        direction: str = TO_PICTURE.name,
+    ) -> None:
+        self.direction = direction_of(direction).name
         try:
             names: list[Any] = [by] if isinstance(by, str) else list(by)
         except TypeError:  # no list at all, or torch's number of no side
@@ -84,7 +94,7 @@ class HeatMaps:
         self.height, self.width = height, width
 
     def add(self, layer: int, heads: slice, probabilities: Tensor, height: int, width: int) -> None:
-        """Add (pictures, heads, tokens, pixels) of some heads of a layer in the current step."""
+        """Add (pictures, heads, tokens, places) of some heads of a layer in the current step."""
         key = Key(
             self.steps - 1 if "step" in self.by else None,
             layer if "layer" in self.by else None,
@@ -156,16 +166,117 @@ class HeatMaps:
             ValueError: nothing was traced, or what is asked for was not kept or does not exist, or
                 another prompt was drawn.
         """
+        self._is_of("compute_global_heat_map", "text to picture", "picture to text")
         picture = self._picture(image_idx)
         tokens = self._tokens(prompt, picture)
         rows = self._rows(tokens)
         size = (self.height, self.width) if size is None else _side_by_side(size)
+        total = self._mean(
+            lambda key, summed: _resize(summed[picture][:, rows], size),
+            factors,
+            head_idx,
+            layer_idx,
+            step_idx,
+        )
+        if normalize:
+            spelled = torch.tensor(tokens.is_word(), device=total.device)
+            total /= total[spelled].sum(0, keepdim=True) + 1e-6
+        return GlobalHeatMap(tokens, total)
+
+    @torch.no_grad()
+    def compute_place_heat_map(
+        self,
+        place: tuple[int, int],
+        factors: Iterable[int] | None = None,
+        head_idx: int | None = None,
+        layer_idx: int | None = None,
+        *,
+        step_idx: int | None = None,
+        image_idx: int = 0,
+        size: tuple[int, int] | None = None,
+    ) -> WordHeatMap:
+        """From which places one place of the picture reads, of a trace from picture to picture.
+
+        Chapter 7, "Joint attention against the exact masks".
+
+        Args:
+            place: row and column among the latents', from 0. In a coarser layer the place is the
+                one that covers it.
+            factors: as for `compute_global_heat_map`, like all that follow.
+            head_idx: only that head of each layer.
+            layer_idx: only that layer.
+            step_idx: only that call of the denoiser.
+            image_idx: which of the pictures.
+            size: height and width of the map; by default the latents'.
+
+        Raises:
+            ValueError: as `compute_global_heat_map`, or the trace was of another direction, or the
+                place lies outside of the picture.
+        """
+        self._is_of("compute_place_heat_map", "picture to picture")
+        picture = self._picture(image_idx)
+        row, column = self._place(place)
+        size = (self.height, self.width) if size is None else _side_by_side(size)
+
+        def its_map(key: Key, summed: Tensor) -> Tensor:
+            reader = row * key.height // self.height * key.width
+            reader += column * key.width // self.width
+            return _resize(summed[picture][:, reader : reader + 1], size)
+
+        return WordHeatMap(self._mean(its_map, factors, head_idx, layer_idx, step_idx)[0])
+
+    @torch.no_grad()
+    def compute_token_table(
+        self,
+        prompt: str | None = None,
+        head_idx: int | None = None,
+        layer_idx: int | None = None,
+        *,
+        step_idx: int | None = None,
+        image_idx: int = 0,
+    ) -> Tensor:
+        """How much each token reads from each, of a trace from text to text.
+
+        Args:
+            prompt: whose tokens; by default the one the picture was drawn from.
+            head_idx: only that head of each layer.
+            layer_idx: only that layer.
+            step_idx: only that call of the denoiser.
+            image_idx: which of the pictures.
+
+        Returns:
+            Float32 of shape (tokens, tokens): a row for each token that reads, a column for each
+            that is read, summed over the steps.
+
+        Raises:
+            ValueError: as `compute_global_heat_map`, or the trace was of another direction.
+        """
+        self._is_of("compute_token_table", "text to text")
+        picture = self._picture(image_idx)
+        rows = self._rows(self._tokens(prompt, picture))
+        return self._mean(
+            lambda key, summed: summed[picture][:, rows, 0][:, :, rows],
+            None,
+            head_idx,
+            layer_idx,
+            step_idx,
+        )
+
+    def _mean(
+        self,
+        of: Callable[[Key, Tensor], Tensor],
+        factors: Iterable[int] | None,
+        head_idx: int | None,
+        layer_idx: int | None,
+        step_idx: int | None,
+    ) -> Tensor:
+        """The mean over layers and heads of what is taken of each sum, (heads, ...)."""
         total: Tensor | None = None
         maps_in_total = 0
         for key, summed in self._chosen(factors, head_idx, layer_idx, step_idx).items():
             heads = slice(None) if head_idx is None else slice(head_idx, head_idx + 1)
             # Tang et al. 2023, as their code has it: D_k = 1/N Σ_{l,h} max(0, bicubic(S_{k,l,h}))
-            maps = _resize(summed[picture, heads][:, rows], size).sum(0)
+            maps = of(key, summed[:, heads]).sum(0)
             total = maps if total is None else total.add_(maps)
             for layer in self.members[key]:
                 maps_in_total += self.heads[layer] if head_idx is None else 1
@@ -184,10 +295,26 @@ class HeatMaps:
                 f"{' or '.join(map(str, sorted(set(self.heads))))} heads."
             )
         total /= maps_in_total
-        if normalize:
-            spelled = torch.tensor(tokens.is_word(), device=total.device)
-            total /= total[spelled].sum(0, keepdim=True) + 1e-6
-        return GlobalHeatMap(tokens, total)
+        return total
+
+    def _is_of(self, method: str, *directions: str) -> None:
+        if self.direction not in directions:
+            wanted = " or ".join(f"direction={name!r}" for name in directions)
+            raise ValueError(
+                f"{method} needs a trace with {wanted}, but this one is from {self.direction}."
+            )
+
+    def _place(self, place: Any) -> tuple[int, int]:
+        try:
+            row, column = (whole("A row or column", number) for number in place)
+        except (TypeError, ValueError):
+            row = column = -1
+        if not (0 <= row < self.height and 0 <= column < self.width):
+            raise ValueError(
+                f"place is {shown(place)}, but it is a row below {self.height} and a column below "
+                f"{self.width}, counted from 0."
+            )
+        return row, column
 
     def _chosen(
         self,

@@ -1,30 +1,38 @@
 """Tracing a pipeline while it draws."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from typing import Any
 
 import torch
-from diffusers.loaders import TextualInversionLoaderMixin
-from torch import Tensor, nn
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+from torch import nn
 
 from companion.door.compiled import is_compiled, uncompiled
-from companion.door.prompts import check_text
 
-from .layers import Layer, Seen, find_layers, grid, probabilities, watched
+from .directions import TO_PICTURE, direction_of
+from .layers import find_layers, watched
+from .prompting import prompting_of
+from .runs import Asked, ByVectors, InOneBatch, Run
 from .sums import HeatMaps
-from .words import PromptTokens, tokenize
+from .words import PromptTokens
 
 
 @contextmanager
 def trace(
-    pipe: Any, by: Iterable[str] = ("layer", "head"), *, negative: bool = False
+    pipe: Any,
+    by: Iterable[str] = ("layer", "head"),
+    *,
+    direction: str = TO_PICTURE.name,
+    among_sources: bool = False,
+    negative: bool = False,
 ) -> Iterator[HeatMaps]:
     """Gather which words the pixels attend to, while a pipeline draws.
 
-    Chapter 6, "All steps, all heads, all layers".
+    Chapter 6, "All steps, all heads, all layers". Chapter 7, "Joint attention against the exact
+    masks".
 
         with trace(pipe) as maps:
             image = pipe("a cat on a blue background").images[0]
@@ -37,32 +45,52 @@ def trace(
     as plain PyTorch during the trace, as compiled code does not heed hooks.
 
     In a UNet, words are fixed while pixels look at them, and each pixel shares out an attention of
-    1 among all tokens: a map says which word a pixel was listening to. In a joint-attention
-    transformer (SD3), pixels look at words and at each other in one softmax, so a map holds the
-    part of 1 that a word gets beside all pixels. (At 1024 pixels SD3 has 4,096 places and 333
-    tokens: shared out evenly, 8 % would go to tokens.) And words look back: from the second block
-    on, a token holds what it has read from the picture and from the other words, so its map says
-    less and less about the word alone.
+    1 among all tokens: a map says which word a pixel was listening to. In a transformer with joint
+    attention (Stable Diffusion 3, FLUX, FLUX.2, Qwen-Image, Z-Image), words and pixels look at
+    words and pixels in one softmax. So there are four directions, each named by who gives and who
+    reads:
+
+    - "text to picture": how much each place of the picture reads from each token. The UNet's, too.
+    - "picture to text": how much each token reads from each place.
+    - "picture to picture": how much each place reads from each place. A UNet has it in layers of
+      its own.
+    - "text to text": how much each token reads from each token.
+
+    All of them hold parts of one 1 that a reader shares out among everything: at 1024 pixels
+    Stable Diffusion 3 has 4,096 places and 333 tokens, so that evenly shared 8 % would go to
+    tokens. `among_sources` shares it out among the direction's sources alone. And words look back:
+    from the second block on, a token holds what it has read from the picture and from the other
+    words, so its map says less and less about the word alone.
+
+    Traces may stand one inside another, each with its direction, around one call of the pipeline.
+    From picture to picture a sum has as many maps as places, 64 MiB at 1024 pixels: with `by=()`
+    there is only one.
 
     Args:
         pipe: a Stable Diffusion pipeline, 1, 2 or XL: text to image, image to image, inpainting or
-            a kind of these; or Stable Diffusion 3.
+            a kind of these; or one of Stable Diffusion 3, FLUX, FLUX.2, Qwen-Image or Z-Image.
         by: what is kept apart, of "step", "layer" and "head"; the rest is summed up in place.
-        negative: trace the negative prompt instead, in the half of the batch that is its own.
+        direction: one of the four.
+        among_sources: a reader shares out 1 among the sources of this direction, rather than among
+            all that it looks at.
+        negative: trace the negative prompt instead, where it is looked at.
 
     Yields:
         The maps, filled while the pipeline runs, and good for use after the block too.
 
     Raises:
-        ValueError: a pipeline that cannot be traced.
+        ValueError: a pipeline that cannot be traced, or not in that direction.
     """
+    asked = Asked(direction_of(direction), bool(negative), bool(among_sources))
     whole = _denoiser(pipe)
     denoiser = uncompiled(whole)
-    layers = find_layers(denoiser)
-    maps = HeatMaps(by, [layer.name for layer in layers], [layer.heads for layer in layers])
-    run = _Run(maps, layers, inspect.signature(type(denoiser).forward), negative)
+    layers = find_layers(denoiser, asked.direction)
+    heads = [layer.heads for layer in layers]
+    maps = HeatMaps(by, [layer.name for layer in layers], heads, direction)
+    in_one_batch = isinstance(denoiser, UNet2DConditionModel | SD3Transformer2DModel)
+    run = (InOneBatch if in_one_batch else ByVectors)(maps, layers, denoiser, asked)
     with ExitStack() as hooks:
-        hooks.enter_context(_listening(pipe, partial(run.begin, pipe)))
+        hooks.enter_context(_listening(pipe, denoiser, run))
         handle = denoiser.register_forward_pre_hook(run.step, with_kwargs=True)
         hooks.callback(handle.remove)
         for number, layer in enumerate(layers):
@@ -82,109 +110,16 @@ def tokens_of(pipe: Any, prompt: str) -> PromptTokens:
         raise ValueError(f"A {type(pipe).__name__} encodes no prompt: give a pipeline.")
     parameters = inspect.signature(pipe.encode_prompt).parameters
     given = {name: parameter.default for name, parameter in parameters.items()}
-    return _prompt_tokens(*_tokenizers(pipe, given), prompt)
-
-
-class _Run:
-    """One call of the pipeline: who is drawn, and which rows of the batch are theirs."""
-
-    def __init__(
-        self,
-        maps: HeatMaps,
-        layers: Sequence[Layer],
-        forward: inspect.Signature,
-        negative: bool,
-    ) -> None:
-        self.maps = maps
-        self.layers = layers
-        self.forward = forward
-        self.negative = negative
-        self.guided = False
-        self.rows: slice | None = None
-        self.tokens: slice | list[int] = slice(None)
-
-    def begin(self, pipe: Any, given: Mapping[str, Any]) -> None:
-        """The pipeline encodes its prompts."""
-        self.guided = bool(given["do_classifier_free_guidance"])
-        if self.negative and not self.guided:
-            raise ValueError(
-                "Without guidance the negative prompt takes no part, so there is nothing to trace."
-            )
-        if _differ(given, "prompt", "prompt_3") or _differ(
-            given, "negative_prompt", "negative_prompt_3"
-        ):
-            raise ValueError(
-                "Different prompts for the text encoders of one picture cannot be told apart: "
-                "leave out prompt_3."
-            )
-        tokenizers, limits = _tokenizers(pipe, given)
-        self.maps.tokenize = partial(_prompt_tokens, tokenizers, limits)
-        tokens = [
-            None if prompt is None else self.maps.tokenize(prompt)
-            for prompt in _prompts(given, self.negative)
-        ]
-        known = [prompt for prompt in tokens if prompt is not None]
-        positions = {token.position for prompt in known for token in prompt.tokens}
-        if None in tokens:
-            positions = set(range(sum(limits)))
-        # SDXL's second prompt stands at the same places, and may be the longer one.
-        second = "negative_prompt_2" if self.negative else "prompt_2"
-        others = [self.maps.tokenize(prompt) for prompt in _texts(given.get(second))]
-        positions |= {token.position for prompt in others for token in prompt.tokens}
-        self.maps.others = {prompt.prompt for prompt in others}
-        kept = sorted(positions)
-        self.tokens = slice(len(kept)) if kept == list(range(len(kept))) else kept
-        each = given.get("num_images_per_prompt") or 1
-        self.maps.begin([prompt for prompt in tokens for _ in range(each)], kept)
-        self.maps.settings = {
-            "pipeline": type(pipe).__name__,
-            "negative": self.negative,
-            "guidance_scale": getattr(pipe, "guidance_scale", None) if self.guided else None,
-        }
-
-    def step(self, module: nn.Module, inputs: Any, arguments: Mapping[str, Any]) -> None:
-        """The denoiser begins."""
-        given = self.forward.bind_partial(module, *inputs, **arguments)
-        name = "sample" if "sample" in given.arguments else "hidden_states"
-        latents, timestep = given.arguments[name], given.arguments["timestep"]
-        if given.arguments.get("skip_layers") is not None:
-            self.rows = None  # SD3's pass with layers left out, a second one in the same step
-            return
-        pictures = len(self.maps.prompts)
-        if not pictures:
-            raise RuntimeError(
-                "The denoiser ran before the pipeline encoded a prompt: call the pipeline itself, "
-                "or pipe.encode_prompt, inside the trace."
-            )
-        if self.guided and len(latents) == 2 * pictures:
-            self.rows = slice(0, pictures) if self.negative else slice(pictures, None)
-        elif len(latents) == pictures and not self.negative:
-            self.rows = slice(pictures)
-        else:
-            raise RuntimeError(
-                f"The denoiser got a batch of {len(latents)} for {pictures} pictures, "
-                f"{'with' if self.guided else 'without'} guidance: that cannot be told apart."
-            )
-        if isinstance(timestep, Tensor):
-            timestep = timestep.detach().flatten()[-1]  # not yet a number: the GPU need not wait
-        self.maps.next_step(timestep, *latents.shape[-2:])
-
-    def add(self, number: int, seen: Seen) -> None:
-        """A layer has run."""
-        if self.rows is None:
-            return
-        layer = self.layers[number]
-        height, width = grid(seen.queries.shape[1], self.maps.height, self.maps.width)
-        for heads, some in probabilities(layer, seen, self.rows, self.tokens):
-            self.maps.add(number, heads, some, height, width)
+    return prompting_of(pipe, uncompiled(_denoiser(pipe)), given).tokens(prompt)
 
 
 @contextmanager
-def _listening(pipe: Any, begin: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
-    """Call back with what the pipeline is asked to encode, each time before it does."""
+def _listening(pipe: Any, denoiser: nn.Module, run: Run) -> Iterator[None]:
+    """Tell a run what the pipeline is asked to encode, and what comes of it."""
     encode: Any = getattr(pipe, "encode_prompt", None)
     signature = inspect.signature(encode or trace)
-    if "do_classifier_free_guidance" not in signature.parameters:
+    guided = "do_classifier_free_guidance" in signature.parameters
+    if encode is None or not (guided or isinstance(run, ByVectors)):
         raise ValueError(
             f"A {type(pipe).__name__} cannot be traced: it does not encode prompts with guidance "
             f"as Stable Diffusion's pipelines do."
@@ -194,8 +129,10 @@ def _listening(pipe: Any, begin: Callable[[Mapping[str, Any]], None]) -> Iterato
     def listening(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
-        begin(given.arguments)
-        return encode(*args, **kwargs)
+        run.encoding(pipe, denoiser, given.arguments)
+        output = encode(*args, **kwargs)
+        run.encoded(output)
+        return output
 
     before = vars(pipe).get("encode_prompt")
     pipe.encode_prompt = listening
@@ -216,44 +153,3 @@ def _denoiser(pipe: Any) -> nn.Module:
     raise ValueError(
         f"A {type(pipe).__name__} cannot be traced: it has neither a UNet nor a transformer."
     )
-
-
-def _tokenizers(pipe: Any, given: Mapping[str, Any]) -> tuple[list[Any], list[int]]:
-    """The tokenizers of the runs of tokens, one behind the other, and how long each run is."""
-    first = getattr(pipe, "tokenizer", None) or pipe.tokenizer_2
-    if not getattr(pipe, "tokenizer_3", None):
-        return [first], [first.model_max_length]
-    limits = [
-        first.model_max_length,
-        given["max_sequence_length"],
-    ]
-    return [first, pipe.tokenizer_3], limits
-
-
-def _prompt_tokens(tokenizers: Sequence[Any], limits: Sequence[int], prompt: str) -> PromptTokens:
-    check_text("The prompt", prompt)
-    # A word learned by textual inversion may stand for several tokens, which pipelines write out.
-    prompt = TextualInversionLoaderMixin().maybe_convert_prompt(prompt, tokenizers[0])
-    return tokenize(tokenizers, prompt, limits)
-
-
-def _prompts(given: Mapping[str, Any], negative: bool) -> list[str] | list[None]:
-    """The prompts to trace, one for each, or None for each where embeddings were given."""
-    prompts = _texts(given["prompt"])
-    count = len(prompts) or len(given["prompt_embeds"])
-    if not negative:
-        return prompts or [None] * count
-    if given.get("negative_prompt_embeds") is not None:
-        return [None] * count
-    negatives = _texts(given.get("negative_prompt")) or [""]
-    return negatives * count if len(negatives) == 1 else negatives
-
-
-def _differ(given: Mapping[str, Any], name: str, other: str) -> bool:
-    return bool(given.get(other)) and _texts(given[other]) != _texts(given[name])
-
-
-def _texts(prompt: str | Sequence[str] | None) -> list[str]:
-    if prompt is None:
-        return []
-    return [prompt] if isinstance(prompt, str) else list(prompt)

@@ -147,8 +147,33 @@ class PromptTokens:
                 yield start, end
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What a pipeline makes of a prompt before its text encoder reads it.
+
+    Attributes:
+        before: text in front of the prompt, such as a message to a language model.
+        after: text behind it.
+        dropped: how many of the first tokens the denoiser does not get.
+        at_the_end: the tokens stand at the end of the encoder's places, behind the padding.
+        special: the tokenizer adds its own start and end.
+    """
+
+    before: str = ""
+    after: str = ""
+    dropped: int = 0
+    at_the_end: bool = False
+    special: bool = True
+
+
+PLAIN = Frame()
+
+
 def tokenize(
-    tokenizers: Sequence[Any], prompt: str, limits: Sequence[int] | None = None
+    tokenizers: Sequence[Any],
+    prompt: str,
+    limits: Sequence[int] | None = None,
+    frame: Frame = PLAIN,
 ) -> PromptTokens:
     """Split a prompt as a pipeline does.
 
@@ -158,6 +183,7 @@ def tokenize(
             one: their tokens stand at the same places.
         prompt: the text.
         limits: how many tokens each encoder takes; by default what its tokenizer says.
+        frame: what the pipeline puts around the prompt.
 
     Raises:
         ValueError: a tokenizer that does not tell where in the text its tokens come from, or a
@@ -166,6 +192,7 @@ def tokenize(
     check_text("The prompt", prompt)
     prompt = _normal(tokenizers, prompt)
     limits = limits or [tokenizer.model_max_length for tokenizer in tokenizers]
+    text = frame.before + prompt + frame.after
     tokens: list[Token] = []
     words: list[tuple[int, int]] = []
     fitting = before = 0
@@ -175,31 +202,38 @@ def tokenize(
                 f"{type(tokenizer).__name__} does not tell where in the prompt its tokens come "
                 f"from: load a fast tokenizer."
             )
-        whole = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
-        spans = _spans(whole, prompt)
+        asked = {"return_offsets_mapping": True, "add_special_tokens": frame.special}
+        whole = tokenizer(text, verbose=False, **asked)
+        spans = _spans(whole, text, frame, len(prompt))
         words = words or _words(whole, spans, prompt)
         last = len(prompt)
         if len(spans) > limit:
-            cut = tokenizer(prompt, max_length=limit, truncation=True, return_offsets_mapping=True)
-            spans = _spans(cut, prompt)
+            cut = tokenizer(text, max_length=limit, truncation=True, **asked)
+            spans = _spans(cut, text, frame, len(prompt))
             last = max(end for _, end in spans)
             whole = cut
         fitting = max([fitting, *(end for _, end in words if end <= last)])
+        first = before - frame.dropped
+        if frame.at_the_end:
+            first += limit - len(spans)
         tokens += [
-            Token(piece, before + i, *span)
+            Token(piece, first + i, *span)
             for i, (piece, span) in enumerate(zip(whole.tokens(), spans, strict=True))
+            if i >= frame.dropped
         ]
         before += limit
     return PromptTokens(prompt, tuple(tokens), tuple(words), fitting, max(limits))
 
 
-def _spans(encoding: Any, prompt: str) -> list[tuple[int, int]]:
+def _spans(encoding: Any, text: str, frame: Frame, length: int) -> list[tuple[int, int]]:
     """Where each token's characters are in the prompt, without the space that some put before."""
     spans = []
     for (start, end), word in zip(encoding.offset_mapping, encoding.word_ids(), strict=True):
-        while start < end and prompt[start].isspace():
+        while start < end and text[start].isspace():
             start += 1
-        spans.append((-1, -1) if word is None else (start, end))
+        start, end = (min(max(at - len(frame.before), 0), length) for at in (start, end))
+        outside = word is None or (frame != PLAIN and start == end)
+        spans.append((-1, -1) if outside else (start, end))
     return spans
 
 
@@ -212,7 +246,7 @@ def _words(encoding: Any, spans: Sequence[tuple[int, int]], prompt: str) -> list
     """
     parts: dict[int, tuple[int, int]] = {}
     for word, (start, end) in zip(encoding.word_ids(), spans, strict=True):
-        if word is not None:
+        if word is not None and start >= 0:
             first, _ = parts.get(word, (start, end))
             parts[word] = (first, end)
     words: list[tuple[int, int]] = []
