@@ -18,9 +18,9 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from diffusers.utils.logging import disable_progress_bar
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from companion import figures
+from companion import figures, flow
 from companion.attention import trace
 from companion.attention.explorer import light_up
 from companion.door.labels import Origin, save_labelled
@@ -141,6 +141,32 @@ def taught(pipe: StableDiffusionPipeline) -> Image.Image:
     return halves(before, after)
 
 
+def straight_lines() -> Image.Image:
+    """Chapter 7: lines from noise to pictures of two pixels, and what the flow draws."""
+    generator = torch.Generator().manual_seed(0)
+    islands = torch.tensor([[-0.7, 0.7], [0.7, 0.7], [0.0, -0.8]])
+    ends = islands[torch.randint(3, (48,), generator=generator)]
+    lines = torch.stack([torch.randn((48, 2), generator=generator), ends], dim=1)
+    large = 4 * SIDE  # drawn large and reduced, for smooth lines
+    panel = Image.new("RGB", (large, large), "#f4f1ea")
+    brush = ImageDraw.Draw(panel)
+    for number, line in enumerate(large * (0.5 + lines / 5)):
+        colour = ("#2a6f97", "#c8553d", "#5b8e55")[number % 3]
+        brush.line(line.flatten().tolist(), fill=colour, width=6)
+    for x, y in (large * (0.5 + islands / 5)).tolist():
+        brush.ellipse([x - 20, y - 20, x + 20, y + 20], fill="black")
+    parts = flow.load_parts(profile("small").flow)
+    drawn = flow.text_to_image(
+        parts,
+        "a moon above a car on a black background",
+        num_inference_steps=20,
+        guidance_scale=4.0,
+        max_sequence_length=0,
+        seeds=2,
+    )
+    return halves(panel.resize((SIDE, SIDE), Image.Resampling.LANCZOS), drawn[0])
+
+
 def main() -> None:
     """Draw all."""
     disable_progress_bar()
@@ -152,10 +178,11 @@ def main() -> None:
         another_background(pipe),
         flowers(),
         lit_word(pipe),
+        straight_lines(),
+        taught(pipe),
     )
     for number, card in enumerate(cards, 1):
         save_labelled(card, IMAGES / f"card-{number}.png", Origin.BESIDE, optimize=True)
-    save_labelled(taught(pipe), IMAGES / "card-8.png", Origin.BESIDE, optimize=True)
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def encode_prompt(parts: Parts, prompt: str | Sequence[str]) -> Tensor:
         ValueError: no prompt, or one that is no text.
     """
     _check_parts(parts)
-    split = [token_pieces(parts.tokenizer, text) for text in _prompts(prompt)]
+    split = [token_pieces(parts.tokenizer, text) for text in prompts_of(prompt)]
     for pieces in split:
         if pieces.truncated:
             warnings.warn(
@@ -402,17 +402,17 @@ def text_to_image(
     _check_parts(parts)
     if not (callback is None or callable(callback)):
         raise ValueError(f"callback is {shown(callback)}, but it is a function.")
-    prompts = _prompts(prompt)
-    negatives = _one_each("negative prompt", negative_prompt, prompts, shared=True)
+    prompts = prompts_of(prompt)
+    negatives = one_each("negative prompt", negative_prompt, prompts, shared=True)
     for text in negatives:
         check_text("A negative prompt", text)
-    generator = _generators(generator, seeds, prompts)
+    generator = generators_of(generator, seeds, prompts)
     num_inference_steps = whole("num_inference_steps", num_inference_steps)
     if num_inference_steps < 1:
         raise ValueError(f"num_inference_steps is {num_inference_steps}, but at least 1 is needed.")
     _check_scheduler(parts.scheduler)
     check_steps(parts.scheduler, num_inference_steps)
-    guidance_scale = _guidance(guidance_scale)
+    guidance_scale = guidance_of(guidance_scale)
     default = parts.unet.config.sample_size * parts.vae_scale_factor
     height = default if height is None else height
     width = default if width is None else width
@@ -466,7 +466,12 @@ def _check_scheduler(scheduler: Any) -> None:
         ) from error
 
 
-def _guidance(scale: Any) -> float:
+def guidance_of(scale: Any) -> float:
+    """A guidance scale, made Python's own.
+
+    Raises:
+        ValueError: it is no number of 0 or more.
+    """
     try:
         number = math.nan if isinstance(scale, str | bytes | bool) else float(scale)
     except (TypeError, ValueError, RuntimeError, OverflowError):  # numpy, torch and Python differ
@@ -484,7 +489,12 @@ def scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
     return vae.config.scaling_factor, vae.config.get("shift_factor") or 0.0
 
 
-def _prompts(prompt: Any) -> list[str]:
+def prompts_of(prompt: Any) -> list[str]:
+    """One prompt or several, as a list of texts.
+
+    Raises:
+        ValueError: there is none, or one is no text.
+    """
     prompts = listed(prompt)
     if not prompts:
         raise ValueError("The list of prompts is empty: give one at least.")
@@ -493,8 +503,18 @@ def _prompts(prompt: Any) -> list[str]:
     return prompts
 
 
-def _one_each(what: str, given: Any, prompts: Sequence[str], *, shared: bool = False) -> list[Any]:
-    """Give a list as long as the prompts; a single value is for one, or for all if shared."""
+def one_each(what: str, given: Any, prompts: Sequence[str], *, shared: bool = False) -> list[Any]:
+    """Give a list as long as the prompts; a single value is for one, or for all if shared.
+
+    Args:
+        what: how the sentence calls one of them.
+        given: a value, or several.
+        prompts: as `prompts_of` gives them.
+        shared: whether a single value is for all.
+
+    Raises:
+        ValueError: there are not as many as prompts.
+    """
     single = isinstance(given, str | bytes) or getattr(given, "ndim", 1) == 0
     if single or not hasattr(given, "__len__"):
         given = [given] * (len(prompts) if shared else 1)
@@ -505,18 +525,24 @@ def _one_each(what: str, given: Any, prompts: Sequence[str], *, shared: bool = F
     return list(given)
 
 
-def _generators(
+def generators_of(
     generator: Generator | Sequence[Generator] | None,
     seeds: int | Sequence[int] | None,
     prompts: Sequence[str],
 ) -> Generator | list[Generator] | None:
+    """The generators on the CPU that a batch of prompts draws its noise from.
+
+    Raises:
+        ValueError: both seeds and generator were given, not one for each prompt, or a generator
+            that is none or not on the CPU.
+    """
     if seeds is not None:
         if generator is not None:
             raise ValueError("Both seeds and generator were given: give one of them.")
-        return [seeded(seed) for seed in _one_each("seed", seeds, prompts)]
+        return [seeded(seed) for seed in one_each("seed", seeds, prompts)]
     if generator is None or isinstance(generator, Generator):
         return generator and _on_cpu(generator)
-    return [_on_cpu(each) for each in _one_each("generator", generator, prompts)]
+    return [_on_cpu(each) for each in one_each("generator", generator, prompts)]
 
 
 def seeded(seed: Any) -> Generator:
