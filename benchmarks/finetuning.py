@@ -65,7 +65,9 @@ PARTS: dict[str, dict[str, Settings]] = {
         "both, text encoder too": {**OWN_WORD, "text_encoder": True},
     },
     "rate": {f"{rate:g}": {**OWN_WORD, "learning_rate": rate} for rate in (2e-4, 6e-4, 2e-3, 6e-3)},
-    "rank": {f"{rank}": {**OWN_WORD, "rank": rank, "alpha": float(rank)} for rank in (1, 2, 4, 8, 16)},
+    "rank": {
+        f"{rank}": {**OWN_WORD, "rank": rank, "alpha": float(rank)} for rank in (1, 2, 4, 8, 16)
+    },
 }
 SCALES = (-1.0, 0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
