@@ -67,7 +67,7 @@ def packed_files() -> dict[str, bytes]:
         weights, of_flow = (load_file(files[WEIGHTS]) for files in (first, second))
         vae = {name: weights.pop(name) for name in sorted(weights) if name.startswith("vae.")}
         for name, array in vae.items():
-            if np.array_equal(of_flow.get(name), array):
+            if name in of_flow and np.array_equal(of_flow[name], array):
                 del of_flow[name]
         return {
             "engine": engine().encode(),

@@ -26,8 +26,8 @@ class Entry:
         sha256: of every file, by its name relative to the folder.
         shared: parts that it has in common with other models: the name of the part's folder or
             file, and where that lies among the weights.
-        absent: parts that its pipeline has and it has not: `from_pretrained` wants None for each, by
-            name.
+        absent: parts that its pipeline has and it has not: `from_pretrained` wants None for each,
+            by name.
         licence: the card's words on it; "" for those of a model that learned from the scenes alone.
     """
 
