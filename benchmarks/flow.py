@@ -48,8 +48,9 @@ def unet_pipeline(
 ) -> StableDiffusionPipeline:
     """The zoo's Stable Diffusion; pure noise belongs to the last timestep, as "linspace" has it."""
     pipeline: StableDiffusionPipeline = load(folder("stable-diffusion"), torch.device("cpu"))
+    # Latents are not pixels: they go beyond 1, where DDIM would cut them off.
     pipeline.scheduler = scheduler.from_config(
-        pipeline.scheduler.config, timestep_spacing="linspace"
+        pipeline.scheduler.config, timestep_spacing="linspace", clip_sample=False
     )
     return pipeline
 

@@ -43,6 +43,7 @@ PRIVATE = {
     "_is_avx512_bf16_supported": "autopipeline/deciding.py",
     "_last_lr": "training/state.py",
     "_orig_mod": "door/compiled.py",
+    "_progress_bar_config": "finetuning/drawing.py",
     "_reset_state": "training/setup.py",
     "_run_exitfuncs": "cli/console.py",
     "_schedulers": "training/state.py",
@@ -167,6 +168,12 @@ def test_tensorboard_can_be_told_that_there_is_no_tensorflow() -> None:
         "from tensorboard.compat import tf; assert 'stub' in tf.__version__, tf.__version__"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_pipeline_keeps_the_settings_of_its_bar_where_they_are_looked_up() -> None:
+    pipe = DiffusionPipeline()
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe._progress_bar_config == {"disable": True}
 
 
 def test_accelerate_can_be_set_up_again_and_marks_the_models_it_prepared() -> None:

@@ -24,7 +24,7 @@ from companion import figures, flow
 from companion.attention import trace
 from companion.attention.explorer import light_up
 from companion.door.labels import Origin, save_labelled
-from companion.finetuning import FinetuneConfig, finetune
+from companion.finetuning import FinetuneConfig, finetune, load_finetuned
 from companion.profile import profile
 from companion.scenes import scene
 
@@ -131,14 +131,15 @@ def lit_word(pipe: StableDiffusionPipeline) -> Image.Image:
 
 def taught(pipe: StableDiffusionPipeline) -> Image.Image:
     """Chapter 8: a prompt that means nothing to the model, and the same when it was taught."""
-    prompt, seed = "a fox on a purple background", 3
-    before = draw(pipe, prompt, seed)
-    with TemporaryDirectory() as folder:
-        run = finetune(FinetuneConfig(output_dir=folder, overwrite_output_dir=True))
-        pipe.load_lora_weights(run.folder)
-    after = draw(pipe, prompt, seed)
-    pipe.unload_lora_weights()
-    return halves(before, after)
+    before = draw(pipe, "a fox on a purple background", 3)
+    with TemporaryDirectory() as home:
+        settings = FinetuneConfig(
+            output_dir=home, overwrite_output_dir=True, token="<fox>", initial_word="cat"
+        )
+        taught_pipe = load_finetuned(finetune(settings).folder)
+    taught_pipe.scheduler = pipe.scheduler
+    taught_pipe.set_progress_bar_config(disable=True)
+    return halves(before, draw(taught_pipe, "a <fox> on a purple background", 3))
 
 
 def straight_lines() -> Image.Image:
@@ -167,6 +168,12 @@ def straight_lines() -> Image.Image:
     return halves(panel.resize((SIDE, SIDE), Image.Resampling.LANCZOS), drawn[0])
 
 
+def true_and_spoiled() -> Image.Image:
+    """The page on measures: a true scene, and what sixteen pixels a side leave of it."""
+    true = scene(7, subset="stable-diffusion").image
+    return halves(true, true.resize((16, 16)).resize(true.size, Image.Resampling.BICUBIC))
+
+
 def main() -> None:
     """Draw all."""
     disable_progress_bar()
@@ -183,6 +190,7 @@ def main() -> None:
     )
     for number, card in enumerate(cards, 1):
         save_labelled(card, IMAGES / f"card-{number}.png", Origin.BESIDE, optimize=True)
+    true_and_spoiled().save(IMAGES / "card-how_good.png", optimize=True)
 
 
 if __name__ == "__main__":

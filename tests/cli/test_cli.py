@@ -26,8 +26,9 @@ def test_zoo_list_names_every_model_and_says_that_it_is_whole(
         "depth-estimator",
         "depth",
         "flow",
+        "controlnet",
     ]
-    assert printed.count("files whole") == 8
+    assert printed.count("files whole") == 9
 
 
 @pytest.mark.parametrize(

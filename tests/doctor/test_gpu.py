@@ -45,11 +45,16 @@ def test_a_gpu_too_small_for_the_full_profile_is_a_warning_with_the_chapters(
     small = T4 | {"total": 8_500_000_000, "free": 8_400_000_000}
     assert first(DRIVER, small).verdict is Verdict.GOOD
     monkeypatch.setenv("COMPANION_PROFILE", "full")
-    assert first(DRIVER, T4).verdict is Verdict.GOOD
+    large = T4 | {"total": 48_000_000_000, "free": 47_000_000_000}
+    assert first(DRIVER, large).verdict is Verdict.GOOD
+    assert first(DRIVER, T4).text.endswith("; chapter 8 takes 28.0 GB")
     finding = first(DRIVER, small)
     assert finding.verdict is Verdict.WARNING
-    assert finding.text.endswith("; chapter 4 takes 9.0 GB, chapter 5 takes 10.0 GB")
-    assert finding.remedy == "export COMPANION_PROFILE=small for chapter 4 and 5"
+    assert finding.text.endswith(
+        "; chapter 4 takes 9.0 GB, chapter 5 takes 10.0 GB, chapter 7 takes 12.0 GB, "
+        "chapter 8 takes 28.0 GB"
+    )
+    assert finding.remedy == "export COMPANION_PROFILE=small for chapter 4, 5, 7 and 8"
 
 
 def test_a_gpu_with_bfloat16_says_so() -> None:

@@ -86,7 +86,8 @@ def _right(name: str, total: int) -> Finding:
     if not larger:
         return good("GPU", text)
     needs = (f"chapter {number} takes {gigabytes(need)}" for number, need in larger.items())
-    chapters = " and ".join(map(str, larger))
+    *first, last = map(str, larger)
+    chapters = f"{', '.join(first)} and {last}" if first else last
     remedy = f"export {VARIABLE}=small for chapter {chapters}"
     return warning("GPU", f"{text}; {', '.join(needs)}", remedy)
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from PIL import Image
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -28,6 +26,7 @@ from companion.training.files import explained
 from companion.training.log import Log
 from companion.training.order import generators_kept, processes
 from companion.training.run_folder import check_folder, prepared, publish
+from companion.training.setup import fresh_accelerator
 from companion.training.state import as_json
 from companion.zoo.registry import entries
 
@@ -116,8 +115,7 @@ def _train(
     prior: Examples | None,
     folder: Path,
 ) -> FinetuneRun:
-    AcceleratorState._reset_state()  # else a notebook could not train again in another precision
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    accelerator = fresh_accelerator(mixed_precision=config.mixed_precision)
     optimizer = AdamW(learner.weights, lr=config.rate, weight_decay=config.weight_decay)
     schedule = LambdaLR(optimizer, _constant)
     checkpoints = Checkpoints(

@@ -119,23 +119,27 @@ def load_parts(
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"device is {shown(device)}, but it is 'cpu', 'cuda' or 'mps'.") from error
 
-    def load(kind: Any, subfolder: str, **options: Any) -> Any:
-        return kind.from_pretrained(folder_or_id, subfolder=subfolder, revision=revision, **options)
-
     def network(kind: Any, subfolder: str) -> Any:
-        loaded = load(kind, subfolder, dtype=dtype, use_safetensors=True)
+        loaded = kind.from_pretrained(
+            folder_or_id, subfolder=subfolder, revision=revision, dtype=dtype, use_safetensors=True
+        )
         return loaded.to(device).eval()
 
+    there: dict[str, Any] = {"revision": revision}
     return Parts(
-        tokenizer=load(CLIPTokenizer, "tokenizer"),
+        tokenizer=CLIPTokenizer.from_pretrained(folder_or_id, subfolder="tokenizer", **there),
         text_encoder=network(CLIPTextModelWithProjection, "text_encoder"),
-        tokenizer_2=load(CLIPTokenizer, "tokenizer_2"),
+        tokenizer_2=CLIPTokenizer.from_pretrained(folder_or_id, subfolder="tokenizer_2", **there),
         text_encoder_2=network(CLIPTextModelWithProjection, "text_encoder_2"),
-        tokenizer_3=load(AutoTokenizer, "tokenizer_3") if t5 else None,
+        tokenizer_3=AutoTokenizer.from_pretrained(folder_or_id, subfolder="tokenizer_3", **there)
+        if t5
+        else None,
         text_encoder_3=network(T5EncoderModel, "text_encoder_3") if t5 else None,
         vae=network(AutoencoderKL, "vae"),
         transformer=network(SD3Transformer2DModel, "transformer"),
-        scheduler=load(FlowMatchEulerDiscreteScheduler, "scheduler"),
+        scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(
+            folder_or_id, subfolder="scheduler", **there
+        ),
     )
 
 

@@ -170,10 +170,15 @@ def set_up(
             vars(unet).pop("_is_accelerate_prepared", None)  # else it could not be trained again
 
 
+def fresh_accelerator(**settings: Any) -> Accelerator:
+    """accelerate's view of the machine with these settings, whatever an earlier one was told."""
+    AcceleratorState._reset_state()  # else a notebook could not train again in another precision
+    return Accelerator(**settings)
+
+
 def make_accelerator(config: TrainingConfig) -> Accelerator:
     """accelerate's view of the machine, for this run's precision."""
-    AcceleratorState._reset_state()  # else a notebook could not train again in another precision
-    return Accelerator(
+    return fresh_accelerator(
         mixed_precision=config.mixed_precision,
         # As a plugin: the plain argument gives way to an environment variable.
         gradient_accumulation_plugin=GradientAccumulationPlugin(config.gradient_accumulation_steps),
