@@ -34,6 +34,7 @@ from companion.finetuning import (
     forgetting,
     load_finetuned,
 )
+from companion.finetuning.config import RATES
 from companion.finetuning.examples import HELD_OUT
 from companion.finetuning.forgotten import TABLE
 from companion.scenes import subset
@@ -41,9 +42,9 @@ from companion.zoo import folder
 
 Settings = Mapping[str, Any]
 OBJECT, OTHER = "fox", "koala"  # the new thing, and another word that the model never met
-LORA: Settings = {"method": "lora", "rank": 8, "alpha": 8.0, "learning_rate": 2e-3}
+LORA: Settings = {"method": "lora", "rank": 8, "alpha": 8.0, "learning_rate": RATES["lora"]}
 OWN_WORD: Settings = {**LORA, "token": "<fox>", "initial_word": "cat"}
-DREAMBOOTH: Settings = {"method": "dreambooth", "learning_rate": 2e-4}
+DREAMBOOTH: Settings = {"method": "dreambooth", "learning_rate": RATES["dreambooth"]}
 # By part, by case: what is set otherwise than in `Lab.config`.
 PARTS: dict[str, dict[str, Settings]] = {
     "methods": {
@@ -53,7 +54,7 @@ PARTS: dict[str, dict[str, Settings]] = {
             "method": "textual_inversion",
             "token": "<fox>",
             "initial_word": "cat",
-            "learning_rate": 2e-2,
+            "learning_rate": RATES["textual_inversion"],
         },
         "DreamBooth, prior kept": {**DREAMBOOTH, "prior_weight": 1.0, "prior_pictures": 32},
         "LoRA, a word of its own": OWN_WORD,

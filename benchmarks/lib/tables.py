@@ -499,6 +499,8 @@ def _share(part: Part, case: str, figure: str) -> str:
 def _bytes(count: float | None) -> str:
     if count is None:
         return ""
+    if count < 1e3:
+        return f"{count:.0f} bytes"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 

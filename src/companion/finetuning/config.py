@@ -14,7 +14,7 @@ CHOICES = {
     "mixed_precision": ("no", "fp16", "bf16"),
 }
 # For the zoo's model, from five pictures: `benchmarks/finetuning.py` measures others beside them.
-RATES = {"lora": 6e-4, "textual_inversion": 5e-3, "dreambooth": 2e-4}
+RATES = {"lora": 6e-4, "textual_inversion": 2e-2, "dreambooth": 2e-4}
 # The settings that `companion train --lora` takes as options besides those that it has for every
 # run; all others stand in a settings file.
 ON_THE_COMMAND_LINE = (
