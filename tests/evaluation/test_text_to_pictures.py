@@ -70,5 +70,6 @@ def test_true_scenes_get_full_marks_but_where_the_prompt_is_not_theirs(
     assert figures["found apart: position as said, %"] == 100
     share = percent(prompt in by_caption for prompt, _, _ in one_object_prompts(WORLD))
     assert figures["one object: named by the classifier, %"] == pytest.approx(share, abs=2)
+    assert figures["distance to the nearest sprite, median"] < 0.001
     assert abs(figures["KID to held-out scenes"]) < 2  # of two sets of a hundred: -0.1 to 0.8
     assert (tmp_path / "samples-two-objects.png").exists()

@@ -1,5 +1,5 @@
-"""What every model that draws from text is asked: one object, two objects, where they lie, and how
-near its pictures as a whole are to true scenes."""
+"""What every model that draws from text is asked: one object and how cleanly it is drawn, two
+objects, where they lie, and how near its pictures as a whole are to true scenes."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +19,7 @@ from companion.zoo.recognise import as_batch, recognise, scene_features
 from companion.zoo.segmentation import object_masks
 
 from .card import Figures
+from .sprites import nearest_sprites
 
 Draw = Callable[[list[str], int], list[Image.Image]]  # prompts and the first picture's seed
 
@@ -65,8 +66,10 @@ def measure_drawing(draw: Draw, world: Subset, pictures: Path) -> Figures:
     """The figures of a card; example pictures are written into the folder `pictures`."""
     single = list(one_object_prompts(world)) * 2
     images = in_batches(draw, [prompt for prompt, _, _ in single], 0)
-    drawn = sheet(images[: len(single) // 2], len(backgrounds()))
+    shown = images[: len(single) // 2]  # one picture for each prompt
+    drawn = sheet(shown, len(backgrounds()))
     save_enlarged(drawn, pictures / "samples.png", 1, Origin.DRAWN)
+    rough = nearest_sprites(as_batch(shown), [name for _, name, _ in single[: len(shown)]])
     seen = recognise(images)
     rows = [
         (name in what.objects, what.objects == (name,), colour == what.background, (name, colour))
@@ -87,6 +90,8 @@ def measure_drawing(draw: Draw, world: Subset, pictures: Path) -> Figures:
         "one object: named by the classifier, %": percent(row[0] for row in rows),
         "one object: that and nothing else, %": percent(row[1] for row in rows),
         "one object: background right, %": percent(row[2] for row in rows),
+        "pictures compared with sprites": len(shown),
+        "distance to the nearest sprite, median": float(rough.distances.median()),
         "pairs of object and background never trained on": len(unseen),
         "never trained on: object named, %": percent(row[0] for row in unseen),
         "never trained on: background right, %": percent(row[2] for row in unseen),
