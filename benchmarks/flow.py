@@ -24,6 +24,7 @@ from diffusers import (
 from lib.results import RESULTS, Recorder
 from lib.side_by_side import side_by_side
 from PIL import Image
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from companion.evaluation.drawing import generators, load
@@ -136,7 +137,8 @@ def cost(folder_of_results: Path, size: str) -> None:
     measured = side_by_side(cases, 7 if size == "full" else 1, time.process_time)
     for name, pipeline in pipelines.items():
         network = pipeline.unet if name == "UNet" else pipeline.transformer
-        with FlopCounterMode(display=False) as counter:
+        # The fused kernel of a CPU is not counted.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             cases[name]()
         recorder.note(
             name,

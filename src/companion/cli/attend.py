@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .device import check_working_folder
+from .quiet import quiet_libraries
 
 if TYPE_CHECKING:
     import argparse
@@ -66,23 +67,13 @@ def _attend(arguments: argparse.Namespace) -> None:
     with unfinished(folder) as hidden:
         from companion.attention.drawing import draw
 
-        _quiet_libraries()
+        quiet_libraries()
         picture, page = draw(prompt, phrases, arguments.model, arguments.steps, arguments.seed)
         save_labelled(picture, hidden / "picture.png")
         save_labelled(page.sheet(), hidden / "words.png")
         (hidden / "index.html").write_text(page.page(Origin.DRAWN), encoding="utf-8")
         folder = put(hidden, folder)
     print(printable(f"{', '.join(page.words)}: open {folder / 'index.html'} in a browser."))
-
-
-def _quiet_libraries() -> None:
-    """No warnings of theirs, and no progress bar while loading; drawing shows how far it is."""
-    from diffusers.utils import logging as of_diffusers
-    from transformers import logging as of_transformers
-
-    for logging in (of_diffusers, of_transformers):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
 
 
 def _slug(prompt: str) -> str:

@@ -17,6 +17,7 @@ from companion.training.config import (
 )
 
 from .device import check_working_folder
+from .quiet import quiet_libraries
 
 METAVAR = {int: "N", float: "X", str: "NAME"}
 # Defaults that follow from other settings.
@@ -144,6 +145,7 @@ def _finetune(method: str, file: Path | None, changes: dict[str, Any]) -> None:
     from companion.door import printable
     from companion.finetuning import finetune
 
+    quiet_libraries()
     run = finetune(config)
     done = f"{config.steps:,} steps done, {run.weights:,} weights trained"
     loss = f", loss {run.losses[-1]:.4f}" if run.losses else ""
