@@ -31,6 +31,7 @@ def test_the_first_page_and_the_chapters_have_their_stages() -> None:
     assert found["03_stable_diffusion"] == ["tokens", "guidance"]
     assert found["04_autopipeline"] == ["paint", "paint"]
     assert found["06_attention"] == ["words"]
+    assert found["07_flow"] == ["flow"]
 
 
 def test_a_stage_hides_the_line_that_makes_it() -> None:
