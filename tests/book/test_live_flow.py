@@ -72,6 +72,14 @@ def test_what_has_not_changed_is_not_drawn_again(place: Place) -> None:
     assert not np.array_equal(place.picture("Flow after"), flow)
 
 
+def test_a_press_right_after_a_slider_was_moved_draws_once(place: Place) -> None:
+    place.set(Shift=2)
+    place.draw_button.click()
+    place.stage.page.wait_for_timeout(400)  # longer than a slider rests
+    place.wait()
+    assert place.status.startswith("Both drawn in ")
+
+
 def test_a_slider_goes_back_over_the_steps_of_both(place: Place) -> None:
     last = {name: place.picture(name) for name in ("UNet", "Flow after")}
     assert place.steps_taken.get_attribute("max") == "4"

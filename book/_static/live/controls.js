@@ -48,6 +48,11 @@ class Slider {
     this.show();
   }
 
+  /** What it is set to is used already: it need not rest first. */
+  settle() {
+    clearTimeout(this.timer);
+  }
+
   show() {
     this.number.textContent = this.said(this.value);
     this.input.setAttribute("aria-valuetext", this.said(this.value));

@@ -32,6 +32,7 @@ kinds.flow = (stage) => {
   /** @param {boolean} [all] also what has not changed */
   const draw = async (all = false) => {
     const mine = ++round;
+    for (const slider of [steps, shift]) slider.settle();
     const common = { prompt: line.value, seed: seed.value, steps: steps.value };
     /** @type {[Pane, Wanted, Pane[]][]} */
     const both = [
