@@ -131,7 +131,7 @@ def lit_word(pipe: StableDiffusionPipeline) -> Image.Image:
 
 def taught(pipe: StableDiffusionPipeline) -> Image.Image:
     """Chapter 8: a prompt that means nothing to the model, and the same when it was taught."""
-    before = draw(pipe, "a fox on a purple background", 3)
+    before = draw(pipe, "a fox on a purple background", 11)
     with TemporaryDirectory() as home:
         settings = FinetuneConfig(
             output_dir=home, overwrite_output_dir=True, token="<fox>", initial_word="cat"
@@ -139,7 +139,7 @@ def taught(pipe: StableDiffusionPipeline) -> Image.Image:
         taught_pipe = load_finetuned(finetune(settings).folder)
     taught_pipe.scheduler = pipe.scheduler
     taught_pipe.set_progress_bar_config(disable=True)
-    return halves(before, draw(taught_pipe, "a <fox> on a purple background", 3))
+    return halves(before, draw(taught_pipe, "a <fox> on a purple background", 11))
 
 
 def straight_lines() -> Image.Image:

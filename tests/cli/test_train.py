@@ -342,3 +342,26 @@ def test_the_zoos_model_is_taught_and_goes_on(
     assert main([*command, "--steps", "2", "--resume"]) == 0
     assert capsys.readouterr().out.startswith("2 steps done")
     assert (out / "log.csv").read_text().splitlines()[-1].startswith("2,")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--lora", "object:fox", "--steps", "1", "--output", "out"],
+        ["attend", "a cat on a blue background", "--steps", "1", "--out", "out"],
+    ],
+    ids=["train", "attend"],
+)
+def test_the_libraries_say_nothing_while_they_are_imported(
+    command: list[str], tmp_path: Path
+) -> None:
+    """In a process of its own: they warn once, where torchvision is missing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "companion", *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "torchvision" not in done.stderr
+    assert "out" in done.stdout

@@ -65,9 +65,9 @@ def _attend(arguments: argparse.Namespace) -> None:
             raise ValueError("--words names no word: write them with commas between.")
     folder = arguments.out or Path(f"{_slug(prompt)}-{arguments.seed}")
     with unfinished(folder) as hidden:
+        quiet_libraries()  # before the pipelines are imported, which warn at once
         from companion.attention.drawing import draw
 
-        quiet_libraries()
         picture, page = draw(prompt, phrases, arguments.model, arguments.steps, arguments.seed)
         save_labelled(picture, hidden / "picture.png")
         save_labelled(page.sheet(), hidden / "words.png")

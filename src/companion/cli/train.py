@@ -142,10 +142,10 @@ def _finetune(method: str, file: Path | None, changes: dict[str, Any]) -> None:
         raise ValueError(f"{_option(odd[0])} does not go with {OF_METHODS[method]}: leave it out.")
     changes["method"] = method
     config = load_finetune_config(file, **changes) if file else FinetuneConfig(**changes)
+    quiet_libraries()  # before the pipelines are imported, which warn at once
     from companion.door import printable
     from companion.finetuning import finetune
 
-    quiet_libraries()
     run = finetune(config)
     done = f"{config.steps:,} steps done, {run.weights:,} weights trained"
     loss = f", loss {run.losses[-1]:.4f}" if run.losses else ""
