@@ -245,8 +245,8 @@ class HeatMaps:
             image_idx: which of the pictures.
 
         Returns:
-            Float32 of shape (tokens, tokens): a row for each token that reads, a column for each
-            that is read, summed over the steps.
+            A row for each token that reads and a column for each that is read, summed over the
+            steps, in float32, of shape (tokens, tokens).
 
         Raises:
             ValueError: as `compute_global_heat_map`, or the trace was of another direction.

@@ -14,6 +14,7 @@ from .lowrank import lora_weights as lora_weights
 from .lowrank import merge_lora as merge_lora
 from .lowrank import put_lora_weights as put_lora_weights
 from .lowrank import scale_lora as scale_lora
+from .remembering import Asked as Asked
 from .remembering import Remembered as Remembered
 from .remembering import forgetting as forgetting
 from .saving import save_lora as save_lora

@@ -5,14 +5,10 @@ Vanden-Eijnden 2023 (arXiv:2209.15571). The direction and the letters are those 
 (arXiv:2403.03206), section 3: t is 0 for the picture and 1 for the noise.
 """
 
-from typing import TypeVar
-
 from torch import Tensor
 
-Time = TypeVar("Time", float, Tensor)  # 0..1; a tensor goes with the pictures' shape
 
-
-def interpolate(x_0: Tensor, noise: Tensor, t: Time) -> Tensor:
+def interpolate(x_0: Tensor, noise: Tensor, t: float | Tensor) -> Tensor:
     """The place on the path, x_t = (1 - t) x_0 + t ε: Esser et al. 2024, equation 13.
 
     Chapter 7, "A straight path".
@@ -37,7 +33,7 @@ def velocity(x_0: Tensor, noise: Tensor) -> Tensor:
     return noise - x_0
 
 
-def picture_of(x_t: Tensor, u: Tensor, t: Time) -> Tensor:
+def picture_of(x_t: Tensor, u: Tensor, t: float | Tensor) -> Tensor:
     """The end of the path at t = 0, if it went straight on: x_0 = x_t - t u.
 
     Chapter 7, "Four names for one answer".
@@ -45,7 +41,7 @@ def picture_of(x_t: Tensor, u: Tensor, t: Time) -> Tensor:
     return x_t - t * u
 
 
-def noise_of(x_t: Tensor, u: Tensor, t: Time) -> Tensor:
+def noise_of(x_t: Tensor, u: Tensor, t: float | Tensor) -> Tensor:
     """Its other end, at t = 1: ε = x_t + (1 - t) u.
 
     Chapter 7, "Four names for one answer".
@@ -53,7 +49,7 @@ def noise_of(x_t: Tensor, u: Tensor, t: Time) -> Tensor:
     return x_t + (1 - t) * u
 
 
-def velocity_from_noise(x_t: Tensor, noise: Tensor, t: Time) -> Tensor:
+def velocity_from_noise(x_t: Tensor, noise: Tensor, t: float | Tensor) -> Tensor:
     """The velocity, where the noise is known instead: u = (ε - x_t) / (1 - t), for t below 1.
 
     Chapter 7, "Four names for one answer".
