@@ -14,6 +14,7 @@ from companion.metrics import (
     fid,
     iou,
     kid,
+    kid_with_error,
     nearest,
     peak_signal_noise_ratio,
     percent,
@@ -117,6 +118,31 @@ def test_fid_falls_with_more_pictures_of_one_kind_and_kid_does_not() -> None:
     few, many = [(cloud[:n], cloud[n : 2 * n]) for n in (100, 2000)]
     assert fid(*few) > 10 * fid(*many) > 0
     assert min(abs(kid(*few)), abs(kid(*many))) < 0.1
+
+
+def test_kids_error_is_that_of_leaving_each_picture_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(12, 3, generator=generator), torch.randn(9, 3, generator=generator)
+    variance = 0.0
+    for x, y in ((first, second), (second, first)):
+        kids = [kid(_without(i, x), y) for i in range(len(x))]
+        variance += (len(kids) - 1) * float(np.var(kids))
+    value, error = kid_with_error(first, second)
+    assert value == pytest.approx(kid(first, second))
+    assert error == pytest.approx(variance**0.5)
+
+
+def _without(index: int, samples: torch.Tensor) -> torch.Tensor:
+    return torch.cat([samples[:index], samples[index + 1 :]])
+
+
+@pytest.mark.parametrize("far", [0.0, 0.3])
+def test_kids_error_is_about_its_spread_and_not_below(far: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    trials = [torch.randn(2, 150, 8, generator=generator) for _ in range(60)]
+    found = [kid_with_error(first, second + far) for first, second in trials]
+    spread = np.std([value for value, _ in found])
+    assert spread < np.mean([error for _, error in found]) < 2 * spread
 
 
 def test_fid_of_fewer_pictures_than_features_is_a_number() -> None:

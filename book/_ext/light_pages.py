@@ -5,7 +5,9 @@ has the scripts of the search fetched before the first word is shown. Once the p
 
 - the style sheets become one, without the rules whose classes no page and no script names;
 - the icons that pages have come inside the style sheet, as a font of just these;
-- scripts wait until the page is read, and a page without a formula has none that draws formulas;
+- scripts wait until the page is read, and a page without a formula has none that draws formulas,
+  a page other than the search's none that searches;
+- what a program's colours leave in the colour of the text has no mark that says so;
 - pictures become WebP, without loss and with the labels that they carry, and are fetched when near;
   those inside a page's text become files, so that the text does not wait for them;
 - each picture links the file, which `larger.js` opens in a dialog.
@@ -34,6 +36,12 @@ DRAWS_FORMULAS = re.compile(r"<script\b[^>]*/(?:katex\.min|formulas)\.js[^>]*></
 NOT_NEEDED = re.compile(
     r'<script\b[^>]*/fontawesome\.js[^>]*></script>|<link rel="preload" as="script"[^>]*/>'
 )
+SEARCHES = re.compile(
+    r'<script\b[^>]*src="[^"]*/(?:searchtools|language_data|searchindex)\.js[^>]*></script>\s*'
+)
+PROGRAM = re.compile(r"<pre>.*?</pre>", re.DOTALL)
+# Names, modules, punctuation and spaces, which both of the book's styles give the text's colour.
+UNCOLOURED = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
 OPTIONS = re.compile(r'<script\b[^>]*src="[^"]*/?_static/documentation_options\.js[^>]*></script>')
 STYLE = re.compile(r'<link\b[^>]*\bhref="([^"]*_static/)([^"?]+\.css)[^>]*/>\s*')
 PICTURE = re.compile(r'<img\b[^>]*\bsrc="[^"]*(?:_images|_static/images)/[^>]*>')
@@ -69,7 +77,7 @@ def as_webp(png: bytes) -> bytes | None:
     exact = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     written = io.BytesIO()
     label = picture.info.get(XMP, "").encode()
-    exact.save(written, "WEBP", lossless=True, quality=60, method=4, exact=True, xmp=label)
+    exact.save(written, "WEBP", lossless=True, quality=75, method=6, exact=True, xmp=label)
     return written.getvalue() if written.tell() < len(png) else None
 
 
@@ -123,9 +131,12 @@ def lightened(path: Path, site: Path, renamed: dict[str, str], options: str) -> 
     # The page says its name to these options at once; the scripts that read both come later.
     html = OPTIONS.sub(lambda _: f"<script>{options}</script>", html)
     html = SCRIPT.sub(r"<script defer\1", html)
+    if path.name != "search.html":
+        html = SEARCHES.sub("", html)
+    html = PROGRAM.sub(lambda found: UNCOLOURED.sub(r"\1", found[0]), html)
     # At the end of the page, so that they do not run in the way of the style sheet.
     head, body = html.split("</head>", 1) if "</head>" in html else (html, "")
-    # Formulas are read first, the search is used later.
+    # Formulas are read first.
     scripts = "\n".join(sorted(DEFERRED.findall(head), key=lambda tag: "/katex/" not in tag))
     html = DEFERRED.sub("", head) + "</head>" * bool(body) + body
     html = AFTER_SCRIPTS.sub(lambda found: f"{scripts}\n{found[0]}", html, count=1)

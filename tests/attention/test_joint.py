@@ -20,7 +20,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from companion.attention import DIRECTIONS, attribute, load, save, trace
+from companion.attention import attribute, load, save, trace
+from companion.attention.directions import DIRECTIONS
 from companion.zoo import folder
 
 Draw = Callable[..., np.ndarray]

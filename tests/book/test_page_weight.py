@@ -80,6 +80,27 @@ def test_only_pages_with_a_formula_load_what_draws_formulas() -> None:
         assert len(draws) == (2 if page(path).find(class_="math") else 0), name(path)
 
 
+def test_only_the_page_of_the_search_loads_what_searches() -> None:
+    for path in PAGES:
+        searches = page(path).find_all("script", src=re.compile("searchtools|searchindex"))
+        assert bool(searches) == (path.name == "search.html"), name(path)
+
+
+def test_what_a_program_says_in_the_texts_colour_has_no_mark() -> None:
+    style = (HTML / "_static" / "pygments.css").read_text(encoding="utf-8")
+    for theme in ("light", "dark"):
+        colours = dict(
+            re.findall(
+                rf'^html\[data-theme="{theme}"\] \.highlight ?(?:\.(\w+) )?{{.*color: (#\w+)',
+                style,
+                re.MULTILINE,
+            )
+        )
+        assert {colours[kind] for kind in ("n", "nn", "p", "w")} == {colours[""]}, theme
+    marked = page(HTML / "book" / "07_flow.html").select("pre span.n, pre span.p, pre span.w")
+    assert not [span for span in marked if not span.find()]
+
+
 def test_every_icon_of_a_page_has_its_rule_and_its_sign() -> None:
     """The style sheet carries a font of these icons, and the theme's script is not asked for."""
     css = (HTML / "_static" / "book.css").read_text(encoding="utf-8")

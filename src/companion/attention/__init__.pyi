@@ -1,5 +1,4 @@
 from .attributing import attribute as attribute
-from .directions import DIRECTIONS as DIRECTIONS
 from .heat_map import GlobalHeatMap as GlobalHeatMap
 from .heat_map import WordHeatMap as WordHeatMap
 from .storage import load as load

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from companion.door.labels import Origin
 from companion.figures import save_enlarged, sheet
-from companion.metrics import kid, percent
+from companion.metrics import kid, kid_with_error, percent
 from companion.recipes.pictures import scene_batch
 from companion.scenes import HELD_OUT, Subset, backgrounds, caption, scene
 from companion.zoo.recognise import as_batch, recognise, scene_features
@@ -25,7 +25,6 @@ Draw = Callable[[list[str], int], list[Image.Image]]  # prompts and the first pi
 
 BATCH = 16
 COMPARED = 1000  # pictures and scenes that KID compares
-PARTS = 10  # of them, whose KIDs say how sure that of all is
 # Of the words for how two objects lie, which way the second is from the first: (rows, columns).
 WAYS = {"left of": (0, 1), "right of": (0, -1), "above": (1, 0), "below": (-1, 0)}
 
@@ -137,14 +136,11 @@ def _nearness(draw: Draw, world: Subset) -> Figures:
         scenes_features(range(HELD_OUT + start, HELD_OUT + start + COMPARED), world)
         for start in (COMPARED, 2 * COMPARED)
     )
-    parts = [
-        kid(ours, theirs)
-        for ours, theirs in zip(drawn.chunk(PARTS), real.chunk(PARTS), strict=True)
-    ]
+    value, error = kid_with_error(drawn, real)
     return {
         "pictures for KID": COMPARED,
-        "KID to held-out scenes": kid(drawn, real),
-        "its standard error": float(np.std(parts, ddof=1) / PARTS**0.5),
+        "KID to held-out scenes": value,
+        "its standard error": error,
         "KID of two sets of held-out scenes": kid(other, real),
     }
 

@@ -98,7 +98,7 @@ class FinetuneConfig(Settings):
             None for the plain mean squared error.
         caption_dropout: share of the captions that are left out, for classifier-free guidance.
         prior_weight: how much the model's own pictures count beside the new ones (Ruiz et al. 2022,
-            section 4.2, where it is 1); 0 for none.
+            "Class-specific prior preservation loss", where it is 1); 0 for none.
         prior_pictures: how many pictures the model draws of what it knows, before the first step.
         prior_prompt: what they show; by default, of a model of the zoo, all its objects.
         guidance_scale: of the pictures that are drawn, those of the prior and the sample grids.

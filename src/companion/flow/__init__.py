@@ -1,6 +1,7 @@
 """Chapter 7: flow matching, and text to image with a transformer of Stable Diffusion 3's layout.
 
-    parts = load_parts("stabilityai/stable-diffusion-3-medium-diffusers", device="cuda")
+    model = "stabilityai/stable-diffusion-3-medium-diffusers"
+    parts = load_parts(model, device="cuda")
     pictures = text_to_image(parts, "a cat on a blue background", seeds=1145)
 
 gives the pictures of `diffusers.StableDiffusion3Pipeline` at the same seed. `euler` follows any
@@ -11,11 +12,10 @@ or a function of your own. In this package t is 0 for a picture and 1 for noise.
 from .drawing import Parts, encode_prompt, load_parts, text_to_image, text_velocity
 from .of_ddpm import ddpm_velocity, flow_scale, flow_time
 from .path import interpolate, noise_of, picture_of, velocity, velocity_from_noise
-from .sampling import Callback, Step, Velocity, euler, straightness
+from .sampling import Step, Velocity, euler, straightness
 from .times import flow_times, logit_normal, logit_normal_density, resolution_shift, shifted
 
 __all__ = [
-    "Callback",
     "Parts",
     "Step",
     "Velocity",

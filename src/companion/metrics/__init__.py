@@ -3,7 +3,7 @@
 from .confidence import Interval, bootstrap, percent, wilson
 from .masks import iou
 from .pictures import nearest, peak_signal_noise_ratio, psnr
-from .samples import fid, kid
+from .samples import fid, kid, kid_with_error
 from .texts import clip_score
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "fid",
     "iou",
     "kid",
+    "kid_with_error",
     "nearest",
     "peak_signal_noise_ratio",
     "percent",
