@@ -37,7 +37,7 @@ NOT_NEEDED = re.compile(
     r'<script\b[^>]*/fontawesome\.js[^>]*></script>|<link rel="preload" as="script"[^>]*/>'
 )
 SEARCHES = re.compile(
-    r'<script\b[^>]*src="[^"]*/(?:searchtools|language_data|searchindex)\.js[^>]*></script>\s*'
+    r'<script\b[^>]*src="(?:[^"]*/)?(?:searchtools|language_data|searchindex)\.js[^>]*></script>\s*'
 )
 PROGRAM = re.compile(r"<pre>.*?</pre>", re.DOTALL)
 # Names, modules, punctuation and spaces, which both of the book's styles give the text's colour.

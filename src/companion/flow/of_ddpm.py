@@ -45,7 +45,8 @@ def ddpm_velocity(predict: Callable[[Tensor, int], Tensor], scheduler: Any) -> V
 
     Chapter 7, "The same curves as in chapter 2".
 
-        velocity = ddpm_velocity(lambda x, t: unet(x, t, embeddings).sample, scheduler)
+        predict = lambda x, t: unet(x, t, embeddings).sample
+        velocity = ddpm_velocity(predict, scheduler)
         kept = torch.cat([scheduler.alphas_cumprod[timesteps], torch.ones(1)])
         picture = euler(velocity, noise / flow_scale(kept[0]), flow_time(kept))
 
