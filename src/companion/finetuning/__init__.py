@@ -3,7 +3,8 @@
 A fox, for the zoo's Stable Diffusion that has never seen one:
 
     from companion.finetuning import FinetuneConfig, finetune
-    finetune(FinetuneConfig(dataset_name="object:fox", token="<fox>", output_dir="fox-lora"))
+    fox = FinetuneConfig(dataset_name="object:fox", token="<fox>", output_dir="fox-lora")
+    finetune(fox)
 """
 
 import lazy_loader
