@@ -3,8 +3,8 @@
 A fox, for the zoo's Stable Diffusion that has never seen one:
 
     from companion.finetuning import FinetuneConfig, finetune
-    fox = FinetuneConfig(dataset_name="object:fox", token="<fox>", output_dir="fox-lora")
-    finetune(fox)
+    fox = FinetuneConfig(dataset_name="object:fox", token="<fox>")
+    finetune(fox)  # into the folder fox-lora
 """
 
 import lazy_loader
