@@ -22,8 +22,9 @@ from diffusers import StableDiffusion3Pipeline
 from lib.agreement import as_text
 from transformers import logging
 
-from companion.attention import DIRECTIONS, HeatMaps, trace
+from companion.attention import HeatMaps, trace
 from companion.attention.agreement import JOINT
+from companion.attention.directions import DIRECTIONS
 from companion.zoo import folder
 
 PROMPT, SEED, STEPS, GUIDANCE, EMPTY = "a cat above a car on a green background", 7, 6, 4.0, 256

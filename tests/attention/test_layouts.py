@@ -33,7 +33,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerFast
 
-from companion.attention import DIRECTIONS, HeatMaps, load, save, trace
+from companion.attention import HeatMaps, load, save, trace
+from companion.attention.directions import DIRECTIONS
 from companion.zoo import folder
 
 CAT, MOON = "a cat on a blue background", "a moon"
