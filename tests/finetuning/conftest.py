@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from PIL import Image
 
 transformers.logging.set_verbosity_error()  # the pipeline's import speaks of torchvision
 from diffusers import (  # noqa: E402
@@ -107,3 +108,13 @@ def tiny(small_model: Path, tmp_path: Path) -> Callable[..., FinetuneConfig]:
         return FinetuneConfig(**{**given, **changes})
 
     return make
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """Three pictures of a reader's own, one of them upright."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number, size in enumerate([(20, 20), (20, 30), (40, 20)]):
+        Image.new("RGB", size, (10, 20 * number, 30)).save(folder / f"{number}.png")
+    return folder

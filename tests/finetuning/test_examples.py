@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from companion.finetuning import FinetuneConfig, load_examples
 from companion.finetuning.examples import HELD_OUT, SHOWN, known_prompts
@@ -14,16 +13,6 @@ from companion.scenes import caption, export_imagefolder, subset
 from companion.zoo import recognise
 
 Make = Callable[..., FinetuneConfig]
-
-
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    """Three pictures of a reader's own, one of them upright."""
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    for number, size in enumerate([(20, 20), (20, 30), (40, 20)]):
-        Image.new("RGB", size, (10, 20 * number, 30)).save(folder / f"{number}.png")
-    return folder
 
 
 def test_an_object_is_shown_on_some_backgrounds_and_asked_for_on_the_others(tiny: Make) -> None:
@@ -111,6 +100,24 @@ def test_a_text_that_is_missing_is_named(text: str, sentence: str, mine: Path, t
     (mine / "metadata.jsonl").write_text(text)
     with pytest.raises(ValueError, match=sentence):
         load_examples(tiny(dataset_name=str(mine)))
+
+
+def test_texts_may_begin_with_a_mark_of_their_encoding(mine: Path, tiny: Make) -> None:
+    rows = [{"file_name": f"{n}.png", "text": f"text {n}"} for n in range(3)]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (mine / "metadata.jsonl").write_text(text, encoding="utf-8-sig")
+    assert load_examples(tiny(dataset_name=str(mine))).captions == ("text 0", "text 1", "text 2")
+
+
+def test_pictures_that_are_passed_over_are_said(mine: Path, tiny: Make, tmp_path: Path) -> None:
+    (mine / "3.heic").write_bytes(b"....ftypheic")
+    with pytest.warns(UserWarning, match=r"Passed over: \.heic files \(1\); save .* as JPEG or PNG"):
+        load_examples(tiny(dataset_name=str(mine), prompt="a cat"))
+    only = tmp_path / "only"
+    only.mkdir()
+    (mine / "3.heic").rename(only / "3.heic")
+    with pytest.raises(ValueError, match=r"no picture in .*Passed over: \.heic files \(1\)"):
+        load_examples(tiny(dataset_name=str(only), prompt="a cat"))
 
 
 def test_a_damaged_picture_is_named(mine: Path, tiny: Make) -> None:

@@ -216,9 +216,50 @@ def test_the_prior_is_drawn_once_and_kept(tiny: Make, tmp_path: Path) -> None:
         finetune(dataclasses.replace(config, resume=True, steps=2))
 
 
+def test_a_run_that_was_killed_behind_its_prior_goes_on(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(steps=1, prior_weight=1.0, prior_prompt="a cat")
+
+    def killed(self: learner.Learner, *examples: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learner.Learner, "look_at", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(config)
+    drawn = (tmp_path / "run" / "prior" / "0000.png").stat().st_mtime_ns
+    finetune(dataclasses.replace(config, resume=True))
+    assert (tmp_path / "run" / "prior" / "0000.png").stat().st_mtime_ns == drawn
+    assert (tmp_path / "run" / "log.csv").read_text().splitlines()[-1].startswith("1,")
+
+
+def test_a_result_without_checkpoints_is_not_replaced(
+    begun: FinetuneConfig, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(begun.output_dir, copy)
+    shutil.rmtree(copy / "checkpoints")
+    before = bytes_of(copy)
+    with pytest.raises(ValueError, match="but no checkpoint to go on from: use it as it is"):
+        finetune(dataclasses.replace(begun, output_dir=str(copy), resume=True))
+    assert bytes_of(copy) == before
+
+
+def test_a_new_word_that_is_not_read_is_refused_and_a_cut_caption_is_said(
+    tiny: Make, mine: Path
+) -> None:
+    far = "a cat " * 60
+    with pytest.raises(ValueError, match="the new word <mine> does not lie among them: shorten"):
+        finetune(tiny(dataset_name=str(mine), prompt=f"{far} <mine>", token="<mine>"))
+    with pytest.warns(UserWarning, match="1 of the captions have more than 77 tokens"):
+        finetune(tiny(dataset_name=str(mine), prompt=far, steps=1))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"model": "~nosuch/x"}, "There is no model ~nosuch/x: no such user is known"),
         ({"model": "nowhere"}, "no folder nowhere|There is no folder"),
         ({"model": "classifier"}, "holds no model_index.json"),
         ({"model": "depth"}, "'depth' is no text-to-image model of the form of Stable Diffusion"),

@@ -61,6 +61,9 @@ def test_a_word_that_is_there_or_several_tokens_is_refused(pipe: StableDiffusion
         add_words(pipe.tokenizer, pipe.text_encoder, "cat</w>")
     with pytest.raises(ValueError, match="initial_word is 'watermelons', which is 3 tokens"):
         add_words(pipe.tokenizer, pipe.text_encoder, "<fox>", initial_word="watermelons")
+    for word in ("background", "Cat"):  # as a whole word, and in small letters
+        with pytest.raises(ValueError, match=f"has the word {word} already"):
+            add_words(pipe.tokenizer, pipe.text_encoder, word)
     add_words(pipe.tokenizer, pipe.text_encoder, "<fox>")
     with pytest.raises(ValueError, match=r"has the word <fox> already: .*<my-fox>"):
         add_words(pipe.tokenizer, pipe.text_encoder, "<fox>")

@@ -1,6 +1,8 @@
 """What is taught: a few pictures with captions, of an object, of a style, or a reader's own."""
 
 import json
+import warnings
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,9 +169,22 @@ def _in_a_folder(name: str, config: FinetuneConfig) -> Examples:
             f"There is no folder {printable(name)}: give one of pictures, or object:NAME of the "
             "atlas, such as object:fox."
         )
-    found = look_through(folder, Path(config.output_dir).expanduser()).pictures
+    try:
+        walked = look_through(folder, Path(config.output_dir).expanduser())
+    except OSError as error:
+        raise PermissionError(
+            f"The folder {printable(name)} cannot be read ({error.strerror})."
+        ) from error
+    found = walked.pictures
+    told = f" Passed over: {walked.told()}." if walked.passed else ""
     if not found:
-        raise ValueError(f"There is no picture in the folder {printable(name)}: put some there.")
+        raise ValueError(
+            f"There is no picture in the folder {printable(name)}: put some there.{told}"
+        )
+    if told:
+        warnings.warn(
+            f"Not all in {printable(name)} is a picture to learn from.{told}", stacklevel=5
+        )
     if len(found) > MOST:
         raise ValueError(
             f"There are {len(found):,} pictures in the folder {printable(name)}, more than the "
@@ -211,7 +226,9 @@ def _captions(folder: Path, pictures: list[Path], prompt: str | None) -> tuple[s
         )
     said: dict[str, str] = {}
     what = f"The file {printable(str(file))}"
-    for number, line in enumerate(read_bytes(file, what, _LONGEST).splitlines(), 1):
+    for number, line in enumerate(
+        read_bytes(file, what, _LONGEST).removeprefix(BOM_UTF8).splitlines(), 1
+    ):
         if line.strip():
             row = parse_json(dict[str, object], line, f"Line {number} of {printable(str(file))}")
             name, text = row.get("file_name"), row.get("text")

@@ -1,6 +1,7 @@
 """The model that learns, what of it is trained, and the loss of a step."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from companion.door import printable
 from companion.door.models import check_model_folder
 from companion.door.text import fault_of
 from companion.stable_diffusion import Parts, encode_image, load_parts
@@ -101,9 +103,36 @@ class Learner:
         self.unknown_words = unknown_words(parts.tokenizer, parts.text_encoder, examples.captions)
         self._latents = self._encode(examples)
         self._captions = [self.expanded(text) for text in examples.captions]
+        self._check_lengths()
         if prior is not None:
             self._prior_latents = self._encode(prior)
             self._prior_captions = list(prior.captions)
+
+    def _check_lengths(self) -> None:
+        """A text encoder reads so many tokens, and what is behind them is never learned.
+
+        Raises:
+            ValueError: the new word is behind them.
+        """
+        tokenizer, cut = self.parts.tokenizer, 0
+        for text in dict.fromkeys(self._captions):
+            whole = tokenizer(text).input_ids
+            read = tokenizer(text, truncation=True).input_ids
+            cut += len(read) < len(whole)
+            if self.token is not None:
+                names = token_names(self.token, self.config.vectors)
+                if not set(tokenizer.convert_tokens_to_ids(names)) <= set(read):
+                    raise ValueError(
+                        f"The text encoder reads {len(read)} tokens of a caption, and the new word "
+                        f"{printable(self.token)} does not lie among them: shorten the caption, or "
+                        "take fewer vectors."
+                    )
+        if cut:
+            warnings.warn(
+                f"{cut:,} of the captions have more than {tokenizer.model_max_length} tokens, and "
+                "their ends are not read: shorten them.",
+                stacklevel=4,
+            )
 
     def expanded(self, prompt: str) -> str:
         """The prompt with all embeddings of the new word where the word stands."""
@@ -224,7 +253,15 @@ def load_tokenizer(model: str) -> CLIPTokenizer:
 
 def folder_of(model: str) -> Path:
     """Where a model of that name lies: among the zoo's, or in the folder of that name."""
-    return embedded(model) if model in entries() else Path(model).expanduser()
+    if model in entries():
+        return embedded(model)
+    try:
+        return Path(model).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"There is no model {printable(model)}: no such user is known. Name one of the zoo, or "
+            "a folder."
+        ) from error
 
 
 def _lora(

@@ -23,7 +23,7 @@ from companion.training.changes import SOURCE
 from companion.training.checkpoint import Checkpoints, Progress
 from companion.training.config import EVER
 from companion.training.files import explained
-from companion.training.log import Log
+from companion.training.log import Log, begin_log
 from companion.training.order import generators_kept, processes
 from companion.training.run_folder import check_folder, prepared, publish
 from companion.training.setup import fresh_accelerator
@@ -34,9 +34,9 @@ from .config import FinetuneConfig
 from .drawing import draw
 from .examples import METADATA, Examples, in_folder, known_prompts, load_examples
 from .learner import Learner
-from .saving import save_card, save_settings
+from .saving import SETTINGS, save_card, save_settings
 
-VERSIONS, PRIOR = "steps", "prior"
+VERSIONS, PRIOR, LOG = "steps", "prior", "log.csv"
 SAMPLES = 8  # pictures on a sample grid at most
 # What may be another when a run goes on: how often something is written, and where to.
 _FREE = (
@@ -79,8 +79,8 @@ def finetune(config: FinetuneConfig) -> FinetuneRun:
     """Teach a Stable Diffusion something new; write what was learned, samples and checkpoints.
 
     All that is random in a step follows from the seed and the step. So a run that was killed and
-    goes on from its last checkpoint ends with the bytes that it would have ended with. Chapter 8,
-    "The same, from the package".
+    goes on from its last checkpoint ends with the bytes that it would have ended with, in all that
+    it learned, drew and logged. Chapter 8, "The same, from the package".
 
     Args:
         config: the settings.
@@ -129,6 +129,11 @@ def _train(
         lr_scheduler=schedule,
     )
     newest = checkpoints.newest() if config.resume else None
+    if config.resume and not newest and (folder / SETTINGS).is_file():
+        raise ValueError(
+            f"The folder {folder} holds what was learned, but no checkpoint to go on from: use it "
+            "as it is, or begin anew in another output_dir."
+        )
     progress = checkpoints.load(newest) if newest else Progress()
     if progress.step > config.steps:
         raise ValueError(
@@ -143,7 +148,7 @@ def _train(
         disable=not config.progress_bar,
     )
     stepper: Any = accelerator.prepare(optimizer)
-    log = Log(accelerator, folder / "log.csv", progress, checkpoints, bar, config.train_batch_size)
+    log = Log(accelerator, folder / LOG, progress, checkpoints, bar, config.train_batch_size)
     seconds = 0.0
     try:
         while progress.step < config.steps:
@@ -270,6 +275,8 @@ def _prior(config: FinetuneConfig, learner: Learner, folder: Path) -> Examples:
             for name, image in zip(names, images, strict=True):
                 save_labelled(image, beside / PRIOR / name)
             (beside / PRIOR / METADATA).write_text(text, encoding="utf-8", newline="\n")
+            if not (folder / LOG).exists():  # else a run killed now would not know its pictures
+                begin_log(beside / LOG)
 
         publish(folder, "prior pictures", write)
     return in_folder(place, config.image_size)

@@ -69,7 +69,12 @@ def add_words(
     """
     table = text_encoder.get_input_embeddings()
     names = token_names(token, vectors)
-    there = [name for name in names if name in tokenizer.get_vocab()]
+    # Its words are small letters, and most are known as whole ones only.
+    there = [
+        name
+        for name in names
+        if {name, name.lower(), f"{name.lower()}</w>"} & tokenizer.get_vocab().keys()
+    ]
     if there:
         raise ValueError(
             f"The tokenizer has the word {printable(there[0])} already: take another token, such "

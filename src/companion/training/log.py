@@ -140,6 +140,11 @@ class Log:
         )
 
 
+def begin_log(path: Path) -> None:
+    """Write a log of no steps: from then on the folder is known as a run's."""
+    path.write_text(f"{_HEADER}\n", encoding="utf-8", newline="\n")
+
+
 def is_log(path: Path) -> bool:
     """Whether a file begins as a run's log does."""
     if not path.is_file():
