@@ -234,6 +234,20 @@ def test_a_run_that_was_killed_behind_its_prior_goes_on(
     assert (tmp_path / "run" / "log.csv").read_text().splitlines()[-1].startswith("1,")
 
 
+def test_a_run_of_another_method_is_refused_by_that_alone(
+    begun: FinetuneConfig, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(begun.output_dir, copy)
+    other = dataclasses.replace(
+        begun, method="dreambooth", output_dir=str(copy), rank=4, seed=1, resume=True
+    )
+    with pytest.raises(
+        ValueError, match="made with method = 'lora', but this run has 'dreambooth':"
+    ):
+        finetune(other)
+
+
 def test_a_result_without_checkpoints_is_not_replaced(
     begun: FinetuneConfig, tmp_path: Path
 ) -> None:

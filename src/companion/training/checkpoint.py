@@ -287,6 +287,8 @@ class Checkpoints:
         if "content" in refused:
             changed = [name for name in SOURCE if before.get(name) != now[name]]
             refused = [name for name in refused if name != "content"] + changed
+        if "method" in refused:  # fine-tuning by another one, or none: all else follows from it
+            refused = ["method"]
         if refused:
             old = " and ".join(f"{printable(name)} = {shown(before.get(name))}" for name in refused)
             new = " and ".join(shown(now.get(name)) for name in refused)
