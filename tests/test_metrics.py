@@ -1,6 +1,7 @@
 """How alike pictures, masks and samples are, and how sure a mean of them is."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,56 @@ def test_the_nearest_picture_is_found() -> None:
     assert distances[0, 0] == pytest.approx(0.01, abs=1e-3)
 
 
+def test_the_nearest_is_found_in_half_precision_too() -> None:
+    shelf = _noise(0)
+    distances, found = nearest(shelf.half(), shelf.double())
+    assert found[:, 0].tolist() == [0, 1, 2]
+    assert distances.max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (np.zeros((1, 3, 8, 8)), _noise(0), "Pictures are a tensor, but array"),
+        (_noise(0), None, "Pictures are a tensor, but None"),
+        (_noise(0).byte(), _noise(0).byte(), "fractions, but torch.uint8"),
+        (_noise(0), _noise(0) * 1j, "fractions, but torch.complex64"),
+        (_noise(0), _noise(0)[..., :4], r"\(3, 3, 8, 8\) and \(3, 3, 8, 4\)"),
+        (_noise(0), _noise(0)[:, :1], r"\(3, 3, 8, 8\) and \(3, 1, 8, 8\)"),
+        (_noise(0)[0], _noise(0)[0], r"\(3, 8, 8\) and \(3, 8, 8\)"),
+        (torch.ones(2, 3, 0, 0), torch.ones(2, 3, 0, 0), "cannot be compared"),
+    ],
+)
+@pytest.mark.parametrize("measure", [peak_signal_noise_ratio, nearest])
+def test_pictures_that_cannot_be_compared_are_refused(
+    measure: Callable[[Any, Any], Any], first: Any, second: Any, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        measure(first, second)
+
+
+def test_psnr_is_of_as_many_pictures_and_of_a_range() -> None:
+    with pytest.raises(ValueError, match="there are 3 and 1"):
+        peak_signal_noise_ratio(_noise(0), _noise(0)[:1])
+    for wrong in (0, -1.0, INF, "2"):
+        with pytest.raises(ValueError, match="The range of the pictures is"):
+            peak_signal_noise_ratio(_noise(0), _noise(1), wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "said"),
+    [
+        (0, 1, "has 0 pictures, so 1 neighbours"),
+        (3, 4, "has 3 pictures, so 4 neighbours"),
+        (3, 0, "has 3 pictures, so 0 neighbours"),
+        (3, 1.5, "is 1.5, but it is a whole number"),
+    ],
+)
+def test_no_more_neighbours_are_found_than_there_are(size: int, count: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        nearest(_noise(0), _noise(1)[:size], count)
+
+
 # Masks
 
 
@@ -92,6 +143,34 @@ def test_iou_of_tensors_is_that_of_arrays() -> None:
     found = iou(first, second)
     assert found.shape == (3, 3)
     assert found.tolist() == pytest.approx(iou(first.numpy(), second.numpy()))
+
+
+MASK = np.ones((2, 4, 4), bool)
+
+
+def test_iou_of_several_masks_with_one() -> None:
+    assert iou(MASK, MASK[0]).tolist() == [1, 1]
+    assert iou(torch.from_numpy(MASK[0]), torch.from_numpy(MASK)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (MASK * 1.0, MASK, "bool, but one of float64 .* threshold"),
+        (torch.ones(4, 4), torch.ones(4, 4), "bool, but one of torch.float32"),
+        (MASK.astype(np.uint8), MASK, "bool, but one of uint8"),
+        (MASK.tolist(), MASK, "an array or a tensor, but "),
+        (MASK, None, "an array or a tensor, but None"),
+        (MASK, torch.from_numpy(MASK), "One mask is an array and one a tensor"),
+        (MASK, MASK[:, :1], r"\(2, 4, 4\) and \(2, 1, 4\)"),
+        (MASK, MASK[:, :3], r"\(2, 4, 4\) and \(2, 3, 4\)"),
+        (MASK, MASK[[0, 0, 0]], r"\(2, 4, 4\) and \(3, 4, 4\)"),
+        (MASK[0, 0], MASK[0, 0], r"\(4,\) and \(4,\)"),
+    ],
+)
+def test_what_are_no_two_masks_is_refused(first: Any, second: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        iou(first, second)
 
 
 # Samples
@@ -155,19 +234,29 @@ def test_fid_of_fewer_pictures_than_features_is_a_number() -> None:
     [
         (torch.ones(4, 3), torch.ones(4, 2), r"\(4, 3\) and \(4, 2\)"),
         (torch.ones(4), torch.ones(4), r"\(4,\) and \(4,\)"),
-        (torch.ones(1, 3), torch.ones(4, 3), "at least 2 of each"),
+        (torch.ones(1, 3), torch.ones(4, 3), "at least [23] of each"),
         (torch.full((4, 3), torch.nan), torch.ones(4, 3), "no finite number"),
+        (torch.ones(4, 0), torch.ones(4, 0), "at least one"),
+        (np.ones((4, 3)), np.ones((4, 3)), "a tensor, but array"),
+        ([[1.0, 2.0]] * 4, torch.ones(4, 2), "a tensor, but .* torch.as_tensor"),
+        (torch.ones(4, 3), None, "a tensor, but None"),
+        (torch.ones(4, 3) * 1j, torch.ones(4, 3), "real numbers, but torch.complex64"),
+        (torch.rand(4, 3).double() * 1e200, torch.ones(4, 3), "above 1e"),
+        (torch.ones(4, 3), -torch.rand(4, 3).double() * 1e200, "above 1e"),
     ],
 )
-@pytest.mark.parametrize("measure", [fid, kid])
+@pytest.mark.parametrize("measure", [fid, kid, kid_with_error])
 def test_features_that_cannot_be_compared_are_refused(
-    measure: Callable[[torch.Tensor, torch.Tensor], float],
-    first: torch.Tensor,
-    second: torch.Tensor,
-    said: str,
+    measure: Callable[[Any, Any], Any], first: Any, second: Any, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
         measure(first, second)
+
+
+def test_features_up_to_the_largest_give_finite_numbers() -> None:
+    first, second = torch.rand(2, 200, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    first, second = first.sign().double() * 1e24, second.sign().double() * 1e24
+    assert np.isfinite([fid(first, second), *kid_with_error(first, second)]).all()
 
 
 # Texts
@@ -180,6 +269,31 @@ def test_clip_score_is_the_cosine_stretched_and_cut_off_below() -> None:
     assert clip_score(picture, text, weight=100)[0] == pytest.approx(100)
     with pytest.raises(ValueError, match="a text for each picture"):
         clip_score(picture, text[:1])
+
+
+ONE = torch.ones(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "texts", "weight", "said"),
+    [
+        (ONE.int(), ONE.int(), 2.5, "hold torch.int32"),
+        (ONE * 1j, ONE, 2.5, "hold torch.complex64"),
+        (ONE.numpy(), ONE.numpy(), 2.5, "a tensor, but array"),
+        (ONE, None, 2.5, "a tensor, but None"),
+        (ONE * torch.nan, ONE, 2.5, "no finite number"),
+        (ONE, ONE * INF, 2.5, "no finite number"),
+        (ONE[:, :0], ONE[:, :0], 2.5, r"\(2, 0\) and \(2, 0\)"),
+        (ONE, ONE, -1, "The weight is -1, but it is 0 or more"),
+        (ONE, ONE, INF, "The weight is inf"),
+        (ONE, ONE, "2.5", "The weight is '2.5'"),
+    ],
+)
+def test_what_has_no_clip_score_is_refused(
+    pictures: Any, texts: Any, weight: Any, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        clip_score(pictures, texts, weight)
 
 
 # Confidence
@@ -216,8 +330,29 @@ def test_wilsons_interval_is_where_the_score_is_just_not_refused(yes: int, n: in
 
 
 def test_of_no_answers_there_is_no_share() -> None:
-    with pytest.raises(ValueError, match="Of no answers there is no share"):
-        wilson([])
+    for share in (wilson, percent):
+        with pytest.raises(ValueError, match="Of no answers there is no share"):
+            share([])
+
+
+@pytest.mark.parametrize(
+    ("values", "groups", "resamples", "said"),
+    [
+        ([], [], 10, r"\(0,\) and the groups \(0,\)"),
+        ([1.0, 2.0], [1], 10, r"\(2,\) and the groups \(1,\)"),
+        ([1.0], [1, 2], 10, r"\(1,\) and the groups \(2,\)"),
+        ([[1.0, 2.0]], [[1, 2]], 10, r"both are \(n,\)"),
+        ([1.0, np.nan], [1, 2], 10, "A value is no finite number"),
+        (["much"], [1], 10, "A value is no finite number"),
+        ([1.0, 2.0], [1, 2], 0, "Resamples are 0, but an interval needs 1"),
+        ([1.0, 2.0], [1, 2], 2.5, "is 2.5, but it is a whole number"),
+    ],
+)
+def test_what_has_no_interval_is_refused(
+    values: Any, groups: Any, resamples: Any, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        bootstrap(values, groups, resamples=resamples)
 
 
 def test_bootstrap_contains_the_mean_and_narrows_with_more_pictures() -> None:

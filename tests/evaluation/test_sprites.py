@@ -1,7 +1,9 @@
 """The nearest true picture of a drawn object is found, and its distance is that of the pixels."""
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,7 @@ def test_a_true_scene_is_found_where_it_lies(style: str, size: int) -> None:
 def test_the_distance_is_that_to_the_picture_given() -> None:
     images, _, names = _scenes(3)
     rough = images + 0.3 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    rough = rough.clamp(-1, 1)
     found = nearest_sprites(rough, names)
     for image, picture, distance in zip(rough, found.pictures, found.distances, strict=True):
         assert nearest(image[None], picture[None])[0] == pytest.approx(distance.item(), abs=1e-5)
@@ -86,3 +89,32 @@ def test_what_cannot_be_compared_is_said(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         nearest_sprites(torch.zeros(shape), names, style=style)
+
+
+PICTURE = torch.zeros(1, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (PICTURE.numpy(), "a tensor, but array.* `as_batch`"),
+        ([PICTURE[0]], "a tensor, but "),
+        (None, "a tensor, but None"),
+        (PICTURE[..., :1, :1], r"\(1, 3, 1, 1\).* a size of 16 to 256"),
+        (PICTURE[..., :0, :0], r"\(1, 3, 0, 0\)"),
+        (torch.zeros(1, 3, 512, 512), r"\(1, 3, 512, 512\)"),
+        (PICTURE.byte(), "fractions in -1..1, but torch.uint8"),
+        (PICTURE + 255, "far beyond, or NaN"),
+        (PICTURE - 1.5, "far beyond, or NaN"),
+        (PICTURE * np.nan, "far beyond, or NaN"),
+    ],
+)
+def test_what_is_no_batch_of_pictures_is_refused(images: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        nearest_sprites(images, ["cat"])
+
+
+def test_a_decoders_values_may_be_a_little_beyond_one() -> None:
+    images, scenes, names = _scenes(2)
+    found = nearest_sprites(images * 1.1, names)
+    assert found.placed == tuple(drawn.objects[0] for drawn in scenes)

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from companion.door.numbers import shown
 from companion.scenes import STYLES, Placed, objects
 from companion.scenes.atlas import sprite
 from companion.scenes.scene import SOLO_SIDE
 
+_SIZES = (16, 256)  # of a scene's side
+_LARGEST = 1.25  # a decoder's values go a little beyond 1
 _AT_ONCE = 16  # pictures; each takes 3 MB while its places are compared
 
 
@@ -45,18 +48,15 @@ def nearest_sprites(images: Tensor, names: Sequence[str], *, style: str = "3d") 
     "And how good is it?", "What the classifier does not see".
 
     Args:
-        images: (batch, 3, size, size) in -1..1, pictures that should show one object each.
+        images: (batch, 3, size, size) in -1..1, pictures that should show one object each; size
+            is 16 to 256, as a scene's, and what a decoder gives may be a little beyond 1.
         names: the object of each, one of `companion.scenes.objects`.
         style: "3d" or "flat", the sprites' style.
 
     Raises:
         ValueError: no such batch, an unknown object or style, or a name too many or too few.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-        raise ValueError(
-            f"The pictures have the shape {tuple(images.shape)}, but (batch, 3, size, size) is "
-            f"what can be compared."
-        )
+    images = _checked(images)
     if len(names) != len(images) or not len(images):
         raise ValueError(
             f"Each picture needs the name of its object, but pictures are {len(images)} and names "
@@ -69,7 +69,6 @@ def nearest_sprites(images: Tensor, names: Sequence[str], *, style: str = "3d") 
             f"There is no object {unknown[0]!r} in the scenes: `companion.scenes.objects()` lists "
             f"them."
         )
-    images = images.detach().float().cpu()
     size = images.shape[-1]
     best: list[Tensor | None] = [None] * len(images)
     placed: list[Placed | None] = [None] * len(images)
@@ -85,6 +84,34 @@ def nearest_sprites(images: Tensor, names: Sequence[str], *, style: str = "3d") 
     pictures = torch.stack([picture for picture in best if picture is not None])
     distances = (images - pictures).square().mean(dim=(1, 2, 3)).sqrt()
     return NearestSprites(distances, pictures, tuple(one for one in placed if one is not None))
+
+
+def _checked(images: Tensor) -> Tensor:
+    """The pictures, float32 on the CPU."""
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f"The pictures are a tensor, but {shown(images)} was given: `as_batch` of "
+            "companion.zoo.recognise makes one of PIL pictures."
+        )
+    low, high = _SIZES
+    square = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
+    if not square or not low <= images.shape[3] <= high:
+        raise ValueError(
+            f"The pictures have the shape {tuple(images.shape)}, but (batch, 3, size, size) is "
+            f"what can be compared, with a size of {low} to {high}."
+        )
+    if not images.is_floating_point():
+        raise ValueError(
+            f"The pictures are fractions in -1..1, but {images.dtype} was given: divide whole "
+            "shades first, as in pixels / 127.5 - 1."
+        )
+    images = images.detach().float().cpu()
+    if not (images.abs() <= _LARGEST).all():  # nor is NaN
+        raise ValueError(
+            "The pictures are in -1..1, but a value is far beyond, or NaN: scale them, as in "
+            "pixels / 127.5 - 1, or clamp what a decoder gave."
+        )
+    return images
 
 
 class _Shelf(NamedTuple):

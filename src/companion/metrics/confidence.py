@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from companion.door.numbers import whole
+
 _Z = 1.959964  # of a normal distribution, 95 % lie so many standard deviations around its middle
 
 
@@ -24,10 +26,21 @@ def bootstrap(values: np.ndarray, groups: Sequence[int], *, resamples: int = 200
         values: (n,) one for each object.
         groups: (n,) the picture that each belongs to: two objects of one picture are not
             independent.
-        resamples: how often.
+        resamples: how often, at least once.
+
+    Raises:
+        ValueError: there is no value, one that is no finite number, or not a group for each; or
+            resamples is no whole number of at least 1.
     """
-    values = np.asarray(values, dtype=float)
-    _, which = np.unique(np.asarray(groups), return_inverse=True)
+    values, of_each = _numbers(values), np.asarray(groups)
+    if values.ndim != 1 or not len(values) or of_each.shape != values.shape:
+        raise ValueError(
+            f"The values have the shape {values.shape} and the groups {of_each.shape}, but both "
+            "are (n,): a group for each value, at least one."
+        )
+    if (resamples := whole("How often is drawn", resamples)) < 1:
+        raise ValueError(f"Resamples are {resamples}, but an interval needs 1 at least.")
+    _, which = np.unique(of_each, return_inverse=True)
     sums, counts = np.bincount(which, values), np.bincount(which)
     drawn = np.random.default_rng(0).integers(0, len(sums), (resamples, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
@@ -51,9 +64,7 @@ def wilson(answers: Iterable[bool]) -> Interval:
     Raises:
         ValueError: there is none.
     """
-    every = [bool(answer) for answer in answers]
-    if not every:
-        raise ValueError("Of no answers there is no share: ask once at least.")
+    every = _some(answers)
     total = len(every)
     share, extra = sum(every) / total, _Z**2 / total
     middle = (share + extra / 2) / (1 + extra)
@@ -63,6 +74,27 @@ def wilson(answers: Iterable[bool]) -> Interval:
 
 
 def percent(answers: Iterable[bool]) -> float:
-    """How many of the answers are yes, 0..100; at least one answer."""
-    every = list(answers)
+    """How many of the answers are yes, 0..100.
+
+    Raises:
+        ValueError: there is none.
+    """
+    every = _some(answers)
     return 100 * sum(every) / len(every)
+
+
+def _some(answers: Iterable[bool]) -> list[bool]:
+    every = [bool(answer) for answer in answers]
+    if not every:
+        raise ValueError("Of no answers there is no share: ask once at least.")
+    return every
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    try:
+        numbers = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):  # texts, or rows of several lengths
+        numbers = np.array(np.nan)
+    if not np.isfinite(numbers).all():
+        raise ValueError("A value is no finite number: leave it out, with its group.")
+    return numbers

@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor
 
+from companion.door.numbers import shown
+
+_LARGEST = 1e24  # its twelfth power, as the variance of KID has it, is still a float64
+
 
 def fid(first: Tensor, second: Tensor) -> float:
     """Fréchet inception distance of two sets of features: how far two normal distributions of their
@@ -24,7 +28,8 @@ def fid(first: Tensor, second: Tensor) -> float:
         0 or more, in squared units of the features.
 
     Raises:
-        ValueError: the shapes are others, or a feature is no finite number.
+        ValueError: a set is no tensor or of another shape, or a feature is complex, no finite
+            number or above 1e24.
     """
     first, second = _checked(first, second)
     far = (first.mean(0) - second.mean(0)).square().sum()
@@ -50,7 +55,8 @@ def kid(first: Tensor, second: Tensor) -> float:
         second: (samples, features), at least 2 samples.
 
     Raises:
-        ValueError: the shapes are others, or a feature is no finite number.
+        ValueError: a set is no tensor or of another shape, or a feature is complex, no finite
+            number or above 1e24.
     """
     first, second = _checked(first, second)
     return sum(_alike(x) for x in (first, second)) - 2 * float(_kernel(first, second).mean())
@@ -96,14 +102,27 @@ def _alike(x: Tensor) -> float:
 
 def _checked(first: Tensor, second: Tensor, *, least: int = 2) -> tuple[Tensor, Tensor]:
     """Both on the CPU, since a Mac's GPU has no float64, and in it."""
-    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+    for features in (first, second):
+        if not isinstance(features, Tensor):
+            raise ValueError(
+                f"Features are a tensor, but {shown(features)} was given: turn it into one, as "
+                "torch.as_tensor does."
+            )
+        if features.is_complex():
+            raise ValueError(f"Features are real numbers, but {features.dtype} was given.")
+    if first.ndim != 2 or first.shape[1:] != second.shape[1:] or not first.shape[1]:
         raise ValueError(
             f"The features have the shapes {tuple(first.shape)} and {tuple(second.shape)}, but "
-            "both are (samples, features), with equally many features."
+            "both are (samples, features), with equally many features, at least one."
         )
     if min(len(first), len(second)) < least:
         raise ValueError(f"A set of so few pictures has no spread: give at least {least} of each.")
     first, second = first.detach().cpu().double(), second.detach().cpu().double()
     if not (first.isfinite().all() and second.isfinite().all()):
         raise ValueError("A feature is no finite number: look at the pictures that it comes from.")
+    if max(first.abs().max(), second.abs().max()) > _LARGEST:
+        raise ValueError(
+            f"A feature is above {_LARGEST:g}, too large for its powers: look at what it comes "
+            "from, or divide both sets by one number."
+        )
     return first, second

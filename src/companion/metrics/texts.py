@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from companion.door.numbers import number, shown
+
 
 def clip_score(pictures: Tensor, texts: Tensor, weight: float = 2.5) -> Tensor:
     """CLIP score of each picture with its text: weight · max(cos, 0) of their embeddings.
@@ -16,17 +18,28 @@ def clip_score(pictures: Tensor, texts: Tensor, weight: float = 2.5) -> Tensor:
     Args:
         pictures: (batch, features), the pictures' embeddings.
         texts: (batch, features), the texts'.
-        weight: what the cosine is multiplied by.
+        weight: what the cosine is multiplied by, 0 or more.
 
     Returns:
         (batch,), 0..weight.
 
     Raises:
-        ValueError: the shapes are others.
+        ValueError: the embeddings are no tensors of finite fractions, or their shapes are others;
+            or the weight is below 0.
     """
-    if pictures.ndim != 2 or pictures.shape != texts.shape:
+    for embeddings in (pictures, texts):
+        if not isinstance(embeddings, Tensor):
+            raise ValueError(f"Embeddings are a tensor, but {shown(embeddings)} was given.")
+        if not embeddings.is_floating_point() or not embeddings.isfinite().all():
+            raise ValueError(
+                f"The embeddings hold {embeddings.dtype}, or what is no finite number: give finite "
+                "fractions, as a model does."
+            )
+    if pictures.ndim != 2 or pictures.shape != texts.shape or not pictures.shape[1]:
         raise ValueError(
             f"The embeddings have the shapes {tuple(pictures.shape)} and {tuple(texts.shape)}, but "
             "both are (batch, features): a text for each picture."
         )
+    if (weight := number("The weight", weight)) < 0:
+        raise ValueError(f"The weight is {weight}, but it is 0 or more: 2.5 is the paper's.")
     return weight * F.cosine_similarity(pictures, texts, dim=-1).clamp(min=0)
