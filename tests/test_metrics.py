@@ -277,8 +277,8 @@ ONE = torch.ones(2, 3)
 @pytest.mark.parametrize(
     ("pictures", "texts", "weight", "said"),
     [
-        (ONE.int(), ONE.int(), 2.5, "hold torch.int32"),
-        (ONE * 1j, ONE, 2.5, "hold torch.complex64"),
+        (ONE.int(), ONE.int(), 2.5, "fractions, but torch.int32"),
+        (ONE * 1j, ONE, 2.5, "fractions, but torch.complex64"),
         (ONE.numpy(), ONE.numpy(), 2.5, "a tensor, but array"),
         (ONE, None, 2.5, "a tensor, but None"),
         (ONE * torch.nan, ONE, 2.5, "no finite number"),

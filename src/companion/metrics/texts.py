@@ -30,11 +30,8 @@ def clip_score(pictures: Tensor, texts: Tensor, weight: float = 2.5) -> Tensor:
     for embeddings in (pictures, texts):
         if not isinstance(embeddings, Tensor):
             raise ValueError(f"Embeddings are a tensor, but {shown(embeddings)} was given.")
-        if not embeddings.is_floating_point() or not embeddings.isfinite().all():
-            raise ValueError(
-                f"The embeddings hold {embeddings.dtype}, or what is no finite number: give finite "
-                "fractions, as a model does."
-            )
+        if not embeddings.is_floating_point():
+            raise ValueError(f"Embeddings are fractions, but {embeddings.dtype} was given.")
     if pictures.ndim != 2 or pictures.shape != texts.shape or not pictures.shape[1]:
         raise ValueError(
             f"The embeddings have the shapes {tuple(pictures.shape)} and {tuple(texts.shape)}, but "
@@ -42,4 +39,10 @@ def clip_score(pictures: Tensor, texts: Tensor, weight: float = 2.5) -> Tensor:
         )
     if (weight := number("The weight", weight)) < 0:
         raise ValueError(f"The weight is {weight}, but it is 0 or more: 2.5 is the paper's.")
-    return weight * F.cosine_similarity(pictures, texts, dim=-1).clamp(min=0)
+    cosines = F.cosine_similarity(pictures, texts, dim=-1)
+    if cosines.isnan().any():  # as it is where an embedding has NaN or infinity
+        raise ValueError(
+            "An embedding holds what is no finite number: look at the picture or text that it "
+            "comes from."
+        )
+    return weight * cosines.clamp(min=0)
