@@ -111,7 +111,9 @@ def test_texts_may_begin_with_a_mark_of_their_encoding(mine: Path, tiny: Make) -
 
 def test_pictures_that_are_passed_over_are_said(mine: Path, tiny: Make, tmp_path: Path) -> None:
     (mine / "3.heic").write_bytes(b"....ftypheic")
-    with pytest.warns(UserWarning, match=r"Passed over: \.heic files \(1\); save .* as JPEG or PNG"):
+    with pytest.warns(
+        UserWarning, match=r"Passed over: \.heic files \(1\); save .* as JPEG or PNG"
+    ):
         load_examples(tiny(dataset_name=str(mine), prompt="a cat"))
     only = tmp_path / "only"
     only.mkdir()
