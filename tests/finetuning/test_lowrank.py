@@ -1,6 +1,7 @@
 """LoRA by hand, and that it is peft's."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -151,3 +152,54 @@ def test_training_is_pefts_step_by_step(pipe: StableDiffusionPipeline) -> None:
             torch.testing.assert_close(weight, theirs[name], rtol=1e-5, atol=1e-6)
     assert losses[0] < 1.5
     assert any(weight.any() for name, weight in theirs.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize(
+    ("rank", "alpha", "sentence"),
+    [
+        (2.0, 1.0, "rank is 2.0, but it is a whole number"),
+        (True, 1.0, "rank is True"),
+        (0, 1.0, "rank is 0"),
+        (9, 1.0, "a rank of 1 to 8"),
+        (2, float("nan"), "alpha is nan, but it is a finite number"),
+        (2, float("inf"), "alpha is inf"),
+        (2, 0, "alpha is 0, but it is above 0"),
+        (2, "8", "alpha is '8'"),
+    ],
+)
+def test_a_wrong_rank_or_alpha_is_refused_and_nothing_changed(
+    rank: Any, alpha: Any, sentence: str, pipe: StableDiffusionPipeline
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        add_lora(pipe.unet, rank, alpha)
+    assert not lora_layers(pipe.unet)
+    assert all(weight.requires_grad for weight in pipe.unet.parameters())
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), "1", None])
+def test_a_scale_that_is_no_number_is_refused(scale: Any, pipe: StableDiffusionPipeline) -> None:
+    layers = add_lora(pipe.unet, 2, 4.0)
+    with pytest.raises(ValueError, match=r"The scale is .* a finite number"):
+        scale_lora(pipe.unet, scale)
+    assert {layer.scale for layer in layers.values()} == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (torch.full((8, 2), float("nan")), "holds NaN or infinity"),
+        (torch.ones(8, 2, dtype=torch.int64), "no tensor of floating-point numbers"),
+        ([[1.0]], "no tensor of floating-point numbers"),
+        (torch.ones(8, 3), r"\(8, 3\), but \(16, 2\) is needed"),
+    ],
+)
+def test_where_the_last_weights_are_wrong_none_is_put(
+    wrong: Any, sentence: str, pipe: StableDiffusionPipeline
+) -> None:
+    add_lora(pipe.unet, 2, 4.0)
+    before = {name: weight.clone() for name, weight in lora_weights(pipe.unet).items()}
+    given: dict[str, Any] = {name: torch.ones_like(weight) for name, weight in before.items()}
+    given[list(before)[-1]] = wrong
+    with pytest.raises(ValueError, match=sentence):
+        put_lora_weights(pipe.unet, given)
+    assert all(torch.equal(before[name], w) for name, w in lora_weights(pipe.unet).items())

@@ -11,9 +11,17 @@ from diffusers import StableDiffusionPipeline
 from PIL import ImageChops
 from safetensors import safe_open
 
-from companion.finetuning import FinetuneConfig, add_lora, draw, load_finetuned, save_lora
+from companion.finetuning import (
+    FinetuneConfig,
+    LowRank,
+    add_lora,
+    draw,
+    load_finetuned,
+    save_lora,
+)
 from companion.finetuning.examples import load_examples
 from companion.finetuning.learner import Learner
+from companion.finetuning.lowrank import projections
 from companion.finetuning.saving import LORA, save_card, save_settings
 
 Make = Callable[..., FinetuneConfig]
@@ -121,3 +129,41 @@ def test_words_that_the_zoo_never_met_are_told(tiny: Make) -> None:
     learner = Learner(config, torch.device("cpu"))
     learner.look_at(load_examples(config), None)
     assert learner.unknown_words == ("fox",)
+
+
+@pytest.mark.parametrize(("ranks", "alphas"), [((1, 2, 3), (4.0,)), ((2,), (4.0, 8.0, 1.5))])
+def test_layers_of_different_rank_or_alpha_draw_the_same_in_stock_diffusers(
+    ranks: tuple[int, ...],
+    alphas: tuple[float, ...],
+    pipe: StableDiffusionPipeline,
+    small_model: Path,
+    tmp_path: Path,
+) -> None:
+    other = StableDiffusionPipeline.from_pretrained(small_model)
+    words, ids = torch.randn(1, 77, 16), torch.tensor([[49406, 320, 2368, 49407]])
+    for network in (pipe.unet, pipe.text_encoder):
+        for number, name in enumerate(projections(network)):
+            linear: Any = network.get_submodule(name)
+            layer = LowRank(linear, ranks[number % len(ranks)], alphas[number % len(alphas)])
+            torch.nn.init.normal_(layer.up, std=0.1)
+            network.set_submodule(name, layer)
+    save_lora(tmp_path, pipe.unet, pipe.text_encoder)
+    other.load_lora_weights(tmp_path)
+    with torch.no_grad():
+        for ours, theirs in (
+            (pipe.unet(torch.ones(1, 4, 4, 4), 5, words), other.unet),
+            (pipe.text_encoder(ids), other.text_encoder),
+        ):
+            given = (torch.ones(1, 4, 4, 4), 5, words) if theirs is other.unet else (ids,)
+            torch.testing.assert_close(theirs(*given)[0], ours[0])
+
+
+def test_where_no_file_can_be_is_said(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
+    add_lora(pipe.unet, 2)
+    (tmp_path / "file").write_text("a file")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="file is no folder: give another place"):
+            save_lora(place, pipe.unet)
+    (tmp_path / LORA).mkdir()
+    with pytest.raises(ValueError, match="is a folder: a file goes there"):
+        save_lora(tmp_path, pipe.unet)

@@ -5,14 +5,15 @@ has three tensors: `lora_down.weight` (A), `lora_up.weight` (B) and `alpha`.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from companion.door import Untrusted, is_file, printable
+from companion.door import Untrusted, printable
 
-from .lowrank import LowRank, lora_layers
+from .lowrank import LowRank, fitting, lora_layers, require_finite, require_plain, shown_name
+from .saving import new_file, read_tensors
 from .tensors import write_tensors
 
 _PREFIXES = {"lora_unet_": "unet", "lora_te_": "text_encoder", "lora_te1_": "text_encoder"}
@@ -24,32 +25,38 @@ _PARTS = ("lora_down.weight", "lora_up.weight", "alpha")
 def save_kohya(file: str | Path, unet: nn.Module, text_encoder: nn.Module | None = None) -> None:
     """Write the updates of low rank in kohya's names. Chapter 8, "What is in the file".
 
+    Each layer has its own rank and alpha there. Stock Diffusers (0.42) gives all layers of a
+    network the commonest alpha; where they differ, `save_lora` writes what it draws the same.
+
     Args:
         file: a safetensors file.
         unet: with the layers that `add_lora` made.
         text_encoder: the same, where it learned, too.
 
     Raises:
-        ValueError: there are no such layers.
+        ValueError: there are no such layers, or the file cannot be there.
     """
+    place = new_file(file)
     found: dict[str, Tensor] = {}
+    ranks: set[int] = set()
+    alphas: set[float] = set()
     for prefix, network in (("lora_unet_", unet), ("lora_te_", text_encoder)):
         for name, layer in lora_layers(network).items() if network is not None else ():
             key = prefix + _flat(name, prefix)
             found[f"{key}.lora_down.weight"] = layer.down
             found[f"{key}.lora_up.weight"] = layer.up
             found[f"{key}.alpha"] = torch.tensor(float(layer.alpha))
+            ranks.add(layer.rank)
+            alphas.add(float(layer.alpha))
     if not found:
         raise ValueError("The networks have no updates of low rank: add_lora makes them.")
-    first = next(iter(lora_layers(unet).values()), None)
-    told: dict[str, str] = {}
-    if first is not None:
-        told |= {
-            "ss_network_module": "networks.lora",
-            "ss_network_dim": str(first.rank),
-            "ss_network_alpha": str(float(first.alpha)),
-        }
-    write_tensors(Path(file), found, told)
+    # Where layers differ, kohya's scripts write this word, too.
+    of_all = {"ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic"}
+    if len(ranks) == 1:
+        of_all["ss_network_dim"] = str(*ranks)
+    if len(alphas) == 1:
+        of_all["ss_network_alpha"] = str(*alphas)
+    write_tensors(place, found, {"ss_network_module": "networks.lora", **of_all})
 
 
 def load_kohya(
@@ -58,6 +65,8 @@ def load_kohya(
     """Put the updates of a file in kohya's names beside the layers that they are for.
 
     Stock Diffusers reads such files too, by `pipe.load_lora_weights(file)`; here it is by hand.
+    Where layers of a network differ in alpha, each has its own here, as in kohya's scripts; there
+    (0.42) all have the commonest.
 
     Args:
         file: a safetensors file.
@@ -69,46 +78,72 @@ def load_kohya(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, or one for another model; nothing was changed.
+        ValueError: it is no such file, one for another model, or a network has updates already;
+            nothing was changed.
     """
     what = f"The file {printable(str(file))}"
-    networks = {"unet": unet, "text_encoder": text_encoder}
+    networks = {"unet": unet}
+    if text_encoder is not None:
+        networks["text_encoder"] = text_encoder
+    for network in networks.values():
+        require_plain(network)
     layers: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in _read(Path(file), what).items():
+    for key, tensor in read_tensors(Path(file))[0].items():
         name, _, part = key.partition(".")
         if part not in _PARTS or not name.startswith(tuple(_PREFIXES)):
-            raise Untrusted(f"{what} holds {printable(key[:120])}, which is none of kohya's LoRA.")
+            raise Untrusted(f"{what} holds {shown_name(key)}, which is none of kohya's LoRA.")
+        if part != "alpha":
+            require_finite(what, key, tensor)
         layers.setdefault(name, {})[part] = tensor
-    made: dict[str, LowRank] = {}
-    for name, parts in layers.items():
-        prefix = next(prefix for prefix in _PREFIXES if name.startswith(prefix))
-        network = networks[_PREFIXES[prefix]]
-        place = None
-        if network is not None:
-            modules = {prefix + _flat(key, prefix): key for key, _ in network.named_modules()}
-            place = modules.get(name)
-        linear = network.get_submodule(place) if network is not None and place else None
-        if not isinstance(linear, nn.Linear):
-            raise Untrusted(
-                f"{what} has an update for {printable(name[:120])}, which is no linear layer of "
-                "this model: it belongs to another one."
-            )
-        made[f"{_PREFIXES[prefix]}.{place}"] = _layer(what, name, linear, parts)
-    if not made:
+    if not layers:
         raise Untrusted(f"{what} holds no LoRA.")
-    for place, layer in made.items():
-        kind, _, inner = place.partition(".")
-        network = networks[kind]
-        assert network is not None
-        network.requires_grad_(False)
-        network.set_submodule(inner, layer)
-    for layer in made.values():
-        layer.down.requires_grad_(True)
-        layer.up.requires_grad_(True)
+    places = {
+        prefix + _flat(key, prefix): (kind, key)
+        for prefix, kind in _PREFIXES.items()
+        if kind in networks
+        for key, _ in networks[kind].named_modules()
+    }
+    found: dict[tuple[str, str], tuple[nn.Linear, _Update]] = {}
+    for name, parts in layers.items():
+        kind = next(kind for prefix, kind in _PREFIXES.items() if name.startswith(prefix))
+        told = f"{what} has an update for {shown_name(name)}"
+        if kind not in networks:
+            raise Untrusted(f"{told}, a layer of the text encoder: give text_encoder, too.")
+        place = places.get(name)
+        linear = networks[kind].get_submodule(place[1]) if place else None
+        if isinstance(linear, nn.Conv2d):
+            raise Untrusted(
+                f"{told}, a convolution, but only linear layers are taken here: load the file by "
+                "pipe.load_lora_weights."
+            )
+        if place is None or not isinstance(linear, nn.Linear):
+            raise Untrusted(
+                f"{told}, which is no linear layer of this model: it belongs to another one."
+            )
+        if place in found:
+            raise Untrusted(f"{told} twice, under two names: take another copy of it.")
+        found[place] = linear, _update(what, name, linear, parts)
+    for kind in {kind for kind, _ in found}:
+        networks[kind].requires_grad_(False)
+    made: dict[str, LowRank] = {}
+    for (kind, inner), (linear, update) in found.items():
+        layer = made[f"{kind}.{inner}"] = LowRank(linear, len(update.down), update.alpha)
+        with torch.no_grad():
+            layer.down.copy_(update.down)
+            layer.up.copy_(update.up)
+        networks[kind].set_submodule(inner, layer)
     return made
 
 
-def _layer(what: str, name: str, linear: nn.Linear, parts: dict[str, Tensor]) -> LowRank:
+class _Update(NamedTuple):
+    """A layer's update as the file has it."""
+
+    down: Tensor
+    up: Tensor
+    alpha: float
+
+
+def _update(what: str, name: str, linear: nn.Linear, parts: dict[str, Tensor]) -> _Update:
     down, up = parts.get("lora_down.weight"), parts.get("lora_up.weight")
     fits = (
         down is not None
@@ -120,32 +155,18 @@ def _layer(what: str, name: str, linear: nn.Linear, parts: dict[str, Tensor]) ->
     )
     if not fits or down is None or up is None:
         raise Untrusted(
-            f"{what} has an update for {printable(name[:120])} that does not fit that layer's "
+            f"{what} has an update for {shown_name(name)} that does not fit that layer's "
             f"{linear.in_features} inputs and {linear.out_features} outputs."
         )
-    rank = len(down)
-    alpha = float(parts["alpha"]) if "alpha" in parts else float(rank)  # absent: the scale is 1
+    alpha = parts["alpha"].item() if "alpha" in parts else len(down)  # absent: the scale is 1
     try:
-        layer = LowRank(linear, rank, alpha)
+        _, alpha = fitting(linear, len(down), alpha)
     except ValueError as error:
-        raise Untrusted(f"{what}, {printable(name[:120])}: {error}") from error
-    with torch.no_grad():
-        layer.down.copy_(down)
-        layer.up.copy_(up)
-    return layer
+        raise Untrusted(f"{what}, {shown_name(name)}: {error}") from error
+    return _Update(down, up, alpha)
 
 
 def _flat(name: str, prefix: str) -> str:
     """A module's name in the file."""
     old = name if prefix == "lora_unet_" or name.startswith(_OLD_ROOT) else _OLD_ROOT + name
     return old.replace(".", "_")
-
-
-def _read(file: Path, what: str) -> dict[str, Tensor]:
-    if not is_file(file):
-        raise FileNotFoundError(f"There is no file {printable(str(file))}.")
-    try:
-        with safe_open(file, "pt") as opened:
-            return {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise Untrusted(f"{what} is no safetensors file: take a copy of it that is.") from error

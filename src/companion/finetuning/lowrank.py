@@ -5,10 +5,13 @@ Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.
 
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from companion.door import printable
+from companion.door.numbers import number, shown, whole
 
 # The attention projections, by what their modules end in: of a UNet of Diffusers, of a CLIP text
 # encoder of transformers.
@@ -32,16 +35,14 @@ class LowRank(nn.Module):
         down: A, (rank, in features).
         up: B, (out features, rank).
         scale: alpha / rank.
+
+    Raises:
+        ValueError: the layer has no update of that rank, or alpha is no number above 0.
     """
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
         super().__init__()
-        if not 1 <= rank <= min(linear.in_features, linear.out_features):
-            most = min(linear.in_features, linear.out_features)
-            raise ValueError(
-                f"The rank is {rank}, but of a layer of {linear.in_features} inputs and "
-                f"{linear.out_features} outputs an update has a rank of 1 to {most}."
-            )
+        rank, alpha = fitting(linear, rank, alpha)
         self.linear = linear.requires_grad_(False)
         self.rank, self.alpha, self.scale = rank, alpha, alpha / rank
         weight = linear.weight  # of whose type and on whose device the matrices are
@@ -75,6 +76,24 @@ class LowRank(nn.Module):
         return plain
 
 
+def fitting(linear: nn.Linear, rank: Any, alpha: Any) -> tuple[int, float]:
+    """Rank and alpha of an update that the layer can have, as Python's own numbers.
+
+    Raises:
+        ValueError: it can have none like that.
+    """
+    rank, alpha = whole("The rank", rank), number("alpha", alpha)
+    most = min(linear.in_features, linear.out_features)
+    if not 1 <= rank <= most:
+        raise ValueError(
+            f"The rank is {shown(rank)}, but of a layer of {linear.in_features} inputs and "
+            f"{linear.out_features} outputs an update has a rank of 1 to {most}."
+        )
+    if alpha <= 0:
+        raise ValueError(f"alpha is {shown(alpha)}, but it is above 0: the rank is a good choice.")
+    return rank, alpha
+
+
 def add_lora(
     network: nn.Module, rank: int = 8, alpha: float = 8.0, *, layers: str = "all", seed: int = 0
 ) -> dict[str, LowRank]:
@@ -94,22 +113,35 @@ def add_lora(
         The new layers, by the names that the old ones had.
 
     Raises:
-        ValueError: there is no such projection in the network, or it has updates already.
+        ValueError: there is no such projection in the network, it has updates already, or can have
+            none of that rank and alpha; then nothing was changed.
     """
-    if any(isinstance(module, LowRank) for module in network.modules()):
-        raise ValueError(
-            "The network has updates of low rank already: merge_lora or drop_lora takes them away."
-        )
-    names = projections(network, layers)
+    require_plain(network)
+    linears = {
+        name: cast(nn.Linear, network.get_submodule(name)) for name in projections(network, layers)
+    }
+    for linear in linears.values():
+        fitting(linear, rank, alpha)
     network.requires_grad_(False)
     added = {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        for name in names:
-            linear = cast(nn.Linear, network.get_submodule(name))
+        for name, linear in linears.items():
             added[name] = LowRank(linear, rank, alpha)
             network.set_submodule(name, added[name])
     return added
+
+
+def require_plain(network: nn.Module) -> None:
+    """Refuse a network that has updates: those of another would be put beside them.
+
+    Raises:
+        ValueError: it has.
+    """
+    if lora_layers(network):
+        raise ValueError(
+            "The network has updates of low rank already: merge_lora or drop_lora takes them away."
+        )
 
 
 def projections(network: nn.Module, layers: str = "all") -> list[str]:
@@ -160,7 +192,12 @@ def drop_lora(network: nn.Module) -> None:
 
 
 def scale_lora(network: nn.Module, scale: float) -> None:
-    """Let every update count so much: 1 as trained, 0 not at all, below 0 the other way."""
+    """Let every update count so much: 1 as trained, 0 not at all, below 0 the other way.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    scale = number("The scale", scale)
     for layer in lora_layers(network).values():
         layer.scale = scale * layer.alpha / layer.rank
 
@@ -178,16 +215,45 @@ def put_lora_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Put what `lora_weights` gave into the layers that `add_lora` made.
 
     Raises:
-        ValueError: they are of other layers, or of another rank.
+        ValueError: they are of other layers or of another rank, or no finite numbers; then none
+            was put.
     """
     own = lora_weights(network)
     odd = sorted(set(own) ^ set(weights))
     if odd:
-        raise ValueError(f"The weights do not fit the network: {odd[0]} is in one of the two only.")
+        raise ValueError(
+            f"The weights do not fit the network: {shown_name(odd[0])} is in one of the two only."
+        )
     for name, tensor in own.items():
+        require_finite("The weights", name, weights[name])
         if tensor.shape != weights[name].shape:
             raise ValueError(
                 f"The weights do not fit the network: {name} has the shape "
                 f"{tuple(weights[name].shape)}, but {tuple(tensor.shape)} is needed."
             )
+    for name, tensor in own.items():
         tensor.copy_(weights[name])
+
+
+def require_finite(what: str, name: str, tensor: Any) -> None:
+    """Refuse weights that are no finite real numbers: NaN in one layer makes all that is drawn NaN.
+
+    Args:
+        what: how the sentence calls where they are.
+        name: of the weights.
+        tensor: they.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        raise ValueError(
+            f"{what} cannot be taken: {shown_name(name)} is no tensor of floating-point numbers."
+        )
+    if not tensor.float().isfinite().all():
+        raise ValueError(f"{what} cannot be taken: {shown_name(name)} holds NaN or infinity.")
+
+
+def shown_name(name: Any) -> str:
+    """A tensor's name, which a file may choose freely, in a sentence."""
+    return printable(str(name)[:120])

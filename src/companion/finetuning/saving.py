@@ -8,9 +8,12 @@ from typing import Any
 
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from diffusers.utils import convert_state_dict_to_diffusers
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from companion.door import printable
+from companion.door import Untrusted, is_file, is_folder, nearest, printable
+from companion.door.paths import file_path
+from companion.door.text import fault_of
 
 from .config import FinetuneConfig
 from .lowrank import lora_layers, lora_weights
@@ -27,7 +30,8 @@ def save_lora(folder: str | Path, unet: nn.Module, text_encoder: nn.Module | Non
     """Write the updates of low rank as `pipe.load_lora_weights(folder)` reads them.
 
     Under the names that Diffusers' training scripts write. Rank, alpha and the layers' names go
-    into the file's metadata: without them a loader takes the rank for alpha.
+    into the file's metadata: without them a loader takes the rank for alpha. Where layers differ in
+    rank or alpha, as those of `load_kohya` may, each one's own goes there too.
 
     Args:
         folder: where to; the file is called pytorch_lora_weights.safetensors.
@@ -35,8 +39,13 @@ def save_lora(folder: str | Path, unet: nn.Module, text_encoder: nn.Module | Non
         text_encoder: the same, where it learned, too.
 
     Raises:
-        ValueError: there are no such layers.
+        ValueError: there are no such layers, or the file cannot be there.
     """
+    file = file_path("folder", folder) / LORA
+    above = nearest(file.parent)
+    if not is_folder(above):
+        raise ValueError(f"{printable(str(above))} is no folder: give another place for the LoRA.")
+    _require_no_folder(file)
     weights: dict[str, Tensor] = {}
     told: dict[str, Any] = {}
     for name, network in (("unet", unet), ("text_encoder", text_encoder)):
@@ -46,17 +55,72 @@ def save_lora(folder: str | Path, unet: nn.Module, text_encoder: nn.Module | Non
         if not layers:
             raise ValueError(f"The {name} has no updates of low rank: add_lora makes them.")
         first = next(iter(layers.values()))
-        for key, weight in convert_state_dict_to_diffusers(lora_weights(network)).items():
-            weights[f"{name}.{key}"] = weight
+        weights |= in_diffusers_names(name, lora_weights(network))
         told |= {
             f"{name}.r": first.rank,
             f"{name}.lora_alpha": first.alpha,
             f"{name}.target_modules": sorted(layers),
         }
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
+        ranks = {key: layer.rank for key, layer in layers.items() if layer.rank != first.rank}
+        alphas = {key: layer.alpha for key, layer in layers.items() if layer.alpha != first.alpha}
+        told |= {f"{name}.rank_pattern": ranks} if ranks else {}
+        told |= {f"{name}.alpha_pattern": alphas} if alphas else {}
+    file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(told, indent=2, sort_keys=True)
-    write_tensors(place / LORA, weights, {LORA_ADAPTER_METADATA_KEY: text})
+    write_tensors(file, weights, {LORA_ADAPTER_METADATA_KEY: text})
+
+
+def in_diffusers_names(network: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of `lora_weights` as the file calls them; the network is "unet", "text_encoder"."""
+    return {
+        f"{network}.{key}": weight
+        for key, weight in convert_state_dict_to_diffusers(weights).items()
+    }
+
+
+def new_file(file: str | Path) -> Path:
+    """Where a file can be written: in a folder that is there.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    place = file_path("file", file)
+    if not is_folder(place.parent):
+        raise ValueError(
+            f"There is no folder {printable(str(place.parent))}: make it first, or give another "
+            "file."
+        )
+    _require_no_folder(place)
+    return place
+
+
+def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, by name, and the texts of its metadata.
+
+    Raises:
+        FileNotFoundError: there is none.
+        Untrusted: it is no safetensors file, or may not be read.
+    """
+    shown = printable(str(file))
+    if not is_file(file):
+        raise FileNotFoundError(f"There is no file {shown}.")
+    try:
+        with safe_open(file, "pt") as opened:
+            tensors = {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118
+            return tensors, opened.metadata() or {}
+    except SafetensorError as error:
+        raise Untrusted(
+            f"The file {shown} is no safetensors file: take a copy of it that is."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise Untrusted(
+            f"The file {shown} cannot be read ({fault_of(error)}): take a copy of it that can."
+        ) from error
+
+
+def _require_no_folder(file: Path) -> None:
+    if is_folder(file):
+        raise ValueError(f"{printable(str(file))} is a folder: a file goes there, give another.")
 
 
 def save_settings(config: FinetuneConfig, steps: int, folder: Path) -> None:
