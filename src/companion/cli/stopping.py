@@ -62,7 +62,8 @@ def ask_again(number: int) -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     global _asked
     # Half of a library cannot be gone on with, and raising there ends in its words, not in ours.
-    if _asked or _importing(frame):
+    # And where no frame is left, at Python's own end, nobody catches it.
+    if _asked or frame is None or _importing(frame):
         leave_at_once(number)
     _asked = True
     raise Stopped(number)
