@@ -104,9 +104,10 @@ def test_pictures_that_cannot_be_compared_are_refused(
 def test_psnr_is_of_as_many_pictures_and_of_a_range() -> None:
     with pytest.raises(ValueError, match="there are 3 and 1"):
         peak_signal_noise_ratio(_noise(0), _noise(0)[:1])
-    for wrong in (0, -1.0, INF, "2"):
+    no_ranges: list[Any] = [0, -1.0, INF, "2"]
+    for wrong in no_ranges:
         with pytest.raises(ValueError, match="The range of the pictures is"):
-            peak_signal_noise_ratio(_noise(0), _noise(1), wrong)  # type: ignore[arg-type]
+            peak_signal_noise_ratio(_noise(0), _noise(1), wrong)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,8 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(f"There is no file {shown}.")
     try:
         with safe_open(file, "pt") as opened:
-            tensors = {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118
+            names = sorted(opened.keys())
+            tensors = {name: opened.get_tensor(name).clone() for name in names}
             return tensors, opened.metadata() or {}
     except SafetensorError as error:
         raise Untrusted(
